@@ -1,0 +1,60 @@
+# Finds Darknet's header and library and defines darknet::darknet.
+#
+# In this order: DARKNET_ROOT; the installed Debian package; Debian's package unpacked into build/darknet
+# by config/setup.sh. Debian's library asks for four OpenCV libraries (and through them for 250 more) that only
+# its camera and window functions use. Where they are absent, empty libraries of those names stand in: the
+# unresolved functions are bound lazily and never called.
+
+set(Darknet_private "${CMAKE_SOURCE_DIR}/build/darknet")
+if(DARKNET_ROOT)
+  set(search_include "${DARKNET_ROOT}/include" "${DARKNET_ROOT}")
+  set(search_library "${DARKNET_ROOT}/lib" "${DARKNET_ROOT}")
+else()
+  set(search_include /usr/lib/darknet/include "${Darknet_private}/usr/lib/darknet/include")
+  set(search_library /usr/lib/darknet "${Darknet_private}/usr/lib/darknet")
+endif()
+find_path(Darknet_INCLUDE_DIR darknet.h PATHS ${search_include} NO_DEFAULT_PATH)
+find_library(Darknet_LIBRARY darknet PATHS ${search_library} NO_DEFAULT_PATH)
+mark_as_advanced(Darknet_INCLUDE_DIR Darknet_LIBRARY)
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(Darknet REQUIRED_VARS Darknet_LIBRARY Darknet_INCLUDE_DIR)
+
+if(Darknet_FOUND AND NOT TARGET darknet::darknet)
+  add_library(darknet::darknet SHARED IMPORTED GLOBAL)
+  get_filename_component(Darknet_LIBRARY_DIR "${Darknet_LIBRARY}" DIRECTORY)
+  set_target_properties(darknet::darknet PROPERTIES
+    IMPORTED_LOCATION "${Darknet_LIBRARY}" IMPORTED_NO_SONAME ON
+    INTERFACE_INCLUDE_DIRECTORIES "${Darknet_INCLUDE_DIR}")
+
+  execute_process(COMMAND readelf -d "${Darknet_LIBRARY}" OUTPUT_VARIABLE dynamic)
+  string(REGEX MATCHALL "libopencv_[a-z]+\\.so\\.[0-9]+" sonames "${dynamic}")
+  set(Darknet_STAND_INS "")
+  foreach(soname ${sonames})
+    string(REGEX MATCH "libopencv_[a-z]+" stem "${soname}")
+    find_library(Darknet_real_${stem} NAMES "${soname}")
+    if(Darknet_real_${stem})
+      continue()
+    endif()
+    set(empty "${CMAKE_BINARY_DIR}/generated/${stem}.c")
+    file(CONFIGURE OUTPUT "${empty}" CONTENT "extern int creel_stand_in;\n")
+    add_library(${stem} SHARED "${empty}")
+    set_target_properties(${stem} PROPERTIES
+      LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/darknet-stand-ins"
+      OUTPUT_NAME "${stem}" SUFFIX ".so" NO_SONAME ON)
+    target_link_options(${stem} PRIVATE "-Wl,-soname,${soname}")
+    add_custom_command(TARGET ${stem} POST_BUILD
+      COMMAND ${CMAKE_COMMAND} -E create_symlink "${stem}.so" "${soname}"
+      WORKING_DIRECTORY "${CMAKE_BINARY_DIR}/darknet-stand-ins")
+    add_dependencies(darknet::darknet ${stem})
+    list(APPEND Darknet_STAND_INS ${stem})
+  endforeach()
+  if(Darknet_STAND_INS)
+    set_property(TARGET darknet::darknet APPEND PROPERTY INTERFACE_LINK_OPTIONS
+      "-Wl,--disable-new-dtags,-rpath,${CMAKE_BINARY_DIR}/darknet-stand-ins:${Darknet_LIBRARY_DIR}"
+      "-Wl,--allow-shlib-undefined" "-Wl,-z,lazy")
+  else()
+    set_property(TARGET darknet::darknet APPEND PROPERTY INTERFACE_LINK_OPTIONS
+      "-Wl,--disable-new-dtags,-rpath,${Darknet_LIBRARY_DIR}" "-Wl,-z,lazy")
+  endif()
+endif()

@@ -1,0 +1,77 @@
+/* inference: a model, and worker processes that look at frames with it.
+ *
+ * Darknet ends the process on errors, prints, and leaks; JPEGs come from strangers. So both live in
+ * a child process (`creel-worker-cpu`): bytes go over in a memfd that the child may only read, the
+ * reply comes back in another, is copied once and then checked (finite, in range, counts bounded).
+ * A death costs one retry of the frame in a fresh child, then the frame is FRAME_BAD with
+ * ERR_CRASHED.
+ *
+ * A `struct detector` is one child and serves one thread at a time; run several for several cores.
+ * Life cycle: model_open -> detector_start -> detector_run ... -> detector_stop -> model_close.
+ * Not: no network, no store, no opinion on what to keep (see triage.h).
+ */
+#ifndef CREEL_INFERENCE_INFERENCE_H
+#define CREEL_INFERENCE_INFERENCE_H
+
+#include "daemon/base/err.h"
+#include "inference/frame.h"
+#include "schemas/frame.h"
+#include <stdbool.h>
+
+#define MODEL_CLASSES_MAX 1024
+#define MODEL_FILE_MAX    (1u << 30) /* bytes of a weights file */
+
+enum model_resize { MODEL_LETTERBOX = 0, MODEL_STRETCH = 1 };
+
+/* A checked model directory (model.yaml): every file is there, hashed, and fits the others. */
+struct model {
+    char name[FRAME_MODEL_NAME_MAX + 1];
+    char version[FRAME_MODEL_NAME_MAX + 1];
+    struct frame_hash hash;                     /* see frame_record.model */
+    char *cfg_path, *weights_path, *names_path; /* owned, absolute */
+    char (*labels)[FRAME_LABEL_MAX + 1];        /* owned, class_count of them */
+    size_t class_count;
+    enum model_resize resize;
+    double threshold; /* default of `creel detect`; 0.25 where model.yaml has none */
+    double nms;       /* IoU above which the weaker box of a class goes; 0.45 */
+    uint32_t input_width, input_height;
+};
+
+/* Reads and checks everything, including the cfg's layers and the exact size of the weights,
+ * without Darknet. ERR_INVALID names file, line and what was expected; ERR_NOT_FOUND names the
+ * missing file. */
+int model_open(const char *dir, struct model **out, struct err *err);
+void model_close(struct model *model);
+
+struct detector_config {
+    const char
+        *worker_path; /* NULL: creel-worker-cpu beside this program, then the libexec directory */
+    double floor;     /* detections below this confidence are not returned; (0, 1) */
+    int timeout_ms;   /* a frame that takes longer costs the child its life; 0: 20,000 */
+    uint32_t thumb_width; /* pixels; 0: 320 */
+    const char *device;   /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
+};
+
+struct detector;
+
+/* Starts the child and waits until it has loaded the model and run it once. */
+int detector_start(const struct detector_config *config, const struct model *model,
+                   struct detector **out, struct err *err);
+void detector_stop(struct detector *detector);
+
+/* Fills the record's media, size, orientation, model, phash, quality and detections (all from the
+ * floor up, NMS applied per class at model->nms), and the thumbnail. ERR_INVALID: not a decodable
+ * image (the frame is to blame). ERR_CRASHED: the child died twice on it. Other codes: the detector
+ * is to blame. Blocks until the verdict. */
+int detector_run(struct detector *detector, struct frame *frame, struct err *err);
+
+struct detector_stats {
+    uint64_t frames, bad, restarts, timeouts;
+    int pid;
+};
+void detector_stats_get(const struct detector *detector, struct detector_stats *out);
+
+/* "darknet 0.0.0+git… (pjreddie, cpu)": what the worker program at this path was built with. */
+int detector_backend(const char *worker_path, char *out, size_t size, struct err *err);
+
+#endif

@@ -1,0 +1,59 @@
+/* source: where frames come from.
+ *
+ * A source owns one thread and hands frames to a sink. Kinds behind one table: "demo:" (rendered
+ * scenes), "directory:PATH" (existing files and inotify). What POSTs to /score enters through the
+ * web server instead. Life cycle: source_start -> frames flow into the sink -> source_stop (no
+ * callback afterwards).
+ */
+#ifndef CREEL_INFERENCE_SOURCE_H
+#define CREEL_INFERENCE_SOURCE_H
+
+#include "daemon/base/err.h"
+#include "inference/frame.h"
+#include <stdbool.h>
+
+#define SOURCE_CAMERAS_MAX 64
+
+enum source_after { SOURCE_LEAVE = 0, SOURCE_MOVE, SOURCE_DELETE };
+
+struct source_config {
+    char name[FRAME_NAME_MAX + 1]; /* of the camera */
+    const char *source;            /* "demo:", "directory:/srv/inbox" */
+    double fps;                    /* frames a second to take; 0: the source's own default */
+    enum source_after after;       /* directory: what happens to a file that is done with */
+    const char *move_to;           /* directory, SOURCE_MOVE: NULL means "<dir>/done" */
+    uint64_t seed;                 /* demo: which world is rendered */
+};
+
+/* Durable memory of what was taken. Slots may block briefly on disk. NULL table: remembers nothing.
+ */
+struct source_memory {
+    void *ctx;
+    bool (*has)(void *ctx, const char *camera, const void *key, size_t size);
+    int (*add)(void *ctx, const char *camera, const void *key, size_t size, struct err *err);
+};
+
+/* Where frames go. `submit` takes the frame in any case: it settles it (FRAME_DROPPED) if it cannot
+ * pass it on. A frame with live = false may make it wait until the queue has room. */
+struct source_sink {
+    void *ctx;
+    void (*submit)(void *ctx, struct frame *frame);
+};
+
+struct source_stats {
+    uint64_t frames;  /* handed to the sink */
+    uint64_t skipped; /* directory: entries that are no regular file, empty, or too big */
+    uint64_t errors;
+    char last_error[ERR_TEXT_MAX];
+};
+
+struct source;
+int source_start(const struct source_config *config, const struct source_memory *memory,
+                 const struct source_sink *sink, struct source **out, struct err *err);
+void source_stop(struct source *source);
+void source_stats_get(struct source *source, struct source_stats *out);
+
+/* Checks the URI's scheme and form without starting anything (for `creel config check`). */
+int source_check(const struct source_config *config, struct err *err);
+
+#endif

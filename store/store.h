@@ -1,0 +1,317 @@
+/* store: the drawer where kept frames lie, safe from crashes, power cuts and a full disk.
+ *
+ * The log (segments and the meta log) is the truth; the SQLite index can be made again from it. One
+ * writer thread appends in groups and acknowledges after fdatasync; one index thread follows
+ * behind. Readers are separate objects, one a thread, that read SQLite (WAL) and the segments and
+ * never block the writer.
+ *
+ * Life cycle: store_open (takes the directory's lock, recovers) -> put, read, sync rows ->
+ * store_close (drains, seals). Durable when: a put, when its ack fires with code 0; a receipt, a
+ * removal and a state row, when the call returns 0. Not: no network, no HTTP, no Darknet, no
+ * opinion about what is worth keeping beyond record->value. Thread: store_put and the other writing
+ * calls from any thread; a reader belongs to one thread at a time.
+ */
+#ifndef CREEL_STORE_STORE_H
+#define CREEL_STORE_STORE_H
+
+#include "daemon/base/err.h"
+#include "schemas/frame.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_REMOTE_NAME_MAX FRAME_NAME_MAX
+#define STORE_REMOTES_MAX     16
+#define STORE_KEY_MAX         1024 /* bytes of an object's key */
+#define STORE_ETAG_MAX        127
+#define STORE_REASON_MAX      255
+#define STORE_PAGE_MAX        500 /* rows of one page */
+#define STORE_CLASSES_MAX     1024
+
+struct store;
+struct store_reader;
+
+/* ---- configuration: units in the names, 0 means "no limit" unless said ---- */
+
+struct store_tier_config {
+    int64_t max_age_ms;           /* older frames go, unless owed or pinned */
+    uint64_t max_bytes;           /* bytes of the tier's segments */
+    int64_t keep_after_upload_ms; /* time a replicated frame stays here; negative: until another
+                                     limit */
+};
+
+struct store_config {
+    const char *dir;       /* made if missing */
+    const char *state_dir; /* where the store's identity is remembered (mount guard); NULL: none */
+    uint64_t quota_bytes;  /* log, index, WAL, meta and thumbnails together; 0: by quota_fraction */
+    double quota_fraction; /* of the file system, (0, 1]; used when quota_bytes is 0; 0: no quota */
+    uint64_t min_free_bytes; /* free-space floor; 0: by min_free_fraction */
+    double min_free_fraction;
+    uint64_t segment_bytes; /* 0: 64 MiB */
+    unsigned group_frames;  /* most frames of one group commit; 0: 16 */
+    unsigned group_wait_ms; /* longest wait to fill a group */
+    double index_floor;     /* detections below this confidence are in the log, not in the index */
+    struct store_tier_config tiers[TIER_COUNT];
+};
+
+/* ---- life cycle ---- */
+
+/* ERR_BUSY: another process holds the store's lock. ERR_CORRUPT: damaged, run `creel fsck`.
+ * ERR_REFUSED: not the store that was last seen here ("not mounted?"). */
+int store_open(const struct store_config *config, struct store **out, struct err *err);
+void store_close(struct store *store); /* NULL accepted; waits for what was put */
+
+void store_uuid(const struct store *store, struct frame_id *out);
+
+/* ---- writing ---- */
+
+/* What became of a put. Called once for each accepted put, on the writer thread: be brief. */
+struct store_ack {
+    int code;       /* 0: durable; else nothing of the frame is visible */
+    struct err err; /* set when code is not 0 */
+    struct frame_id id;
+    uint64_t seq; /* position in the order of keeping, from 1 */
+    struct frame_hash blob;
+    bool duplicate; /* the tier already had these bytes: the record is new, the blob is shared */
+};
+typedef void store_ack_fn(void *ctx, const struct store_ack *ack);
+
+/* A frame to keep. The store moves the three heap pointers out on success and frees them itself. */
+struct store_frame {
+    struct frame_record record; /* record.detections is malloc'd, or NULL */
+    uint8_t *blob;              /* malloc'd, record.blob_bytes long */
+    uint8_t *thumb;             /* malloc'd JPEG, or NULL */
+    size_t thumb_bytes;
+    store_ack_fn *on_ack; /* may be NULL */
+    void *ctx;
+};
+
+/* Hands the frame to the writer; waits while its queue is full. Non-zero: nothing was taken, no ack
+ * comes. ERR_INVALID: tier or sizes out of bounds. ERR_CLOSED: closing. */
+int store_put(struct store *store, struct store_frame *frame, struct err *err);
+
+/* Waits until everything put before is acknowledged and visible to readers. */
+int store_flush(struct store *store, struct err *err);
+
+/* ---- reading ---- */
+
+int store_reader_open(struct store *store, struct store_reader **out, struct err *err);
+void store_reader_close(struct store_reader *reader);
+
+enum store_sync_filter {
+    STORE_SYNC_ANY = 0,
+    STORE_SYNC_PENDING,
+    STORE_SYNC_DONE,
+    STORE_SYNC_QUARANTINED
+};
+
+struct store_filter { /* zero-initialised: everything, newest first */
+    bool by_tier;
+    enum frame_tier tier;
+    char camera[FRAME_NAME_MAX + 1]; /* "" any */
+    char label[FRAME_LABEL_MAX + 1]; /* "" any: frames with such a detection in the index */
+    double confidence_min;           /* with label: of that detection; else of the best one */
+    int64_t since_us, until_us;      /* UTC, [since, until); 0: open */
+    enum store_sync_filter sync;
+    bool oldest_first;
+};
+
+/* A position in the order (UTC, seq); stays valid while rows come and go. Zero: from the start. */
+struct store_cursor {
+    int64_t utc_us;
+    uint64_t seq;
+};
+
+enum store_place { STORE_PLACE_LOCAL = 1, STORE_PLACE_REMOTE = 2, STORE_PLACE_GONE = 3 };
+
+struct store_row {
+    uint64_t seq;
+    struct frame_record
+        record; /* detections: those in the index for a page, all of them for store_frame_get */
+    int64_t
+        kept_utc_us; /* when the blob was first kept in its tier; its date is in the object's key */
+    enum store_place place;
+    bool pinned;
+    unsigned receipts; /* remotes that confirmed the blob */
+    unsigned owed;     /* required remotes that have not */
+    bool quarantined;
+};
+
+struct store_page {
+    struct store_row *rows;
+    size_t count;
+    struct store_cursor next; /* pass as `after` for the following page */
+    bool more;
+};
+
+/* One keyset page of at most `limit` (<= STORE_PAGE_MAX) rows after `after`. Free with
+ * store_page_destroy. */
+int store_page_read(struct store_reader *reader, const struct store_filter *filter,
+                    const struct store_cursor *after, size_t limit, struct store_page **out,
+                    struct err *err);
+void store_page_destroy(struct store_page *page);
+
+/* One frame with all its detections. Free with store_row_destroy. ERR_NOT_FOUND. */
+int store_frame_get(struct store_reader *reader, const struct frame_id *id, struct store_row **out,
+                    struct err *err);
+void store_row_destroy(struct store_row *row);
+
+/* "@last", a frame id, or 8 or more hex digits of a blob's hash. ERR_NOT_FOUND; ERR_INVALID:
+ * ambiguous or malformed. */
+int store_resolve(struct store_reader *reader, const char *name, struct frame_id *out,
+                  struct err *err);
+
+/* The exact bytes, re-hashed: ERR_CORRUPT when they do not match. The caller frees *bytes. */
+int store_blob_read(struct store_reader *reader, enum frame_tier tier,
+                    const struct frame_hash *blob, uint8_t **bytes, size_t *size, struct err *err);
+
+/* A cached thumbnail. ERR_NOT_FOUND: show a placeholder or make it again. The caller frees *bytes.
+ */
+int store_thumb_read(struct store_reader *reader, const struct frame_hash *blob, uint8_t **bytes,
+                     size_t *size, struct err *err);
+
+struct store_remote_counts {
+    char name[STORE_REMOTE_NAME_MAX + 1];
+    uint64_t pending, pending_bytes, done, quarantined;
+    uint64_t
+        tier_done[TIER_COUNT]; /* frames (not blobs) of the tier that this remote has confirmed */
+    int64_t oldest_pending_utc_us; /* 0 when none */
+};
+
+struct store_counts {
+    uint64_t frames[TIER_COUNT];     /* in the index, local or remote */
+    uint64_t blob_bytes[TIER_COUNT]; /* local payload bytes */
+    uint64_t replicated[TIER_COUNT]; /* frames that every required remote has, or where none is
+                                        required any one remote */
+    uint64_t evicted[TIER_COUNT];
+    uint64_t disk_bytes;  /* what the quota counts */
+    uint64_t quota_bytes; /* effective; 0: none */
+    uint64_t seq;         /* last acknowledged */
+    uint64_t index_lag;   /* acknowledged, not yet in the index */
+    struct store_remote_counts remotes[STORE_REMOTES_MAX];
+    size_t remote_count;
+};
+/* Does not scan: counters kept with the index. */
+int store_counts_read(struct store_reader *reader, struct store_counts *out, struct err *err);
+
+/* Distinct cameras and labels in the index, for filters; NULL-terminated arrays in one malloc'd
+ * block. */
+int store_names_read(struct store_reader *reader, char ***cameras, char ***labels, struct err *err);
+
+/* ---- the outbox: what sync sees ---- */
+
+struct store_remote {
+    char name[STORE_REMOTE_NAME_MAX + 1];
+    struct frame_hash
+        identity;  /* of kind, endpoint, account or bucket, prefix: a change makes a new remote */
+    bool required; /* frames are owed to it */
+};
+
+/* Declares the remotes of this run, at start. A new identity under a known name starts a new remote
+ * (its frames from now on; backfill is another command). Frames kept while no remote was declared
+ * are not queued. */
+int store_remotes_set(struct store *store, const struct store_remote *remotes, size_t count,
+                      struct err *err);
+
+struct store_outbox_row { /* one blob of a tier, for one remote */
+    uint64_t row;         /* order of queueing */
+    struct frame_hash blob;
+    enum frame_tier tier;
+    enum frame_media media;
+    uint64_t blob_bytes;
+    int64_t kept_utc_us; /* its UTC date is the key's date=; never changes once queued */
+    uint32_t width, height;
+    double value;
+    unsigned attempts;
+};
+
+enum store_order { STORE_OLDEST = 0, STORE_NEWEST, STORE_VALUE };
+
+/* Up to `limit` rows for `remote` that are due now and not quarantined, in `order`. `*next_due_us`
+ * is the boot time at which the next deferred row becomes due, or 0. */
+int store_outbox_read(struct store_reader *reader, const char *remote, enum store_order order,
+                      size_t limit, struct store_outbox_row *rows, size_t *count,
+                      int64_t *next_due_us, struct err *err);
+
+/* An eventfd (borrowed, for poll) that becomes readable when rows were added; read 8 bytes to clear
+ * it. */
+int store_outbox_fd(struct store *store);
+
+enum store_receipt_kind {
+    STORE_RECEIPT_STORED = 1,
+    STORE_RECEIPT_COMPARED = 2,
+    STORE_RECEIPT_EXISTS = 3
+};
+
+struct store_receipt {
+    char remote[STORE_REMOTE_NAME_MAX + 1];
+    struct frame_hash blob;
+    enum frame_tier tier;
+    enum store_receipt_kind
+        kind; /* stored by us; there already and compared; there, not comparable */
+    char key[STORE_KEY_MAX + 1];
+    char etag[STORE_ETAG_MAX + 1];
+    int64_t utc_us;
+};
+
+/* Durable in the meta log when it returns; the outbox row is gone afterwards. Receipts of several
+ * threads or calls share one fdatasync through the group commit. */
+int store_receipt_put(struct store *store, const struct store_receipt *receipts, size_t count,
+                      struct err *err);
+
+/* Notes a failed attempt and makes the row wait for `delay_ms`. */
+int store_outbox_defer(struct store *store, const char *remote, enum frame_tier tier,
+                       const struct frame_hash *blob, int64_t delay_ms, const char *reason,
+                       struct err *err);
+
+/* Sets the row aside until a person releases it; durable. */
+int store_outbox_quarantine(struct store *store, const char *remote, enum frame_tier tier,
+                            const struct frame_hash *blob, const char *reason, struct err *err);
+/* Releases all quarantined rows of the remote (NULL: of all); `*count` is how many. */
+int store_outbox_retry(struct store *store, const char *remote, uint64_t *count, struct err *err);
+
+/* Where the blob lies at the remote: the key of its receipt. ERR_NOT_FOUND: no receipt. `remote` ""
+ * : any. */
+int store_receipt_get(struct store_reader *reader, const char *remote, enum frame_tier tier,
+                      const struct frame_hash *blob, struct store_receipt *out, struct err *err);
+
+/* ---- state.db: what no log can make again ---- */
+
+/* A small durable map. `space` names the user of it ("taken", "link", "triage"). */
+#define STORE_STATE_KEY_MAX   512
+#define STORE_STATE_VALUE_MAX 4096
+int store_state_get(struct store *store, const char *space, const void *key, size_t key_size,
+                    void *value, size_t room, size_t *size, struct err *err); /* ERR_NOT_FOUND */
+int store_state_put(struct store *store, const char *space, const void *key, size_t key_size,
+                    const void *value, size_t size, struct err *err);
+
+/* ---- upkeep ---- */
+
+/* A snapshot of what the threads count; cheap. */
+struct store_stats {
+    uint64_t puts, acked, failed, duplicates, groups, syncs, bytes_written;
+    uint64_t refused_full; /* of failed: no room */
+    uint64_t evicted_frames, evicted_bytes;
+    uint64_t index_restarts;
+    uint64_t index_lag;
+    char last_error[ERR_TEXT_MAX];
+};
+void store_stats_get(struct store *store, struct store_stats *out);
+
+struct store_fsck {
+    uint64_t segments, records, frames, blobs, receipts, bytes;
+    uint64_t
+        torn_tail_bytes;    /* after the last whole record: dropped at the next open, not damage */
+    uint64_t damaged;       /* records whose checksum or layout is wrong before the tail */
+    uint64_t missing_blobs; /* frames whose blob is neither here nor said to be gone */
+    uint64_t index_missing, index_extra; /* frames that index and log disagree about */
+    char first_problem[ERR_TEXT_MAX];
+};
+/* Read-only check of a store that no daemon holds: every record, every payload's SHA-256, index
+ * against log. Returns 0 when clean, ERR_CORRUPT when not (then `out` says what), other codes when
+ * it could not look. `progress` may be NULL; called every few megabytes with bytes done and in all.
+ */
+int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t total),
+               void *ctx, struct store_fsck *out, struct err *err);
+
+#endif

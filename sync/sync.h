@@ -1,0 +1,98 @@
+/* sync: brings every kept frame to every remote once, and remembers the receipt.
+ *
+ * One thread, one curl multi handle; it wakes on new outbox rows, sockets and deadlines. For each
+ * remote it reads due rows, reads and re-hashes the blob, PUTs it under its fixed key with a
+ * create-only precondition, and hands the receipt to the store. Failures defer the row (exponential
+ * backoff, full jitter, Retry-After honoured) and open a breaker per remote; what only a person can
+ * mend is quarantined with its reason. Life cycle: sync_start (declares the remotes to the store)
+ * -> sync_stop (lets running transfers finish until the deadline). Thread: all calls from any
+ * thread. Not: no HTTP server, no Darknet; never deletes remotely.
+ */
+#ifndef CREEL_SYNC_SYNC_H
+#define CREEL_SYNC_SYNC_H
+
+#include "daemon/base/err.h"
+#include "schemas/frame.h"
+#include "store/store.h"
+#include <stdbool.h>
+
+#define SYNC_REMOTES_MAX   STORE_REMOTES_MAX
+#define SYNC_TRANSFERS_MAX 256
+#define SYNC_LINK_MAX      4096
+
+enum sync_kind { SYNC_DIRECTORY = 1, SYNC_AZURE, SYNC_S3 };
+
+/* Strings are borrowed and must outlive the sync; NULL where not given. Secrets among them are
+ * marked. */
+struct sync_remote_config {
+    char name[STORE_REMOTE_NAME_MAX + 1];
+    enum sync_kind kind;
+    bool required;
+    const char *path;                   /* directory: absolute */
+    const char *url;                    /* azure: account endpoint; s3: endpoint, NULL: AWS */
+    const char *prefix;                 /* before every key; NULL: none */
+    const char *containers[TIER_COUNT]; /* azure; NULL: the tier's name */
+    const char *container_rest;         /* azure; NULL: "creel" */
+    const char *account;                /* azure; NULL: from the url or the connection string */
+    const char *connection_string;      /* azure, secret */
+    const char *account_key;            /* azure, secret, base64 */
+    const char *sas;                    /* azure, secret: the token with or without '?' */
+    bool create_containers;             /* azure, s3: make what is missing */
+    const char *bucket;                 /* s3 */
+    const char *region;                 /* s3; NULL: us-east-1 */
+    const char *access_key;             /* s3; NULL: from AWS_ACCESS_KEY_ID */
+    const char *secret_key;             /* s3, secret */
+    const char *session_token;          /* s3, secret */
+    bool virtual_host;                  /* s3: bucket in the host name; false: path style */
+    const char *ca_file;                /* PEM; NULL: the system's */
+};
+
+struct sync_config {
+    const char *device; /* device id of the keys */
+    enum store_order order;
+    unsigned transfers;  /* at once, over all remotes; 0: 8 */
+    int attempts_max;    /* of a row that the server keeps refusing, before quarantine; 0: 8 */
+    int backoff_base_ms; /* 0: 500 */
+    int backoff_max_ms;  /* 0: 60,000 */
+    struct sync_remote_config remotes[SYNC_REMOTES_MAX];
+    size_t remote_count;
+};
+
+struct sync;
+int sync_start(const struct sync_config *config, struct store *store, struct sync **out,
+               struct err *err);
+void sync_stop(struct sync *sync, int deadline_ms);
+
+struct sync_remote_status {
+    char name[STORE_REMOTE_NAME_MAX + 1];
+    const char *kind; /* "directory", "azure", "s3" */
+    char where[256];  /* endpoint and container or path, no secret */
+    bool required;
+    uint64_t uploaded, uploaded_bytes, already_there, failures, requests;
+    unsigned running;
+    bool breaker_open;
+    int64_t retry_at_utc_us; /* 0: now */
+    char last_error[ERR_TEXT_MAX];
+};
+struct sync_status {
+    struct sync_remote_status remotes[SYNC_REMOTES_MAX];
+    size_t remote_count;
+};
+void sync_status_get(struct sync *sync, struct sync_status *out);
+
+/* A read-only link to one object at one remote, valid for `ttl_s` (at most 7 days for S3, see AWS
+ * SigV4 query authentication): Azure service SAS (account key only), S3 presigned URL. ERR_REFUSED:
+ * this remote or its credential cannot make links (directory; SAS), the message says what is
+ * missing. Pure: no network. */
+int sync_link_create(const struct sync_remote_config *remote, enum frame_tier tier, const char *key,
+                     int ttl_s, char out[SYNC_LINK_MAX], struct err *err);
+
+/* Checks a remote's fields against its kind (for `creel config check`); no network. */
+int sync_remote_check(const struct sync_remote_config *remote, struct err *err);
+
+/* "frames/tier=annotated/device=<id>/date=2026-11-20/<sha256>.jpg"; ERR_INVALID if it would not
+ * fit. */
+int sync_key_format(const char *device, const struct store_outbox_row *row,
+                    char out[STORE_KEY_MAX + 1], struct err *err);
+
+#endif

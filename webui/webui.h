@@ -1,0 +1,79 @@
+/* webui: the gallery, the JSON API and the HTTP door for pushed frames (/score).
+ *
+ * libmicrohttpd with epoll; two listeners with their own ports and authentication: `web` (gallery,
+ * /api/v1, links, /metrics) and `ingest` (/score). Reads the store through readers of its own;
+ * reaches the other rooms only through `struct webui_hooks`. Off loopback the gallery refuses to
+ * start without authentication. Life cycle: webui_start -> webui_stop (running replies finish,
+ * waiting callers get 503). Thread: hooks are called on webui's threads and must not block longer
+ * than said.
+ */
+#ifndef CREEL_WEBUI_WEBUI_H
+#define CREEL_WEBUI_WEBUI_H
+
+#include "daemon/base/err.h"
+#include "schemas/frame.h"
+#include "store/store.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WEBUI_LINK_MAX 4096
+
+struct webui_config {
+    const char *listen;        /* "127.0.0.1:8080"; NULL: no gallery */
+    const char *ingest_listen; /* "127.0.0.1:8081"; NULL: no /score */
+    bool next_free_port;       /* try the following 20 ports when one is taken */
+    uint32_t body_max_bytes;   /* of a pushed frame; 0: 16 MiB */
+    int request_timeout_s;     /* a request that makes no progress for so long is ended; 0: 15 */
+    int link_ttl_s;            /* default life of a link; 0: 900 */
+    double score_threshold;    /* /score answers with detections from here up; 0: 0.25 */
+    const char *password;      /* secret: HTTP Basic user "creel"; NULL: none (loopback only) */
+    const char *ingest_token;  /* secret: Bearer token for ingest; NULL: none (loopback only) */
+    uint8_t link_key[32];      /* secret: signs creel's own links to local blobs */
+};
+
+/* The answer to a pushed frame, copied out of the frame on the pipeline's threads. */
+struct webui_reply {
+    int code; /* 0, or why there is no verdict: ERR_INVALID the image, ERR_FULL busy, … */
+    struct err err;
+    bool stored;                /* with wait_stored: the store acknowledged it */
+    bool kept;                  /* triage wanted it kept */
+    struct frame_record record; /* detections: valid during the call only */
+};
+typedef void webui_reply_fn(void *ctx, const struct webui_reply *reply);
+
+struct webui_hooks {
+    void *ctx;
+    /* Takes `blob` (malloc'd). Calls `reply` once, on any thread, unless it returns non-zero. Never
+     * waits: ERR_FULL when the queue has no room (503 + Retry-After). wait_stored: reply after the
+     * acknowledgement. */
+    int (*submit_frame)(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
+                        webui_reply_fn *reply, void *reply_ctx, struct err *err);
+    /* A link to the frame's object in the cloud; ERR_NOT_FOUND: not replicated, ERR_REFUSED: no
+     * link possible. */
+    int (*mint_link)(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
+                     struct err *err);
+    /* The status document (a new reference); NULL when memory ran out. */
+    json_t *(*status)(void *ctx);
+    /* Prometheus text (malloc'd) of everything outside webui; NULL when memory ran out. */
+    char *(*metrics)(void *ctx);
+};
+
+struct webui;
+int webui_start(const struct webui_config *config, struct store *store,
+                const struct webui_hooks *hooks, struct webui **out, struct err *err);
+void webui_stop(struct webui *webui);
+
+/* The ports in use, 0 where not listening. */
+void webui_ports(const struct webui *webui, uint16_t *web, uint16_t *ingest);
+
+/* JSON of a frame as /api/v1 and `--json` show it (schemas/frame.schema.json). New reference, NULL
+ * on no memory. */
+json_t *webui_frame_json(const struct store_row *row);
+
+/* "/blob/<sha>?tier=…&e=<unix s>&s=<hmac>" for creel's own link to a local blob. */
+int webui_local_link(const uint8_t link_key[32], enum frame_tier tier,
+                     const struct frame_hash *blob, int64_t expires_utc_s, char out[WEBUI_LINK_MAX],
+                     struct err *err);
+
+#endif
