@@ -24,11 +24,19 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/creel/creel.yaml"
 #define CONFIG_TAGS_MAX     16
+#define CONFIG_TAG_MAX      255 /* bytes of a tag's value */
 #define CONFIG_PROBLEMS_MAX 64
+
+struct config_tag { /* a fact of the device that goes along with its frames: site: "north" */
+    char name[FRAME_NAME_MAX + 1];
+    const char *value;
+};
 
 struct config_values {
     char device[FRAME_NAME_MAX + 1]; /* "auto": made from the machine id */
-    bool clock_trusted;              /* device.clock: kernel | trusted, see clock_trust */
+    struct config_tag tags[CONFIG_TAGS_MAX];
+    size_t tag_count;
+    bool clock_trusted; /* device.clock: kernel | trusted, see clock_trust */
     struct source_config cameras[SOURCE_CAMERAS_MAX];
     size_t camera_count;
     const char *model_dir;
@@ -39,8 +47,9 @@ struct config_values {
     struct store_config store;
     struct sync_config sync;
     struct webui_config webui;
-    const char *control_socket; /* default /run/creel/control.sock, or <store.dir>/control.sock
-                                   where /run/creel is not writable */
+    const char *control_socket; /* "auto": /run/creel/control.sock with the default configuration
+                                   file where /run/creel exists, else <store.dir>/control.sock: the
+                                   daemon and its commands find the same, whoever runs them */
     const char *log_level;      /* error | warn | info | debug */
 };
 
@@ -51,6 +60,9 @@ struct config_source {
     const char *const *flags; /* "store.dir=/x" */
     size_t flag_count;
     char *const *environment; /* environ, or NULL for none */
+    bool without_secrets;     /* for commands that need none: secrets stay NULL, so that they work
+                                 where the daemon's variables and credentials are not; what needs a
+                                 secret is then not checked */
 };
 
 /* All problems found, one a line in `problems` ("file:line:col: key: found …, expected …; did you

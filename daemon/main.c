@@ -1,3 +1,71 @@
-int main(void) {
-    return 0;
+#include "daemon/base/mem.h"
+#include "daemon/commands.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"run", cmd_run, "run the daemon"},
+    {"status", cmd_status, "what the daemon does, what the store holds, what waits for upload"},
+    {"ls", cmd_ls, "list kept frames"},
+    {"show", cmd_show, "one frame: detections, why it was kept, where it lies"},
+    {"get", cmd_get, "a frame's exact bytes"},
+    {"link", cmd_link, "a signed, short-lived link to a frame"},
+    {"sync", cmd_sync, "backlog and quarantine of the remotes; --wait, retry"},
+    {"fsck", cmd_fsck, "check every byte of the store"},
+    {"detect", cmd_detect, "run a model on image files"},
+    {"model", cmd_model, "check a model directory"},
+    {"config", cmd_config, "check and show the configuration"},
+    {"version", cmd_version, "version and what is built in"},
+};
+
+static void print_help(FILE *to) {
+    fputs("usage: creel COMMAND [OPTION]...\n\n", to);
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+    }
+    fputs("\nAll take --config FILE, --set KEY=VALUE, --help; most take --json.\n"
+          "`creel COMMAND --help` has the details, creel(1) the whole manual.\n",
+          to);
+}
+
+int commands_fail(const struct err *err) {
+    static const struct {
+        int code, status;
+    } statuses[] = {
+        {ERR_NOT_FOUND, EXIT_NOT_FOUND}, {ERR_CORRUPT, EXIT_DAMAGED}, {ERR_DENIED, EXIT_DENIED},
+        {ERR_REFUSED, EXIT_REFUSED},     {ERR_CONFIG, EXIT_CONFIG},
+    };
+    char why[2 * ERR_TEXT_MAX];
+    fprintf(stderr, "creel: %s\n", err_text(err, why, sizeof(why)));
+    for (size_t i = 0; i < ARRAY_LENGTH(statuses); i++) {
+        if (statuses[i].code == err->code) {
+            return statuses[i].status;
+        }
+    }
+    return EXIT_FAILED;
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(name, "--version") == 0) {
+        name = "version";
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    if (*name) {
+        fprintf(stderr, "creel: no command \"%s\"\n\n", name);
+    }
+    print_help(stderr);
+    return EXIT_USAGE;
 }

@@ -2,8 +2,11 @@
  *
  * A source owns one thread and hands frames to a sink. Kinds behind one table: "demo:" (rendered
  * scenes), "directory:PATH" (existing files and inotify). What POSTs to /score enters through the
- * web server instead. Life cycle: source_start -> frames flow into the sink -> source_stop (no
- * callback afterwards).
+ * web server instead.
+ * Life cycle: source_start -> frames flow into the sink -> [source_quiesce] -> source_stop. Then
+ * nothing is submitted and no memory slot is called any more; a frame that settles later does no
+ * harm, but is not remembered.
+ * Thread: any, one at a time for a source.
  */
 #ifndef CREEL_INFERENCE_SOURCE_H
 #define CREEL_INFERENCE_SOURCE_H
@@ -13,6 +16,7 @@
 #include <stdbool.h>
 
 #define SOURCE_CAMERAS_MAX 64
+#define SOURCE_KEY_MAX     296 /* bytes of a key of struct source_memory */
 
 enum source_after { SOURCE_LEAVE = 0, SOURCE_MOVE, SOURCE_DELETE };
 
@@ -25,16 +29,19 @@ struct source_config {
     uint64_t seed;                 /* demo: which world is rendered */
 };
 
-/* Durable memory of what was taken. Slots may block briefly on disk. NULL table: remembers nothing.
- */
+/* Durable memory of what was taken. Slots may block briefly on disk; only the source's own thread
+ * calls them. NULL table: remembers nothing. */
 struct source_memory {
     void *ctx;
     bool (*has)(void *ctx, const char *camera, const void *key, size_t size);
     int (*add)(void *ctx, const char *camera, const void *key, size_t size, struct err *err);
+    /* The key will not be asked for again: its file was moved or deleted. NULL: kept for ever. */
+    void (*forget)(void *ctx, const char *camera, const void *key, size_t size);
 };
 
 /* Where frames go. `submit` takes the frame in any case: it settles it (FRAME_DROPPED) if it cannot
- * pass it on. A frame with live = false may make it wait until the queue has room. */
+ * pass it on. A frame with live = false may make it wait until the queue has room; it
+ * returns when that queue is closed. */
 struct source_sink {
     void *ctx;
     void (*submit)(void *ctx, struct frame *frame);
@@ -50,6 +57,10 @@ struct source_stats {
 struct source;
 int source_start(const struct source_config *config, const struct source_memory *memory,
                  const struct source_sink *sink, struct source **out, struct err *err);
+/* Asks it to take nothing more and returns at once. What is on its way may still settle and is
+ * remembered: call this on every source, let the pipeline run dry, then source_stop. */
+void source_quiesce(struct source *source);
+/* NULL accepted. Wakes it at once and waits a few seconds at most for frames on their way. */
 void source_stop(struct source *source);
 void source_stats_get(struct source *source, struct source_stats *out);
 

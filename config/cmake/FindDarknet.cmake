@@ -41,7 +41,7 @@ if(Darknet_FOUND AND NOT TARGET darknet::darknet)
     add_library(${stem} SHARED "${empty}")
     set_target_properties(${stem} PROPERTIES
       LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/darknet-stand-ins"
-      OUTPUT_NAME "${stem}" SUFFIX ".so" NO_SONAME ON)
+      OUTPUT_NAME "${stem}" PREFIX "" SUFFIX ".so" NO_SONAME ON)
     target_link_options(${stem} PRIVATE "-Wl,-soname,${soname}")
     add_custom_command(TARGET ${stem} POST_BUILD
       COMMAND ${CMAKE_COMMAND} -E create_symlink "${stem}.so" "${soname}"

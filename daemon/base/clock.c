@@ -44,7 +44,7 @@ static void read_boot_id(void) {
         char *end;
         unsigned long value = strtoul(digit, &end, 16);
         if (end != digit) {
-            boot_id[nibble / 2] = (uint8_t)(boot_id[nibble / 2] << 4 | value);
+            boot_id[nibble / 2] = (uint8_t)((unsigned)boot_id[nibble / 2] << 4 | (unsigned)value);
             nibble++;
         }
     }

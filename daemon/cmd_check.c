@@ -1,0 +1,247 @@
+/* fsck, model, config, version: is what is here right? */
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "daemon/base/mem.h"
+#include "daemon/commands.h"
+#include "daemon/options.h"
+#include "inference/inference.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- fsck ---- */
+
+static const char fsck_usage[] = "usage: creel fsck [--json] [--config FILE] [--set KEY=VALUE]...\n"
+                                 "Reads every record of the store, re-hashes every payload and "
+                                 "compares index and log. Changes nothing.\n"
+                                 "The daemon must be stopped. Exit 5 when the store is damaged.\n";
+
+static void fsck_progress(void *ctx, uint64_t done, uint64_t total) {
+    int64_t started_us = *(const int64_t *)ctx;
+    double seconds = (double)(clock_boot_us() - started_us) / 1e6;
+    double left = done ? seconds * (double)(total - done) / (double)done : 0;
+    fprintf(stderr, "\r\033[K%.1f of %.1f MB, about %.0f s left", (double)done / 1e6,
+            (double)total / 1e6, left);
+}
+
+static void fsck_print(const struct store_fsck *found, bool clean, bool json) {
+    if (json) {
+        printf("{\"clean\":%s,\"segments\":%" PRIu64 ",\"records\":%" PRIu64 ",\"frames\":%" PRIu64
+               ",\"blobs\":%" PRIu64 ",\"receipts\":%" PRIu64 ",\"bytes\":%" PRIu64
+               ",\"torn_tail_bytes\":%" PRIu64 ",\"damaged\":%" PRIu64 ",\"missing_blobs\":%" PRIu64
+               ",\"index_missing\":%" PRIu64 ",\"index_extra\":%" PRIu64 "}\n",
+               clean ? "true" : "false", found->segments, found->records, found->frames,
+               found->blobs, found->receipts, found->bytes, found->torn_tail_bytes, found->damaged,
+               found->missing_blobs, found->index_missing, found->index_extra);
+        return;
+    }
+    printf("%" PRIu64 " segments, %" PRIu64 " records, %" PRIu64 " frames, %" PRIu64
+           " blobs, %" PRIu64 " receipts, %.1f MB read\n",
+           found->segments, found->records, found->frames, found->blobs, found->receipts,
+           (double)found->bytes / 1e6);
+    if (found->torn_tail_bytes) {
+        printf("%" PRIu64 " bytes after the last whole record: the next start drops them\n",
+               found->torn_tail_bytes);
+    }
+    if (!clean) {
+        printf("damaged records %" PRIu64 ", missing blobs %" PRIu64 ", not in the index %" PRIu64
+               ", only in the index %" PRIu64 "\nfirst: %s\n",
+               found->damaged, found->missing_blobs, found->index_missing, found->index_extra,
+               found->first_problem);
+    }
+    puts(clean ? "clean" : "damaged");
+}
+
+int cmd_fsck(int argc, char **argv) {
+    struct options options;
+    bool done;
+    int status = options_parse(argc, argv, fsck_usage, NULL, 0, 0, 0, &options, &done);
+    if (done) {
+        return status;
+    }
+    struct err err = {0};
+    struct config *config = NULL;
+    if (options_config(&options, &config, &err)) {
+        return commands_fail(&err);
+    }
+    struct store_fsck found = {0};
+    int64_t started_us = clock_boot_us();
+    bool terminal = isatty(STDERR_FILENO);
+    int code = store_fsck(config_values(config)->store.dir, terminal ? fsck_progress : NULL,
+                          &started_us, &found, &err);
+    if (terminal) {
+        fputs("\r\033[K", stderr);
+    }
+    if (!code || code == ERR_CORRUPT) {
+        fsck_print(&found, !code, options.json);
+        status = code ? EXIT_DAMAGED : EXIT_OK;
+    } else {
+        status = commands_fail(&err);
+    }
+    config_destroy(config);
+    return status;
+}
+
+/* ---- model ---- */
+
+static const char model_usage[] =
+    "usage: creel model check [DIR] [--json] [--config FILE] [--set KEY=VALUE]...\n"
+    "Checks a model directory (default: model.dir) completely, without running it.\n";
+
+int cmd_model(int argc, char **argv) {
+    struct options options;
+    bool done;
+    int status = options_parse(argc, argv, model_usage, NULL, 0, 1, 2, &options, &done);
+    if (done) {
+        return status;
+    }
+    if (strcmp(options.operands[0], "check") != 0) {
+        fprintf(stderr, "creel: model knows `check`\n%s", model_usage);
+        return EXIT_USAGE;
+    }
+    struct err err = {0};
+    struct config *config = NULL;
+    if (options_config(&options, &config, &err)) {
+        return commands_fail(&err);
+    }
+    struct model *model = NULL;
+    const char *dir =
+        options.operand_count > 1 ? options.operands[1] : config_values(config)->model_dir;
+    if (model_open(dir, &model, &err)) {
+        status = commands_fail(&err);
+    } else {
+        char hex[HASH_HEX_SIZE];
+        hash_hex(model->hash.bytes, sizeof(model->hash.bytes), hex);
+        printf(options.json ? "{\"name\":\"%s\",\"version\":\"%s\",\"hash\":\"%s\",\"width\":%u,"
+                              "\"height\":%u,\"classes\":%zu}\n"
+                            : "%s %s, hash %s, input %ux%u, %zu classes: good\n",
+               model->name, model->version, hex, model->input_width, model->input_height,
+               model->class_count);
+        status = EXIT_OK;
+    }
+    model_close(model);
+    config_destroy(config);
+    return status;
+}
+
+/* ---- config ---- */
+
+static const char config_usage[] =
+    "usage: creel config check  [--config FILE] [--set KEY=VALUE]...\n"
+    "       creel config show   [--origin] [--config FILE] [--set KEY=VALUE]...\n"
+    "       creel config sample\n"
+    "`show` prints the effective value of every key (secrets as ***), with --origin where each "
+    "comes from.\n"
+    "Exit 78 when the configuration has errors.\n";
+
+static int config_show_all(const struct config *config, bool origin) {
+    struct err err = {0};
+    struct buf out = BUF_INIT(1u << 20);
+    int status = EXIT_OK;
+    if (config_show(config, origin, &out, &err)) {
+        status = commands_fail(&err);
+    } else {
+        fputs(out.data ? out.data : "", stdout);
+    }
+    buf_finish(&out);
+    return status;
+}
+
+int cmd_config(int argc, char **argv) {
+    bool origin = false;
+    const struct option_spec own[] = {{"origin", &origin, NULL}};
+    struct options options;
+    bool done;
+    int status =
+        options_parse(argc, argv, config_usage, own, ARRAY_LENGTH(own), 1, 1, &options, &done);
+    if (done) {
+        return status;
+    }
+    const char *verb = options.operands[0];
+    if (strcmp(verb, "sample") == 0) {
+        fputs(config_sample(), stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(verb, "check") != 0 && strcmp(verb, "show") != 0) {
+        fprintf(stderr, "creel: config knows check, show and sample, not \"%s\"\n%s", verb,
+                config_usage);
+        return EXIT_USAGE;
+    }
+    struct err err = {0};
+    struct config *config = NULL;
+    if (options_config(&options, &config, &err)) {
+        return commands_fail(&err);
+    }
+    if (strcmp(verb, "show") == 0) {
+        status = config_show_all(config, origin);
+    } else {
+        puts("the configuration is good");
+    }
+    config_destroy(config);
+    return status;
+}
+
+/* ---- version ---- */
+
+static const char version_usage[] = "usage: creel version [--json]\n";
+
+static const struct {
+    const char *name;
+    bool in;
+} features[] = {
+#ifdef HAVE_FFMPEG
+    {"ffmpeg", true},
+#else
+    {"ffmpeg", false},
+#endif
+#ifdef HAVE_MOSQUITTO
+    {"mosquitto", true},
+#else
+    {"mosquitto", false},
+#endif
+#ifdef HAVE_SECCOMP
+    {"seccomp", true},
+#else
+    {"seccomp", false},
+#endif
+#ifdef HAVE_SYSTEMD
+    {"systemd", true},
+#else
+    {"systemd", false},
+#endif
+};
+
+int cmd_version(int argc, char **argv) {
+    struct options options;
+    bool done;
+    int status = options_parse(argc, argv, version_usage, NULL, 0, 0, 0, &options, &done);
+    if (done) {
+        return status;
+    }
+    struct err err = {0};
+    char backend[256];
+    if (detector_backend(NULL, backend, sizeof(backend), &err)) {
+        char why[2 * ERR_TEXT_MAX];
+        snprintf(backend, sizeof(backend), "none (%s)", err_text(&err, why, sizeof(why)));
+    }
+    json_t *in = json_object();
+    for (size_t i = 0; i < ARRAY_LENGTH(features); i++) {
+        json_object_set_new(in, features[i].name, json_boolean(features[i].in));
+    }
+    json_t *all =
+        json_pack("{s:s,s:s,s:o}", "version", CREEL_VERSION, "worker", backend, "options", in);
+    if (options.json) {
+        json_dumpf(all, stdout, JSON_COMPACT);
+        putchar('\n');
+    } else {
+        printf("creel %s\nworker: %s\n", CREEL_VERSION, backend);
+        for (size_t i = 0; i < ARRAY_LENGTH(features); i++) {
+            printf("%s: %s\n", features[i].name, features[i].in ? "built in" : "not built in");
+        }
+    }
+    json_decref(all);
+    return EXIT_OK;
+}

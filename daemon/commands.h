@@ -1,0 +1,40 @@
+/* commands: what `creel COMMAND` runs, and the exit codes that scripts rely on.
+ *
+ * Each command gets argv from its own name on and returns an exit code. Text goes to a person,
+ * --json to a machine.
+ */
+#ifndef CREEL_DAEMON_COMMANDS_H
+#define CREEL_DAEMON_COMMANDS_H
+
+#include "daemon/base/err.h"
+
+enum exit_code {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NOT_FOUND = 3,
+    EXIT_NO_DAEMON = 4,
+    EXIT_DAMAGED = 5,
+    EXIT_INCOMPLETE = 6, /* a backlog or a quarantine is left */
+    EXIT_DENIED = 7,
+    EXIT_REFUSED = 8, /* needs --force */
+    EXIT_CONFIG = 78, /* systemd does not restart on it (sysexits.h, EX_CONFIG) */
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_get(int argc, char **argv);
+int cmd_link(int argc, char **argv);
+int cmd_sync(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
+int cmd_detect(int argc, char **argv);
+int cmd_model(int argc, char **argv);
+int cmd_config(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+
+/* Prints "creel: <text>" to stderr and returns the exit code that belongs to err->code. */
+int commands_fail(const struct err *err);
+
+#endif

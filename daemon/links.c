@@ -1,0 +1,57 @@
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "daemon/requests.h"
+#include <string.h>
+
+static const char *kind_name(enum sync_kind kind) {
+    switch (kind) {
+    case SYNC_DIRECTORY:
+        return "directory";
+    case SYNC_AZURE:
+        return "azure";
+    case SYNC_S3:
+        return "s3";
+    }
+    return "unknown";
+}
+
+int link_mint(const struct config_values *values, struct store_reader *reader,
+              const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,
+              struct err *err) {
+    int code = err_set(err, ERR_NOT_FOUND,
+                       "the frame is at no remote yet; `creel status` shows the backlog");
+    for (size_t i = 0; i < values->sync.remote_count; i++) {
+        const struct sync_remote_config *remote = &values->sync.remotes[i];
+        struct store_receipt receipt;
+        struct err tried = {0};
+        int found = store_receipt_get(reader, remote->name, row->record.tier, &row->record.blob,
+                                      &receipt, &tried);
+        if (found == ERR_NOT_FOUND) {
+            continue;
+        }
+        code = found ? found
+                     : sync_link_create(remote, row->record.tier, receipt.key, ttl_s, out, &tried);
+        if (!code) {
+            *kind = kind_name(remote->kind);
+            return 0;
+        }
+        if (err) {
+            *err = tried;
+        }
+    }
+    return code;
+}
+
+int link_key_get(struct store *store, uint8_t key[32], struct err *err) {
+    static const char name[] = "hmac-sha256";
+    size_t size;
+    int code = store_state_get(store, "link", name, sizeof(name) - 1, key, 32, &size, err);
+    if (code == 0 && size == 32) {
+        return 0;
+    }
+    if (code && code != ERR_NOT_FOUND) {
+        return code;
+    }
+    hash_random(key, 32);
+    return store_state_put(store, "link", name, sizeof(name) - 1, key, 32, err);
+}

@@ -1,0 +1,635 @@
+/* pipeline: see pipeline.h.
+ *
+ * Invariants
+ * 1. Every frame that enters is settled exactly once: by the worker (rejected, bad, failed), by the
+ * keeper (store refused it), by the store's acknowledgement, or where a full or closed queue turned
+ * it away.
+ * 2. Nothing waits while holding a lock: `lock` guards counters. Triage has a lock of its own; what
+ * it wants remembered is noted there and written by pipeline_tick.
+ * 3. Draining order is the order of flow: queue closed, workers joined, keep queue closed, keeper
+ * joined, store flushed. Sources are stopped last, so that they hear how their last frames ended.
+ */
+#include "daemon/pipeline.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/base/mem.h"
+#include "daemon/base/queue.h"
+#include "inference/triage.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CAMERAS_MAX                                                                                \
+    (SOURCE_CAMERAS_MAX + 64) /* configured ones and names that callers of /score chose */
+#define WORKERS_AUTO_MAX  4
+#define QUEUE_DEFAULT     8
+#define COMPLAIN_EVERY_MS 60000
+#define RETRY_PAUSE_MS    500
+#define NOTES_MAX         256
+#define NOTE_KEY_MAX      127
+
+struct worker {
+    struct pipeline *pipeline;
+    struct detector *detector;
+    pthread_t thread;
+    bool running;
+};
+
+/* A triage count that is not yet in the store. */
+struct note {
+    char key[NOTE_KEY_MAX + 1];
+    uint64_t count;
+};
+
+struct pipeline {
+    const struct config_values *values;
+    struct store *store;
+    struct queue *queue, *keep;
+    struct worker workers[PIPELINE_WORKERS_MAX];
+    size_t worker_count;
+    pthread_t keeper;
+    bool keeper_running, drained;
+    struct source *sources[SOURCE_CAMERAS_MAX];
+    size_t source_count;
+    struct triage_memory triage_memory;
+    pthread_mutex_t triage_lock; /* guards the next three */
+    struct triage *triage;
+    struct note notes[NOTES_MAX];
+    size_t note_count;
+    struct source_memory source_memory;
+    struct source_sink sink;
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct pipeline_stats stats;
+    double detect_ms_sum;
+    struct pipeline_camera cameras[CAMERAS_MAX];
+    size_t camera_count;
+    struct log_gate bad_gate, failed_gate, dropped_gate;
+};
+
+/* ---- counting: one place where a frame's end is written down ---- */
+
+static struct pipeline_camera *camera_find(struct pipeline *pipeline, const char *name) {
+    for (size_t i = 0; i < pipeline->camera_count; i++) {
+        if (strcmp(pipeline->cameras[i].name, name) == 0) {
+            return &pipeline->cameras[i];
+        }
+    }
+    /* Beyond the bound, pushed frames of further names share the last row. */
+    if (pipeline->camera_count == CAMERAS_MAX) {
+        return &pipeline->cameras[CAMERAS_MAX - 1];
+    }
+    struct pipeline_camera *camera = &pipeline->cameras[pipeline->camera_count++];
+    snprintf(camera->name, sizeof(camera->name), "%s", name);
+    camera->source = "http";
+    return camera;
+}
+
+static void complain(struct log_gate *gate, enum log_level level, const char *text,
+                     const char *camera, const struct err *err) {
+    uint64_t missed;
+    if (log_gate_open(gate, COMPLAIN_EVERY_MS, &missed)) {
+        char why[2 * ERR_TEXT_MAX];
+        log_line(level, text, "camera=%s reason=\"%s\" not_logged_before=%llu", camera,
+                 err ? err_text(err, why, sizeof(why)) : "the queue was full",
+                 (unsigned long long)missed);
+    }
+}
+
+static void note_error(struct pipeline *pipeline, const struct err *err) {
+    if (err) {
+        char why[2 * ERR_TEXT_MAX];
+        snprintf(pipeline->stats.last_error, sizeof(pipeline->stats.last_error), "%s",
+                 err_text(err, why, sizeof(why)));
+    }
+}
+
+static void count_locked(struct pipeline *pipeline, const struct frame *frame,
+                         enum frame_outcome outcome, const struct err *err) {
+    const char *name = frame->record.camera;
+    struct pipeline_camera *camera = camera_find(pipeline, name);
+    struct pipeline_stats *stats = &pipeline->stats;
+    switch (outcome) {
+    case FRAME_KEPT:
+        stats->kept[frame->record.tier]++;
+        stats->kept_bytes += frame->record.blob_bytes;
+        camera->kept++;
+        return;
+    case FRAME_REJECTED:
+        stats->rejected++;
+        camera->rejected++;
+        return;
+    case FRAME_BAD:
+        stats->bad++;
+        camera->bad++;
+        complain(&pipeline->bad_gate, LOG_LEVEL_WARN, "frame is no usable image", name, err);
+        break;
+    case FRAME_DROPPED:
+        stats->dropped++;
+        camera->dropped++;
+        complain(&pipeline->dropped_gate, LOG_LEVEL_WARN, "frame dropped", name, err);
+        break;
+    case FRAME_FAILED:
+        stats->failed++;
+        camera->failed++;
+        complain(&pipeline->failed_gate, LOG_LEVEL_ERROR, "frame not kept", name, err);
+        break;
+    }
+    note_error(pipeline, err);
+}
+
+static void settle(struct pipeline *pipeline, struct frame *frame, enum frame_outcome outcome,
+                   const struct err *err) {
+    pthread_mutex_lock(&pipeline->lock);
+    count_locked(pipeline, frame, outcome, err);
+    pthread_mutex_unlock(&pipeline->lock);
+    frame_settle(frame, outcome, err);
+}
+
+static void count_seen(struct pipeline *pipeline, const struct frame *frame, bool over_budget) {
+    pthread_mutex_lock(&pipeline->lock);
+    struct pipeline_camera *camera = camera_find(pipeline, frame->record.camera);
+    camera->seen++;
+    camera->last_utc_us = frame->record.captured.utc_us;
+    pipeline->stats.seen++;
+    pipeline->stats.over_budget += over_budget;
+    pipeline->detect_ms_sum += frame->detect_ms;
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
+/* ---- keeper: triage's catch into the store ---- */
+
+struct catch {
+    struct pipeline *pipeline;
+    struct frame *frame;
+};
+
+static void acknowledged(void *ctx, const struct store_ack *ack) {
+    struct catch *caught = ctx;
+    if (!ack->code) {
+        caught->frame->record.blob = ack->blob;
+    }
+    settle(caught->pipeline, caught->frame, ack->code ? FRAME_FAILED : FRAME_KEPT,
+           ack->code ? &ack->err : NULL);
+    free(caught);
+}
+
+static void keep(struct pipeline *pipeline, struct frame *frame) {
+    struct err err = {0};
+    struct catch *caught = mem_alloc(sizeof(*caught));
+    if (!caught) {
+        err_set(&err, ERR_NOMEM, "no memory to keep a frame of %s", frame->record.camera);
+        settle(pipeline, frame, FRAME_FAILED, &err);
+        return;
+    }
+    *caught = (struct catch){.pipeline = pipeline, .frame = frame};
+    struct store_frame item = {.record = frame->record,
+                               .blob = frame->blob,
+                               .thumb = frame->thumb,
+                               .thumb_bytes = frame->thumb_bytes,
+                               .on_ack = acknowledged,
+                               .ctx = caught};
+    /* From here on the store owns the three; the acknowledgement may come before store_put returns.
+     */
+    frame->blob = NULL;
+    frame->thumb = NULL;
+    frame->record.detections = NULL;
+    frame->record.detection_count = 0;
+    if (store_put(pipeline->store, &item, &err)) {
+        free(item.blob);
+        free(item.thumb);
+        free(item.record.detections);
+        free(caught);
+        settle(pipeline, frame, FRAME_FAILED, &err);
+    }
+}
+
+static void *keeper_main(void *arg) {
+    struct pipeline *pipeline = arg;
+    for (struct frame *frame; (frame = queue_get(pipeline->keep, -1));) {
+        keep(pipeline, frame);
+    }
+    return NULL;
+}
+
+/* ---- workers: what is in it, and is it worth keeping ---- */
+
+static void judge(struct pipeline *pipeline, struct frame *frame) {
+    struct triage_verdict verdict;
+    pthread_mutex_lock(&pipeline->triage_lock);
+    triage_decide(pipeline->triage, &frame->record, &verdict);
+    pthread_mutex_unlock(&pipeline->triage_lock);
+    frame->record.tier = verdict.tier;
+    frame->record.value = verdict.value;
+    snprintf(frame->record.rule, sizeof(frame->record.rule), "%s", verdict.rule);
+    count_seen(pipeline, frame, verdict.over_budget);
+    frame_detected(frame);
+    if (!verdict.keep) {
+        settle(pipeline, frame, FRAME_REJECTED, NULL);
+    } else if (!queue_try_put(pipeline->keep, frame)) {
+        struct err err;
+        err_set(&err, ERR_FULL, "the store is slower than the frames worth keeping");
+        settle(pipeline, frame, FRAME_FAILED, &err);
+    }
+}
+
+static void *worker_main(void *arg) {
+    struct worker *worker = arg;
+    struct pipeline *pipeline = worker->pipeline;
+    for (struct frame *frame; (frame = queue_get(pipeline->queue, -1));) {
+        struct err err = {0};
+        int code = detector_run(worker->detector, frame, &err);
+        if (!code) {
+            judge(pipeline, frame);
+            continue;
+        }
+        bool frame_to_blame = code == ERR_INVALID || code == ERR_CRASHED;
+        settle(pipeline, frame, frame_to_blame ? FRAME_BAD : FRAME_FAILED, &err);
+        if (!frame_to_blame) {
+            clock_sleep_ms(
+                RETRY_PAUSE_MS); /* a child that cannot start must not be tried in a hot loop */
+        }
+    }
+    return NULL;
+}
+
+/* ---- the way in ---- */
+
+static bool is_live(const void *item) {
+    return ((const struct frame *)item)->live;
+}
+
+static bool enqueue(struct pipeline *pipeline, struct frame *frame) {
+    void *dropped;
+    bool taken = queue_put_dropping(pipeline->queue, frame, is_live, &dropped);
+    if (dropped) {
+        settle(pipeline, dropped, FRAME_DROPPED, NULL);
+    }
+    return taken;
+}
+
+static void sink_submit(void *ctx, struct frame *frame) {
+    struct pipeline *pipeline = ctx;
+    bool taken = frame->live ? enqueue(pipeline, frame) : queue_put(pipeline->queue, frame);
+    if (!taken) {
+        settle(pipeline, frame, FRAME_DROPPED, NULL);
+    }
+}
+
+/* A pushed frame's caller, until it has its reply. */
+struct caller {
+    webui_reply_fn *reply;
+    void *ctx;
+    bool wait_stored, replied;
+    struct frame_record record; /* of the verdict, kept until the store has answered */
+};
+
+static void caller_reply(struct caller *caller, const struct frame_record *record, bool stored,
+                         const struct err *err) {
+    struct webui_reply reply = {.record = *record, .stored = stored};
+    reply.kept = record->tier != TIER_NONE;
+    if (err) {
+        reply.code = err->code;
+        reply.err = *err;
+    }
+    caller->replied = true;
+    caller->reply(caller->ctx, &reply);
+}
+
+static void caller_detected(void *ctx, uint64_t token, const struct frame *frame) {
+    struct caller *caller = ctx;
+    (void)token;
+    bool will_be_stored = frame->record.tier != TIER_NONE;
+    if (!caller->wait_stored || !will_be_stored) {
+        caller_reply(caller, &frame->record, false, NULL);
+        return;
+    }
+    caller->record = frame->record;
+    caller->record.detections =
+        mem_dup(frame->record.detections,
+                frame->record.detection_count * sizeof(*frame->record.detections));
+    if (!caller->record.detections) {
+        caller->record.detection_count = 0;
+    }
+}
+
+static void caller_settled(void *ctx, uint64_t token, const struct frame *frame,
+                           enum frame_outcome outcome, const struct err *err) {
+    struct caller *caller = ctx;
+    (void)token;
+    if (!caller->replied) {
+        struct err dropped;
+        err_set(&dropped, ERR_FULL, "the frame was dropped before it was looked at");
+        bool seen = caller->record.detections != NULL;
+        caller_reply(caller, seen ? &caller->record : &frame->record, outcome == FRAME_KEPT,
+                     outcome == FRAME_KEPT || outcome == FRAME_REJECTED ? NULL
+                     : err                                              ? err
+                                                                        : &dropped);
+    }
+    free(caller->record.detections);
+    free(caller);
+}
+
+int pipeline_submit(struct pipeline *pipeline, const char *camera, uint8_t *blob, size_t size,
+                    bool wait_stored, webui_reply_fn *reply, void *reply_ctx, struct err *err) {
+    struct caller *caller = mem_alloc(sizeof(*caller));
+    if (!caller) {
+        free(blob);
+        return err_set(err, ERR_NOMEM, "no memory for a pushed frame");
+    }
+    struct frame *frame;
+    int code = frame_create(camera, blob, size, &frame, err);
+    if (code) {
+        free(caller);
+        return code;
+    }
+    *caller = (struct caller){.reply = reply, .ctx = reply_ctx, .wait_stored = wait_stored};
+    caller->record.tier = TIER_NONE;
+    frame->record.tier = TIER_NONE;
+    frame->origin = (struct frame_origin){
+        .ctx = caller, .on_detected = caller_detected, .on_settled = caller_settled};
+    if (enqueue(pipeline, frame)) {
+        return 0;
+    }
+    frame->origin =
+        (struct frame_origin){0}; /* the caller hears it from our return, not from a reply */
+    free(caller);
+    err_set(err, ERR_FULL, "%zu frames are waiting to be looked at; try again",
+            queue_bound(pipeline->queue));
+    settle(pipeline, frame, FRAME_DROPPED, err);
+    return ERR_FULL;
+}
+
+/* ---- what sources and triage may remember ---- */
+
+static bool taken_key(const char *camera, const void *key, size_t size, struct buf *out) {
+    buf_append(out, camera, strlen(camera) + 1);
+    buf_append(out, key, size);
+    return !out->failed;
+}
+
+static bool taken_has(void *ctx, const char *camera, const void *key, size_t size) {
+    struct pipeline *pipeline = ctx;
+    struct buf name = BUF_INIT(STORE_STATE_KEY_MAX);
+    char value[1];
+    size_t length;
+    bool has = taken_key(camera, key, size, &name) &&
+               !store_state_get(pipeline->store, "taken", name.data, name.len, value, sizeof(value),
+                                &length, NULL);
+    buf_finish(&name);
+    return has;
+}
+
+static int taken_add(void *ctx, const char *camera, const void *key, size_t size, struct err *err) {
+    struct pipeline *pipeline = ctx;
+    struct buf name = BUF_INIT(STORE_STATE_KEY_MAX);
+    int code =
+        taken_key(camera, key, size, &name)
+            ? store_state_put(pipeline->store, "taken", name.data, name.len, "1", 1, err)
+            : err_set(err, ERR_INVALID, "camera %s: a file's name is too long to remember", camera);
+    buf_finish(&name);
+    return code;
+}
+
+static struct note *note_find(struct pipeline *pipeline, const char *key) {
+    for (size_t i = 0; i < pipeline->note_count; i++) {
+        if (strcmp(pipeline->notes[i].key, key) == 0) {
+            return &pipeline->notes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Called by triage, with triage_lock held: on a camera's first frame of a day. */
+static uint64_t count_get(void *ctx, const char *key) {
+    struct pipeline *pipeline = ctx;
+    const struct note *note = note_find(pipeline, key);
+    if (note) {
+        return note->count;
+    }
+    uint64_t count = 0;
+    size_t size;
+    if (store_state_get(pipeline->store, "triage", key, strlen(key), &count, sizeof(count), &size,
+                        NULL) ||
+        size != sizeof(count)) {
+        return 0;
+    }
+    return count;
+}
+
+/* Called by triage, with triage_lock held. A count that finds no room here is written with its next
+ * change. */
+static void count_put(void *ctx, const char *key, uint64_t count) {
+    struct pipeline *pipeline = ctx;
+    struct note *note = note_find(pipeline, key);
+    if (!note && pipeline->note_count < NOTES_MAX) {
+        note = &pipeline->notes[pipeline->note_count++];
+        snprintf(note->key, sizeof(note->key), "%s", key);
+    }
+    if (note) {
+        note->count = count;
+    }
+}
+
+void pipeline_tick(struct pipeline *pipeline) {
+    for (;;) {
+        struct note note;
+        pthread_mutex_lock(&pipeline->triage_lock);
+        bool any = pipeline->note_count > 0;
+        if (any) {
+            note = pipeline->notes[--pipeline->note_count];
+        }
+        pthread_mutex_unlock(&pipeline->triage_lock);
+        if (!any) {
+            return;
+        }
+        struct err err;
+        if (store_state_put(pipeline->store, "triage", note.key, strlen(note.key), &note.count,
+                            sizeof(note.count), &err)) {
+            log_err(LOG_LEVEL_WARN, "triage budget not remembered", &err);
+            return;
+        }
+    }
+}
+
+/* ---- life cycle ---- */
+
+static size_t workers_wanted(const struct config_values *values) {
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t automatic = online < 1                  ? 1
+                       : online > WORKERS_AUTO_MAX ? WORKERS_AUTO_MAX
+                                                   : (size_t)online;
+    size_t wanted = values->workers ? values->workers : automatic;
+    return wanted < PIPELINE_WORKERS_MAX ? wanted : PIPELINE_WORKERS_MAX;
+}
+
+static int start_thread(pthread_t *thread, void *(*main_fn)(void *), void *arg, bool *running,
+                        struct err *err) {
+    int failed = pthread_create(thread, NULL, main_fn, arg);
+    if (failed) {
+        return err_sys(err, failed, "cannot start a thread");
+    }
+    *running = true;
+    return 0;
+}
+
+static int start_workers(struct pipeline *pipeline, const struct model *model, struct err *err) {
+    size_t wanted = workers_wanted(pipeline->values);
+    for (size_t i = 0; i < wanted; i++) {
+        struct worker *worker = &pipeline->workers[i];
+        worker->pipeline = pipeline;
+        int code = detector_start(&pipeline->values->detector, model, &worker->detector, err);
+        if (code) {
+            return code;
+        }
+        pipeline->worker_count++;
+        code = start_thread(&worker->thread, worker_main, worker, &worker->running, err);
+        if (code) {
+            return code;
+        }
+    }
+    return start_thread(&pipeline->keeper, keeper_main, pipeline, &pipeline->keeper_running, err);
+}
+
+static int start_sources(struct pipeline *pipeline, struct err *err) {
+    const struct config_values *values = pipeline->values;
+    for (size_t i = 0; i < values->camera_count; i++) {
+        const struct source_config *config = &values->cameras[i];
+        pthread_mutex_lock(&pipeline->lock);
+        camera_find(pipeline, config->name)->source = config->source;
+        pthread_mutex_unlock(&pipeline->lock);
+        int code = source_start(config, &pipeline->source_memory, &pipeline->sink,
+                                &pipeline->sources[pipeline->source_count], err);
+        if (code) {
+            err_wrap(err, "cameras.%s", config->name);
+            return code;
+        }
+        pipeline->source_count++;
+    }
+    return 0;
+}
+
+int pipeline_start(const struct config_values *values, const struct model *model,
+                   struct store *store, struct pipeline **out, struct err *err) {
+    struct pipeline *pipeline = mem_alloc(sizeof(*pipeline));
+    if (!pipeline) {
+        return err_set(err, ERR_NOMEM, "no memory for the pipeline");
+    }
+    pthread_mutex_init(&pipeline->lock, NULL);
+    pthread_mutex_init(&pipeline->triage_lock, NULL);
+    pipeline->values = values;
+    pipeline->store = store;
+    pipeline->triage_memory =
+        (struct triage_memory){.ctx = pipeline, .count_get = count_get, .count_put = count_put};
+    pipeline->source_memory =
+        (struct source_memory){.ctx = pipeline, .has = taken_has, .add = taken_add};
+    pipeline->sink = (struct source_sink){.ctx = pipeline, .submit = sink_submit};
+    pipeline->queue = queue_create(values->queue ? values->queue : QUEUE_DEFAULT);
+    pipeline->keep = queue_create(PIPELINE_KEEP_MAX);
+    int code =
+        pipeline->queue && pipeline->keep
+            ? triage_create(&values->triage, &pipeline->triage_memory, &pipeline->triage, err)
+            : err_set(err, ERR_NOMEM, "no memory for the queues");
+    if (!code) {
+        code = start_workers(pipeline, model, err);
+    }
+    if (!code) {
+        code = start_sources(pipeline, err);
+    }
+    if (code) {
+        pipeline_stop(pipeline);
+        return code;
+    }
+    *out = pipeline;
+    return 0;
+}
+
+void pipeline_drain(struct pipeline *pipeline) {
+    if (pipeline->drained) {
+        return;
+    }
+    pipeline->drained = true;
+    if (pipeline->queue) {
+        queue_close(pipeline->queue);
+    }
+    for (size_t i = 0; i < pipeline->worker_count; i++) {
+        if (pipeline->workers[i].running) {
+            pthread_join(pipeline->workers[i].thread, NULL);
+            pipeline->workers[i].running = false;
+        }
+    }
+    if (pipeline->keep) {
+        queue_close(pipeline->keep);
+    }
+    if (pipeline->keeper_running) {
+        pthread_join(pipeline->keeper, NULL);
+        pipeline->keeper_running = false;
+    }
+    pipeline_tick(pipeline);
+    struct err err;
+    if (store_flush(pipeline->store, &err)) {
+        log_err(LOG_LEVEL_ERROR, "the store did not take everything", &err);
+    }
+}
+
+void pipeline_stop(struct pipeline *pipeline) {
+    if (!pipeline) {
+        return;
+    }
+    pipeline_drain(pipeline);
+    for (size_t i = 0; i < pipeline->source_count; i++) {
+        source_stop(pipeline->sources[i]);
+    }
+    for (size_t i = 0; i < pipeline->worker_count; i++) {
+        detector_stop(pipeline->workers[i].detector);
+    }
+    triage_destroy(pipeline->triage);
+    queue_destroy(pipeline->keep);
+    queue_destroy(pipeline->queue);
+    pthread_mutex_destroy(&pipeline->triage_lock);
+    pthread_mutex_destroy(&pipeline->lock);
+    free(pipeline);
+}
+
+int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *config,
+                        struct err *err) {
+    struct triage *triage;
+    int code = triage_create(config, &pipeline->triage_memory, &triage, err);
+    if (code) {
+        return code;
+    }
+    pthread_mutex_lock(&pipeline->triage_lock);
+    struct triage *old = pipeline->triage;
+    pipeline->triage = triage;
+    pthread_mutex_unlock(&pipeline->triage_lock);
+    triage_destroy(old);
+    return 0;
+}
+
+/* ---- looking in ---- */
+
+void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *out) {
+    pthread_mutex_lock(&pipeline->lock);
+    *out = pipeline->stats;
+    out->detect_ms_mean = out->seen ? pipeline->detect_ms_sum / (double)out->seen : 0;
+    pthread_mutex_unlock(&pipeline->lock);
+    out->queued = queue_length(pipeline->queue);
+    out->queue_bound = queue_bound(pipeline->queue);
+    out->worker_count = pipeline->worker_count;
+    for (size_t i = 0; i < pipeline->worker_count; i++) {
+        detector_stats_get(pipeline->workers[i].detector, &out->workers[i]);
+    }
+}
+
+size_t pipeline_cameras_get(struct pipeline *pipeline, struct pipeline_camera *out, size_t room) {
+    pthread_mutex_lock(&pipeline->lock);
+    size_t count = pipeline->camera_count < room ? pipeline->camera_count : room;
+    memcpy(out, pipeline->cameras, count * sizeof(*out));
+    pthread_mutex_unlock(&pipeline->lock);
+    for (size_t i = 0; i < count && i < pipeline->source_count; i++) {
+        source_stats_get(pipeline->sources[i], &out[i].from);
+    }
+    return count;
+}

@@ -1,0 +1,281 @@
+#include "daemon/requests.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/mem.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LS_DEFAULT 50
+
+typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t **reply,
+                      struct control_bytes *bytes, struct err *err);
+
+static const char *text_of(const json_t *request, const char *key) {
+    const char *text = json_string_value(json_object_get(request, key));
+    return text ? text : "";
+}
+
+static int no_memory(struct err *err) {
+    return err_set(err, ERR_NOMEM, "no memory for the answer");
+}
+
+/* ---- one frame ---- */
+
+static int find_row(const struct rooms *rooms, const json_t *request, struct store_row **out,
+                    struct err *err) {
+    struct frame_id id;
+    int code = store_resolve(rooms->reader, text_of(request, "frame"), &id, err);
+    return code ? code : store_frame_get(rooms->reader, &id, out, err);
+}
+
+static json_t *receipts_json(const struct rooms *rooms, const struct store_row *row) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < rooms->values->sync.remote_count; i++) {
+        struct store_receipt receipt;
+        if (store_receipt_get(rooms->reader, rooms->values->sync.remotes[i].name, row->record.tier,
+                              &row->record.blob, &receipt, NULL)) {
+            continue;
+        }
+        char when[CLOCK_RFC3339_SIZE];
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "remote", receipt.remote, "key",
+                                              receipt.key, "etag", receipt.etag, "at",
+                                              clock_format_rfc3339(receipt.utc_us, when)));
+    }
+    return list;
+}
+
+static int answer_show(const struct rooms *rooms, const json_t *request, json_t **reply,
+                       struct control_bytes *bytes, struct err *err) {
+    (void)bytes;
+    struct store_row *row;
+    int code = find_row(rooms, request, &row, err);
+    if (code) {
+        return code;
+    }
+    *reply = webui_frame_json(row);
+    if (*reply) {
+        json_object_set_new(*reply, "replicas", receipts_json(rooms, row));
+    }
+    store_row_destroy(row);
+    return *reply ? 0 : no_memory(err);
+}
+
+static int answer_get(const struct rooms *rooms, const json_t *request, json_t **reply,
+                      struct control_bytes *bytes, struct err *err) {
+    struct store_row *row;
+    int code = find_row(rooms, request, &row, err);
+    if (code) {
+        return code;
+    }
+    code = store_blob_read(rooms->reader, row->record.tier, &row->record.blob, &bytes->data,
+                           &bytes->size, err);
+    if (!code) {
+        *reply = json_pack("{s:s}", "media",
+                           row->record.media == MEDIA_PNG ? "image/png" : "image/jpeg");
+    }
+    store_row_destroy(row);
+    return code;
+}
+
+static int local_link(const struct rooms *rooms, const struct store_row *row, int ttl_s,
+                      char out[SYNC_LINK_MAX], struct err *err) {
+    uint16_t web = 0, ingest = 0;
+    if (rooms->webui) {
+        webui_ports(rooms->webui, &web, &ingest);
+    }
+    if (!web) {
+        return err_set(err, ERR_REFUSED,
+                       "the frame is only in the local store, and no gallery runs to serve a link");
+    }
+    char path[WEBUI_LINK_MAX];
+    int64_t expires_s = clock_utc_us() / 1000000 + ttl_s;
+    int code = webui_local_link(rooms->link_key, row->record.tier, &row->record.blob, expires_s,
+                                path, err);
+    if (!code) {
+        const char *listen = rooms->values->webui.listen;
+        int host = (int)(strrchr(listen, ':') - listen);
+        snprintf(out, SYNC_LINK_MAX, "http://%.*s:%u%s", host, listen, web, path);
+    }
+    return code;
+}
+
+static int answer_link(const struct rooms *rooms, const json_t *request, json_t **reply,
+                       struct control_bytes *bytes, struct err *err) {
+    (void)bytes;
+    json_int_t ttl_s = json_integer_value(json_object_get(request, "ttl_s"));
+    if (ttl_s < 1 || ttl_s > LINK_TTL_MAX_S) {
+        return err_set(err, ERR_INVALID, "a link lives between 1 second and 7 days");
+    }
+    struct store_row *row;
+    int code = find_row(rooms, request, &row, err);
+    if (code) {
+        return code;
+    }
+    char url[SYNC_LINK_MAX];
+    const char *kind = "local";
+    code = link_mint(rooms->values, rooms->reader, row, (int)ttl_s, url, &kind, err);
+    if (code == ERR_NOT_FOUND || code == ERR_REFUSED) {
+        struct err cloud = *err;
+        code = local_link(rooms, row, (int)ttl_s, url, err);
+        if (code && cloud.code == ERR_REFUSED) {
+            *err = cloud;
+        }
+    }
+    store_row_destroy(row);
+    if (!code) {
+        char when[CLOCK_RFC3339_SIZE];
+        clock_format_rfc3339(clock_utc_us() + ttl_s * 1000000, when);
+        *reply = json_pack("{s:s,s:s,s:s}", "url", url, "kind", kind, "expires", when);
+    }
+    return code;
+}
+
+/* ---- many frames ---- */
+
+static int time_of(const json_t *request, const char *key, int64_t *out, struct err *err) {
+    const char *text = text_of(request, key);
+    *out = *text ? clock_parse_rfc3339(text) : 0;
+    return *out < 0
+               ? err_set(err, ERR_INVALID,
+                         "--%s: \"%s\" is no time; expected 2026-11-20 or 2026-11-20T08:00:00Z",
+                         key, text)
+               : 0;
+}
+
+static int filter_of(const json_t *request, struct store_filter *out, struct err *err) {
+    *out = (struct store_filter){.confidence_min =
+                                     json_number_value(json_object_get(request, "confidence"))};
+    const char *tier = text_of(request, "tier");
+    out->by_tier = *tier != '\0';
+    if (strcmp(tier, "unannotated") == 0) {
+        out->tier = TIER_UNANNOTATED;
+    } else if (*tier && strcmp(tier, "annotated") != 0) {
+        return err_set(err, ERR_INVALID, "--tier: \"%s\" is neither annotated nor unannotated",
+                       tier);
+    }
+    snprintf(out->camera, sizeof(out->camera), "%s", text_of(request, "camera"));
+    snprintf(out->label, sizeof(out->label), "%s", text_of(request, "class"));
+    int code = time_of(request, "since", &out->since_us, err);
+    return code ? code : time_of(request, "until", &out->until_us, err);
+}
+
+static json_t *page_json(const struct store_page *page) {
+    json_t *frames = json_array();
+    for (size_t i = 0; i < page->count; i++) {
+        json_array_append_new(frames, webui_frame_json(&page->rows[i]));
+    }
+    json_t *reply = json_pack("{s:o,s:b}", "frames", frames, "more", page->more);
+    if (page->more) {
+        char next[64];
+        snprintf(next, sizeof(next), "%" PRId64 ".%" PRIu64, page->next.utc_us, page->next.seq);
+        json_object_set_new(reply, "next", json_string(next));
+    }
+    return reply;
+}
+
+static int answer_ls(const struct rooms *rooms, const json_t *request, json_t **reply,
+                     struct control_bytes *bytes, struct err *err) {
+    (void)bytes;
+    struct store_filter filter;
+    struct store_cursor after = {0};
+    int code = filter_of(request, &filter, err);
+    if (code) {
+        return code;
+    }
+    const char *cursor = text_of(request, "after");
+    if (*cursor && sscanf(cursor, "%" SCNd64 ".%" SCNu64, &after.utc_us, &after.seq) != 2) {
+        return err_set(err, ERR_INVALID, "--after: \"%s\" is not what an earlier page gave as next",
+                       cursor);
+    }
+    json_int_t limit = json_integer_value(json_object_get(request, "limit"));
+    if (limit < 0 || limit > STORE_PAGE_MAX) {
+        return err_set(err, ERR_INVALID, "--limit: a page has 1 to %d frames", STORE_PAGE_MAX);
+    }
+    struct store_page *page;
+    code = store_page_read(rooms->reader, &filter, &after, limit ? (size_t)limit : LS_DEFAULT,
+                           &page, err);
+    if (code) {
+        return code;
+    }
+    *reply = page_json(page);
+    store_page_destroy(page);
+    return *reply ? 0 : no_memory(err);
+}
+
+/* ---- the rest ---- */
+
+static int answer_status(const struct rooms *rooms, const json_t *request, json_t **reply,
+                         struct control_bytes *bytes, struct err *err) {
+    (void)request;
+    (void)bytes;
+    *reply = status_json(rooms);
+    return *reply ? 0 : no_memory(err);
+}
+
+static int answer_sync_retry(const struct rooms *rooms, const json_t *request, json_t **reply,
+                             struct control_bytes *bytes, struct err *err) {
+    (void)bytes;
+    const char *remote = text_of(request, "remote");
+    uint64_t count = 0;
+    int code = store_outbox_retry(rooms->store, *remote ? remote : NULL, &count, err);
+    if (!code) {
+        *reply = json_pack("{s:I}", "released", (json_int_t)count);
+    }
+    return code;
+}
+
+static const struct {
+    const char *name;
+    answer_fn *answer;
+} answers[] = {
+    {"status", answer_status}, {"ls", answer_ls},     {"show", answer_show},
+    {"get", answer_get},       {"link", answer_link}, {"sync-retry", answer_sync_retry},
+};
+
+int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,
+                    struct err *err) {
+    const char *name = text_of(request, "request");
+    for (size_t i = 0; i < ARRAY_LENGTH(answers); i++) {
+        if (strcmp(answers[i].name, name) == 0) {
+            return answers[i].answer(rooms, request, reply, bytes, err);
+        }
+    }
+    return err_set(err, ERR_INVALID, "unknown request \"%s\"; the daemon may be of another version",
+                   name);
+}
+
+/* Without a daemon: the same answers, from a store opened for this one request. */
+static int answer_here(const struct config_values *values, const json_t *request, json_t **reply,
+                       struct control_bytes *bytes, struct err *err) {
+    if (access(values->store.dir, F_OK) < 0) {
+        return err_set(
+            err, ERR_NOT_FOUND,
+            "no daemon runs and there is no store at %s (store.dir); `creel run` makes one",
+            values->store.dir);
+    }
+    struct rooms rooms = {.values = values};
+    int code = store_open(&values->store, &rooms.store, err);
+    if (code) {
+        return code;
+    }
+    code = store_reader_open(rooms.store, &rooms.reader, err);
+    if (!code) {
+        code = requests_handle(&rooms, request, reply, bytes, err);
+        store_reader_close(rooms.reader);
+    }
+    store_close(rooms.store);
+    return code;
+}
+
+int requests_ask(const struct config_values *values, json_t *request, json_t **reply,
+                 struct control_bytes *bytes, struct err *err) {
+    int code =
+        request ? control_call(values->control_socket, request, reply, bytes, err) : no_memory(err);
+    if (code == ERR_NOT_FOUND && strstr(err->msg, "no daemon listens")) {
+        code = answer_here(values, request, reply, bytes, err);
+    }
+    json_decref(request);
+    return code;
+}

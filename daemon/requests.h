@@ -1,0 +1,57 @@
+/* requests: what commands and the web pages may ask, answered from the store and, where a daemon
+ * runs, its rooms.
+ *
+ * One table of named requests serves the control socket and, without a daemon, the command's own
+ * process: then `pipeline`, `sync` and `webui` are NULL and the store is opened by ask(). Thread: a
+ * context belongs to one thread.
+ */
+#ifndef CREEL_DAEMON_REQUESTS_H
+#define CREEL_DAEMON_REQUESTS_H
+
+#include "config/config.h"
+#include "daemon/base/err.h"
+#include "daemon/control.h"
+#include "daemon/pipeline.h"
+#include "sync/sync.h"
+#include "webui/webui.h"
+#include <jansson.h>
+
+#define LINK_TTL_MAX_S (7 * 24 * 3600) /* S3's own bound on presigned URLs */
+
+/* What a request may look at. Borrowed. */
+struct rooms {
+    const struct config_values *values;
+    struct store *store;
+    struct store_reader *reader;
+    const struct model *model;
+    struct pipeline *pipeline;
+    struct sync *sync;
+    struct webui *webui;
+    uint8_t link_key[32];
+    int64_t started_boot_us;
+};
+
+/* A control_handler with a `struct rooms *` as ctx. The request is {"request": NAME, ...}. */
+int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,
+                    struct err *err);
+
+/* Asks the running daemon, or opens the store and answers here. Consumes `request`. */
+int requests_ask(const struct config_values *values, json_t *request, json_t **reply,
+                 struct control_bytes *bytes, struct err *err);
+
+/* The status document; NULL when memory ran out. New reference. */
+json_t *status_json(const struct rooms *rooms);
+/* Prometheus text exposition format of the same; malloc'd, NULL when memory ran out. */
+char *status_metrics(const struct rooms *rooms);
+
+/* A link to the row's object at the first configured remote that has it and can make one. `kind`
+ * gets the remote's kind ("azure", "s3"). ERR_NOT_FOUND: nowhere yet; ERR_REFUSED: no remote that
+ * has it can make links. */
+int link_mint(const struct config_values *values, struct store_reader *reader,
+              const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,
+              struct err *err);
+
+/* The store's secret for creel's own links; made at first use. */
+int link_key_get(struct store *store, uint8_t key[32], struct err *err);
+
+#endif

@@ -1,0 +1,387 @@
+/* run: the life of the daemon.
+ *
+ * Start: config, store (lock, recovery), sync, model and workers, pipeline, web, control socket,
+ * ready. Loop: signals, a tick a second (watchdog, live line, triage notes). Stop, in the order of
+ * flow: what was accepted is settled and durable before anything else ends, so a SIGTERM loses
+ * nothing that was acknowledged.
+ */
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/base/mem.h"
+#include "daemon/commands.h"
+#include "daemon/control.h"
+#include "daemon/live.h"
+#include "daemon/notify.h"
+#include "daemon/options.h"
+#include "daemon/requests.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define SYNC_STOP_MS  5000
+#define LIVE_DRAIN_MS 15000 /* `--live` waits so long at the end for the last uploads */
+#define SECONDS_MAX   (366L * 24 * 3600)
+
+static const char usage[] =
+    "usage: creel run [--config FILE] [--set KEY=VALUE]... [--live] [--seconds N]\n"
+    "Runs the daemon in the foreground: cameras in, frames worth keeping out.\n"
+    "  --live        show a live line, and a summary at the end\n"
+    "  --seconds N   end by itself after N seconds\n"
+    "SIGTERM and SIGINT drain what was accepted and end with 0; SIGHUP reloads the "
+    "configuration.\n";
+
+struct daemon {
+    struct options options;
+    struct config *config;
+    const struct config_values *values;
+    struct model *model;
+    struct control *control;
+    struct webui_config web_config;
+    struct live live;
+    struct rooms rooms;         /* the main thread's */
+    struct rooms control_rooms; /* the control thread's: same rooms, own reader */
+    bool with_live;
+    int64_t end_boot_us; /* 0: never by itself */
+};
+
+/* ---- what the web server may reach ---- */
+
+static int hook_submit(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
+                       webui_reply_fn *reply, void *reply_ctx, struct err *err) {
+    const struct daemon *daemon = ctx;
+    return pipeline_submit(daemon->rooms.pipeline, camera, blob, size, wait_stored, reply,
+                           reply_ctx, err);
+}
+
+static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
+                     struct err *err) {
+    const struct daemon *daemon = ctx;
+    struct store_reader *reader;
+    int code = store_reader_open(daemon->rooms.store, &reader, err);
+    if (!code) {
+        const char *kind;
+        code = link_mint(daemon->values, reader, row, ttl_s, out, &kind, err);
+        store_reader_close(reader);
+    }
+    return code;
+}
+
+/* The web server's threads share no reader with anybody: each look opens its own. */
+static bool rooms_borrow(const struct daemon *daemon, struct rooms *out) {
+    *out = daemon->rooms;
+    return store_reader_open(daemon->rooms.store, &out->reader, NULL) == 0;
+}
+
+static json_t *hook_status(void *ctx) {
+    struct rooms rooms;
+    if (!rooms_borrow(ctx, &rooms)) {
+        return NULL;
+    }
+    json_t *status = status_json(&rooms);
+    store_reader_close(rooms.reader);
+    return status;
+}
+
+static char *hook_metrics(void *ctx) {
+    struct rooms rooms;
+    if (!rooms_borrow(ctx, &rooms)) {
+        return NULL;
+    }
+    char *text = status_metrics(&rooms);
+    store_reader_close(rooms.reader);
+    return text;
+}
+
+/* ---- start ---- */
+
+static int start_store(struct daemon *daemon, struct err *err) {
+    struct rooms *rooms = &daemon->rooms;
+    int code = store_open(&daemon->values->store, &rooms->store, err);
+    if (!code) {
+        code = store_reader_open(rooms->store, &rooms->reader, err);
+    }
+    if (!code) {
+        code = link_key_get(rooms->store, rooms->link_key, err);
+    }
+    return code ? code : sync_start(&daemon->values->sync, rooms->store, &rooms->sync, err);
+}
+
+static int start_eyes(struct daemon *daemon, struct err *err) {
+    int code = model_open(daemon->values->model_dir, &daemon->model, err);
+    if (code) {
+        err_wrap(err, "model.dir: %s", daemon->values->model_dir);
+        return err->code = ERR_CONFIG;
+    }
+    daemon->rooms.model = daemon->model;
+    return pipeline_start(daemon->values, daemon->model, daemon->rooms.store,
+                          &daemon->rooms.pipeline, err);
+}
+
+static int start_doors(struct daemon *daemon, struct err *err) {
+    daemon->web_config = daemon->values->webui;
+    memcpy(daemon->web_config.link_key, daemon->rooms.link_key, sizeof(daemon->rooms.link_key));
+    struct webui_hooks hooks = {.ctx = daemon,
+                                .submit_frame = hook_submit,
+                                .mint_link = hook_link,
+                                .status = hook_status,
+                                .metrics = hook_metrics};
+    int code =
+        webui_start(&daemon->web_config, daemon->rooms.store, &hooks, &daemon->rooms.webui, err);
+    if (code) {
+        return code;
+    }
+    daemon->control_rooms = daemon->rooms;
+    daemon->control_rooms.reader = NULL;
+    code = store_reader_open(daemon->rooms.store, &daemon->control_rooms.reader, err);
+    return code ? code
+                : control_start(daemon->values->control_socket, requests_handle,
+                                &daemon->control_rooms, &daemon->control, err);
+}
+
+static int start(struct daemon *daemon, struct err *err) {
+    daemon->rooms.values = daemon->values;
+    daemon->rooms.started_boot_us = clock_boot_us();
+    int code = start_store(daemon, err);
+    if (!code) {
+        code = start_eyes(daemon, err);
+    }
+    return code ? code : start_doors(daemon, err);
+}
+
+static void announce(const struct daemon *daemon) {
+    uint16_t web, ingest;
+    webui_ports(daemon->rooms.webui, &web, &ingest);
+    log_info("creel runs",
+             "version=%s device=%s model=%s cameras=%zu remotes=%zu store=%s web=%u ingest=%u",
+             CREEL_VERSION, daemon->values->device, daemon->model->name,
+             daemon->values->camera_count, daemon->values->sync.remote_count,
+             daemon->values->store.dir, web, ingest);
+}
+
+/* ---- the loop ---- */
+
+static bool parse_level(const char *name, enum log_level *out) {
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warn", LOG_LEVEL_WARN},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
+    for (size_t i = 0; i < ARRAY_LENGTH(levels); i++) {
+        if (strcmp(levels[i].name, name) == 0) {
+            *out = levels[i].level;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void apply_level(const struct config_values *values) {
+    enum log_level level;
+    if (values->log_level && parse_level(values->log_level, &level)) {
+        log_set_level(level);
+    }
+}
+
+/* What may change while running (triage, log.level) changes; for the rest the log names the key.
+ * The old configuration stays alive: the rooms borrow its strings. */
+static void reload(struct daemon *daemon) {
+    notify_reloading();
+    struct err err = {0};
+    struct config *fresh = NULL;
+    struct buf changed = BUF_INIT(64 * 1024);
+    int code = options_config(&daemon->options, &fresh, &err);
+    size_t count = code ? 0 : config_diff(daemon->config, fresh, &changed);
+    if (!code && count) {
+        apply_level(config_values(fresh));
+        code = pipeline_triage_set(daemon->rooms.pipeline, &config_values(fresh)->triage, &err);
+    }
+    if (code) {
+        log_err(LOG_LEVEL_ERROR, "configuration not reloaded; the old one stays in force", &err);
+    } else {
+        log_info("configuration reloaded", "changed_keys=%zu", count);
+    }
+    char *rest = changed.data;
+    for (char *line; rest && (line = strsep(&rest, "\n"));) {
+        if (*line) {
+            log_info("configuration changed", "%s", line);
+        }
+    }
+    buf_finish(&changed);
+    config_destroy(fresh);
+    notify_ready();
+}
+
+static int open_signals(struct err *err) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? err_sys(err, errno, "cannot watch for signals") : fd;
+}
+
+static int open_tick(struct err *err) {
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct itimerspec every = {.it_interval = {.tv_sec = 1}, .it_value = {.tv_sec = 1}};
+    if (fd < 0 || timerfd_settime(fd, 0, &every, NULL) < 0) {
+        int saved = errno;
+        fd_close_at(&fd);
+        return err_sys(err, saved, "cannot make a timer");
+    }
+    return fd;
+}
+
+/* Threads and children inherit the mask, so a Ctrl-C at the terminal ends nothing but the loop
+ * below. */
+static void block_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Cloud keys must not end up in a core file. (PR_SET_DUMPABLE would also close /proc/self/fd to us,
+ * which the workers' read-only memory is opened through.) */
+static void forbid_core(void) {
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+}
+
+/* True when it is time to end. */
+static bool handle_signal(struct daemon *daemon, int fd) {
+    struct signalfd_siginfo info;
+    while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo != SIGHUP) {
+            log_info("stopping", "signal=%s", strsignal((int)info.ssi_signo));
+            return true;
+        }
+        reload(daemon);
+    }
+    return false;
+}
+
+static bool tick(struct daemon *daemon, int fd) {
+    uint64_t ticks;
+    if (read(fd, &ticks, sizeof(ticks)) < 0) {
+        return false;
+    }
+    notify_alive();
+    pipeline_tick(daemon->rooms.pipeline);
+    if (daemon->with_live) {
+        live_line(&daemon->live, &daemon->rooms);
+    }
+    return daemon->end_boot_us && clock_boot_us() >= daemon->end_boot_us;
+}
+
+static int loop(struct daemon *daemon, struct err *err) {
+    CLEANUP(fd_close_at) int signals = open_signals(err);
+    if (signals < 0) {
+        return signals;
+    }
+    CLEANUP(fd_close_at) int timer = open_tick(err);
+    if (timer < 0) {
+        return timer;
+    }
+    notify_ready();
+    for (;;) {
+        struct pollfd pollers[] = {{.fd = signals, .events = POLLIN},
+                                   {.fd = timer, .events = POLLIN}};
+        if (poll(pollers, 2, -1) < 0 && errno != EINTR) {
+            return err_sys(err, errno, "cannot wait");
+        }
+        bool end = (pollers[0].revents && handle_signal(daemon, signals)) ||
+                   (pollers[1].revents && tick(daemon, timer));
+        if (end) {
+            return 0;
+        }
+    }
+}
+
+/* ---- stop ---- */
+
+static void stop(struct daemon *daemon, bool ended_well) {
+    struct rooms *rooms = &daemon->rooms;
+    notify_stopping();
+    if (rooms->pipeline) {
+        pipeline_drain(rooms->pipeline);
+    }
+    if (ended_well && daemon->with_live) {
+        live_wait_uploads(rooms, LIVE_DRAIN_MS);
+        live_summary(&daemon->live, rooms);
+    }
+    control_stop(daemon->control);
+    store_reader_close(daemon->control_rooms.reader);
+    webui_stop(rooms->webui);
+    pipeline_stop(rooms->pipeline);
+    if (rooms->sync) {
+        sync_stop(rooms->sync, SYNC_STOP_MS);
+    }
+    model_close(daemon->model);
+    store_reader_close(rooms->reader);
+    if (rooms->store) {
+        store_close(rooms->store);
+    }
+    config_destroy(daemon->config);
+}
+
+static int parse_seconds(const char *text, int64_t *out) {
+    char *end;
+    errno = 0;
+    long seconds = strtol(text, &end, 10);
+    if (errno || end == text || *end || seconds < 1 || seconds > SECONDS_MAX) {
+        fprintf(stderr, "creel: --seconds takes a whole number from 1 to %ld, not \"%s\"\n",
+                SECONDS_MAX, text);
+        return EXIT_USAGE;
+    }
+    *out = (int64_t)seconds * 1000000;
+    return EXIT_OK;
+}
+
+int cmd_run(int argc, char **argv) {
+    struct daemon daemon = {0};
+    const char *seconds = NULL;
+    const struct option_spec own[] = {{"live", &daemon.with_live, NULL},
+                                      {"seconds", NULL, &seconds}};
+    bool done;
+    int status =
+        options_parse(argc, argv, usage, own, ARRAY_LENGTH(own), 0, 0, &daemon.options, &done);
+    if (done) {
+        return status;
+    }
+    int64_t run_us = 0;
+    if (seconds && (status = parse_seconds(seconds, &run_us)) != EXIT_OK) {
+        return status;
+    }
+    struct err err = {0};
+    if (options_config(&daemon.options, &daemon.config, &err)) {
+        return commands_fail(&err);
+    }
+    daemon.values = config_values(daemon.config);
+    forbid_core();
+    apply_level(daemon.values);
+    clock_trust(daemon.values->clock_trusted);
+    block_signals();
+    int code = start(&daemon, &err);
+    if (!code) {
+        announce(&daemon);
+        live_start(&daemon.live, &daemon.rooms);
+        daemon.end_boot_us = run_us ? clock_boot_us() + run_us : 0;
+        code = loop(&daemon, &err);
+    }
+    stop(&daemon, !code);
+    return code ? commands_fail(&err) : EXIT_OK;
+}

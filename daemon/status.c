@@ -1,0 +1,292 @@
+/* status: one document for `creel status`, the status page and, flattened, Prometheus. */
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "daemon/base/mem.h"
+#include "daemon/requests.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define METRICS_MAX (1u << 20)
+
+static const char *const tier_names[TIER_COUNT] = {"annotated", "unannotated"};
+
+static json_t *number(uint64_t value) {
+    return json_integer((json_int_t)value);
+}
+
+static json_t *pipeline_json(struct pipeline *pipeline) {
+    struct pipeline_stats stats;
+    pipeline_stats_get(pipeline, &stats);
+    json_t *workers = json_array();
+    for (size_t i = 0; i < stats.worker_count; i++) {
+        const struct detector_stats *worker = &stats.workers[i];
+        json_array_append_new(
+            workers, json_pack("{s:i,s:o,s:o,s:o,s:o}", "pid", worker->pid, "frames",
+                               number(worker->frames), "bad", number(worker->bad), "restarts",
+                               number(worker->restarts), "timeouts", number(worker->timeouts)));
+    }
+    return json_pack("{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o}", "frames_seen",
+                     number(stats.seen), "kept", "annotated", number(stats.kept[TIER_ANNOTATED]),
+                     "unannotated", number(stats.kept[TIER_UNANNOTATED]), "kept_bytes",
+                     number(stats.kept_bytes), "rejected", number(stats.rejected), "over_budget",
+                     number(stats.over_budget), "bad", number(stats.bad), "dropped",
+                     number(stats.dropped), "failed", number(stats.failed), "detect_ms_mean",
+                     stats.detect_ms_mean, "queued", number(stats.queued), "queue_bound",
+                     number(stats.queue_bound), "last_error", stats.last_error, "workers", workers);
+}
+
+static json_t *cameras_json(struct pipeline *pipeline) {
+    json_t *list = json_array();
+    const size_t room = 2 * SOURCE_CAMERAS_MAX;
+    CLEANUP(mem_free_at) struct pipeline_camera *cameras = mem_array(room, sizeof(*cameras));
+    size_t count = cameras ? pipeline_cameras_get(pipeline, cameras, room) : 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct pipeline_camera *camera = &cameras[i];
+        char last[CLOCK_RFC3339_SIZE] = "";
+        if (camera->last_utc_us) {
+            clock_format_rfc3339(camera->last_utc_us, last);
+        }
+        json_array_append_new(
+            list, json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s}", "name",
+                            camera->name, "source", camera->source, "frames_seen",
+                            number(camera->seen), "kept", number(camera->kept), "rejected",
+                            number(camera->rejected), "bad", number(camera->bad), "dropped",
+                            number(camera->dropped), "failed", number(camera->failed), "skipped",
+                            number(camera->from.skipped), "errors", number(camera->from.errors),
+                            "last_frame", last, "last_error", camera->from.last_error));
+    }
+    return list;
+}
+
+static json_t *store_json(struct store *store, const char *dir, const struct store_counts *counts) {
+    struct store_stats stats;
+    store_stats_get(store, &stats);
+    json_t *out = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s}", "dir", dir, "seq",
+                            number(counts->seq), "index_lag", number(stats.index_lag), "disk_bytes",
+                            number(counts->disk_bytes), "quota_bytes", number(counts->quota_bytes),
+                            "acknowledged", number(stats.acked), "failed", number(stats.failed),
+                            "refused_full", number(stats.refused_full), "evicted_frames",
+                            number(stats.evicted_frames), "last_error", stats.last_error);
+    for (int tier = 0; out && tier < TIER_COUNT; tier++) {
+        json_object_set_new(out, tier_names[tier],
+                            json_pack("{s:o,s:o,s:o,s:o}", "frames", number(counts->frames[tier]),
+                                      "bytes", number(counts->blob_bytes[tier]), "replicated",
+                                      number(counts->replicated[tier]), "evicted",
+                                      number(counts->evicted[tier])));
+    }
+    return out;
+}
+
+static const struct sync_remote_status *remote_status(const struct sync_status *status,
+                                                      const char *name) {
+    for (size_t i = 0; i < status->remote_count; i++) {
+        if (strcmp(status->remotes[i].name, name) == 0) {
+            return &status->remotes[i];
+        }
+    }
+    return NULL;
+}
+
+static json_t *remote_json(const struct store_remote_counts *counts,
+                           const struct sync_remote_status *status) {
+    char oldest[CLOCK_RFC3339_SIZE] = "";
+    if (counts->oldest_pending_utc_us) {
+        clock_format_rfc3339(counts->oldest_pending_utc_us, oldest);
+    }
+    json_t *out = json_pack("{s:s,s:o,s:o,s:s,s:o,s:o}", "name", counts->name, "pending",
+                            number(counts->pending), "pending_bytes", number(counts->pending_bytes),
+                            "oldest_pending", oldest, "done", number(counts->done), "quarantined",
+                            number(counts->quarantined));
+    if (!out || !status) {
+        return out;
+    }
+    json_t *live =
+        json_pack("{s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:i,s:b,s:s}", "kind", status->kind, "where",
+                  status->where, "required", status->required, "uploaded", number(status->uploaded),
+                  "uploaded_bytes", number(status->uploaded_bytes), "already_there",
+                  number(status->already_there), "failures", number(status->failures), "requests",
+                  number(status->requests), "running", (int)status->running, "breaker_open",
+                  status->breaker_open, "last_error", status->last_error);
+    json_object_update(out, live);
+    json_decref(live);
+    return out;
+}
+
+static json_t *sync_json(struct sync *sync, const struct store_counts *counts) {
+    CLEANUP(mem_free_at) struct sync_status *status = mem_alloc(sizeof(*status));
+    json_t *list = json_array();
+    if (!status) {
+        return list;
+    }
+    if (sync) {
+        sync_status_get(sync, status);
+    }
+    for (size_t i = 0; i < counts->remote_count; i++) {
+        json_array_append_new(
+            list, remote_json(&counts->remotes[i], remote_status(status, counts->remotes[i].name)));
+    }
+    return list;
+}
+
+static json_t *model_json(const struct model *model) {
+    char hex[HASH_HEX_SIZE];
+    return json_pack("{s:s,s:s,s:s,s:i,s:i,s:o}", "name", model->name, "version", model->version,
+                     "hash", hash_hex(model->hash.bytes, sizeof(model->hash.bytes), hex),
+                     "input_width", (int)model->input_width, "input_height",
+                     (int)model->input_height, "classes", number(model->class_count));
+}
+
+json_t *status_json(const struct rooms *rooms) {
+    CLEANUP(mem_free_at) struct store_counts *counts = mem_alloc(sizeof(*counts));
+    json_t *out = json_pack("{s:s,s:s,s:b}", "version", CREEL_VERSION, "device",
+                            rooms->values->device, "daemon", rooms->pipeline != NULL);
+    if (!out || !counts) {
+        return out;
+    }
+    if (rooms->pipeline) {
+        int64_t up_s = (clock_boot_us() - rooms->started_boot_us) / 1000000;
+        json_object_set_new(out, "uptime_seconds", json_integer(up_s));
+        json_object_set_new(out, "model", model_json(rooms->model));
+        json_object_set_new(out, "pipeline", pipeline_json(rooms->pipeline));
+        json_object_set_new(out, "cameras", cameras_json(rooms->pipeline));
+    }
+    struct err err;
+    if (store_counts_read(rooms->reader, counts, &err)) {
+        char why[2 * ERR_TEXT_MAX];
+        json_object_set_new(out, "store_error", json_string(err_text(&err, why, sizeof(why))));
+        return out;
+    }
+    json_object_set_new(out, "store", store_json(rooms->store, rooms->values->store.dir, counts));
+    json_object_set_new(out, "sync", sync_json(rooms->sync, counts));
+    return out;
+}
+
+/* ---- Prometheus text exposition format 0.0.4 ---- */
+
+struct metric {
+    const char *name, *type, *help;
+    const char *path[3]; /* in the status document */
+    const char *labels;
+};
+
+static const struct metric metrics[] = {
+    {"creel_uptime_seconds", "gauge", "Time since start", {"uptime_seconds"}, ""},
+    {"creel_frames_seen_total", "counter", "Frames looked at", {"pipeline", "frames_seen"}, ""},
+    {"creel_frames_kept_total",
+     "counter",
+     "Frames kept since start",
+     {"pipeline", "kept", "annotated"},
+     "tier=\"annotated\""},
+    {"creel_frames_kept_total",
+     NULL,
+     NULL,
+     {"pipeline", "kept", "unannotated"},
+     "tier=\"unannotated\""},
+    {"creel_frames_rejected_total",
+     "counter",
+     "Frames not worth keeping",
+     {"pipeline", "rejected"},
+     ""},
+    {"creel_frames_bad_total",
+     "counter",
+     "Frames that are no usable image",
+     {"pipeline", "bad"},
+     ""},
+    {"creel_frames_dropped_total",
+     "counter",
+     "Frames dropped by a full queue",
+     {"pipeline", "dropped"},
+     ""},
+    {"creel_frames_failed_total",
+     "counter",
+     "Frames worth keeping that were not kept",
+     {"pipeline", "failed"},
+     ""},
+    {"creel_queue_length", "gauge", "Frames waiting for a worker", {"pipeline", "queued"}, ""},
+    {"creel_store_frames",
+     "gauge",
+     "Frames known to the store",
+     {"store", "annotated", "frames"},
+     "tier=\"annotated\""},
+    {"creel_store_frames", NULL, NULL, {"store", "unannotated", "frames"}, "tier=\"unannotated\""},
+    {"creel_store_replicated_frames",
+     "gauge",
+     "Frames with a receipt",
+     {"store", "annotated", "replicated"},
+     "tier=\"annotated\""},
+    {"creel_store_replicated_frames",
+     NULL,
+     NULL,
+     {"store", "unannotated", "replicated"},
+     "tier=\"unannotated\""},
+    {"creel_store_disk_bytes", "gauge", "What the quota counts", {"store", "disk_bytes"}, ""},
+    {"creel_store_quota_bytes", "gauge", "The quota, 0 for none", {"store", "quota_bytes"}, ""},
+    {"creel_store_index_lag_frames",
+     "gauge",
+     "Acknowledged, not yet in the index",
+     {"store", "index_lag"},
+     ""},
+    {"creel_store_failed_total", "counter", "Puts that failed", {"store", "failed"}, ""},
+    {"creel_store_refused_full_total",
+     "counter",
+     "Puts refused for want of room",
+     {"store", "refused_full"},
+     ""},
+    {"creel_store_evicted_frames_total",
+     "counter",
+     "Frames evicted",
+     {"store", "evicted_frames"},
+     ""},
+};
+
+static const struct metric remote_metrics[] = {
+    {"creel_sync_pending_objects", "gauge", "Objects waiting for upload", {"pending"}, NULL},
+    {"creel_sync_pending_bytes", "gauge", "Bytes waiting for upload", {"pending_bytes"}, NULL},
+    {"creel_sync_quarantined_objects", "gauge", "Objects set aside", {"quarantined"}, NULL},
+    {"creel_sync_uploaded_total", "counter", "Objects uploaded", {"uploaded"}, NULL},
+    {"creel_sync_uploaded_bytes_total", "counter", "Bytes uploaded", {"uploaded_bytes"}, NULL},
+    {"creel_sync_requests_total", "counter", "Requests sent", {"requests"}, NULL},
+    {"creel_sync_failures_total", "counter", "Attempts that failed", {"failures"}, NULL},
+};
+
+static void put_metric(struct buf *out, const struct metric *metric, bool head,
+                       const json_t *document, const char *labels) {
+    const json_t *value = document;
+    for (size_t i = 0; i < ARRAY_LENGTH(metric->path) && metric->path[i]; i++) {
+        value = json_object_get(value, metric->path[i]);
+    }
+    if (!json_is_number(value)) {
+        return;
+    }
+    if (head) {
+        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
+                   metric->type);
+    }
+    buf_printf(out, "%s%s%s%s %.17g\n", metric->name, *labels ? "{" : "", labels,
+               *labels ? "}" : "", json_number_value(value));
+}
+
+char *status_metrics(const struct rooms *rooms) {
+    json_t *status = status_json(rooms);
+    if (!status) {
+        return NULL;
+    }
+    struct buf out = BUF_INIT(METRICS_MAX);
+    for (size_t i = 0; i < ARRAY_LENGTH(metrics); i++) {
+        put_metric(&out, &metrics[i], metrics[i].help != NULL, status, metrics[i].labels);
+    }
+    const json_t *remotes = json_object_get(status, "sync");
+    for (size_t i = 0; i < ARRAY_LENGTH(remote_metrics); i++) {
+        for (size_t j = 0; j < json_array_size(remotes); j++) {
+            const json_t *remote = json_array_get(remotes, j);
+            char labels[64];
+            snprintf(labels, sizeof(labels), "remote=\"%s\"",
+                     json_string_value(json_object_get(remote, "name")));
+            put_metric(&out, &remote_metrics[i], j == 0, remote, labels);
+        }
+    }
+    json_decref(status);
+    char *text = buf_take(&out, NULL);
+    buf_finish(&out);
+    return text;
+}

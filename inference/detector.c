@@ -1,0 +1,413 @@
+/* A detector: one worker process, kept alive, asked one frame at a time.
+ *
+ * States: no child -> (start, back off) -> idle -> asked -> idle, or the child is ended: it died,
+ * was too slow, or answered what cannot be. Then the frame gets one more try in a fresh child; the
+ * second failure is the frame's end (ERR_CRASHED), and the detector goes on with the next.
+ *
+ * Invariants: 1. A verdict is used only when its packet's and its memory's generation are this
+ * question's, and detector_reply_check accepts our copy of it. 2. The output memory belongs to one
+ * child and dies with it, so an old child cannot write into a new one's answer; the input is ours
+ * to write and nobody else's (sealed, and the child's descriptor is read only). 3. No child
+ * outlives detector_stop. 4. The model's files stay those that were checked: each child gets the
+ * same descriptors.
+ *
+ * Back-off: the first restart is at once; each further death in a row doubles a wait, up to
+ * BACKOFF_MOST_MS. A verdict resets it. */
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/base/mem.h"
+#include "inference/detector_child.h"
+#include "inference/detector_reply.h"
+#include "inference/inference.h"
+#include "inference/model_files.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if !defined(CREEL_LIBEXEC_DIR)
+#define CREEL_LIBEXEC_DIR "/usr/libexec/creel"
+#endif
+#if !defined(F_SEAL_FUTURE_WRITE)
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+enum {
+    TIMEOUT_MS = 20000,
+    LOAD_TIMEOUT_MS = 120000, /* a large network on a small machine */
+    ALARM_EXTRA_S = 5,        /* the child's own alarm rings after our timeout */
+    THUMB_WIDTH = 320,
+    THUMB_WIDTH_MAX = 1024,
+    TRIES = 2,
+    BACKOFF_MS = 100,
+    BACKOFF_MOST_MS = 5000,
+    INPUT_KEPT = 4 << 20, /* bytes of the input memory that stay in use between frames */
+    PATH_SIZE = 4096,
+};
+
+/* Decoded pixels, a progressive JPEG's coefficients, the input, libraries and stacks. */
+#define WORKER_MEMORY (1536ull << 20)
+
+struct detector {
+    struct model_files files;
+    const struct model *model; /* borrowed */
+    char *worker_path;         /* owned */
+    int input_fd;              /* read only: the child's */
+    uint8_t *input;            /* FRAME_BLOB_MAX, shared */
+    size_t input_used;         /* bytes touched since the last trim */
+    int input_write_fd;
+    int timeout_ms;
+    struct worker_start start;
+    struct child child;
+    unsigned deaths; /* in a row */
+    int64_t died_us; /* boot time of the last one */
+    uint64_t generation;
+    struct worker_result result; /* our copy */
+    uint8_t thumb[FRAME_THUMB_MAX];
+    atomic_uint_fast64_t frames, bad, restarts, timeouts;
+    atomic_int pid;
+};
+
+/* ---- which program ---- */
+
+static bool beside_us(const char *name, char *out, size_t size) {
+    char self[PATH_SIZE];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (length <= 0) {
+        return false;
+    }
+    self[length] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash == NULL) {
+        return false;
+    }
+    *slash = '\0';
+    return snprintf(out, size, "%s/%s", self, name) < (int)size && access(out, X_OK) == 0;
+}
+
+static bool program_find(const char *name, char *out, size_t size) {
+    if (beside_us(name, out, size)) {
+        return true;
+    }
+    return snprintf(out, size, "%s/%s", CREEL_LIBEXEC_DIR, name) < (int)size &&
+           access(out, X_OK) == 0;
+}
+
+/* Chooses program and device: "cuda:N" needs creel-worker-cuda; "auto" takes it where there are
+ * both it and a device. */
+static int program_choose(const struct detector_config *config, char *path, size_t size,
+                          struct worker_start *start, struct err *err) {
+    const char *device = config->device != NULL ? config->device : "auto";
+    bool cuda = strncmp(device, "cuda", 4) == 0;
+    if (!cuda && strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0) {
+        return err_set(err, ERR_INVALID, "device \"%s\": expected auto, cpu or cuda:N", device);
+    }
+    if (strcmp(device, "auto") == 0) {
+        cuda = config->worker_path == NULL && access("/dev/nvidia0", F_OK) == 0 &&
+               program_find("creel-worker-cuda", path, size);
+        device = cuda ? "cuda:0" : "cpu";
+    }
+    snprintf(start->device, sizeof(start->device), "%s", device);
+    if (config->worker_path != NULL) {
+        snprintf(path, size, "%s", config->worker_path);
+        return 0;
+    }
+    const char *name = cuda ? "creel-worker-cuda" : "creel-worker-cpu";
+    if (!program_find(name, path, size)) {
+        return err_set(err, ERR_NOT_FOUND,
+                       "the worker program %s is neither beside this program nor in %s%s", name,
+                       CREEL_LIBEXEC_DIR, cuda ? "; use device: cpu" : "");
+    }
+    return 0;
+}
+
+/* ---- shared memory ---- */
+
+/* Order matters: our writable mapping first, then the seal that forbids all later ones. */
+static int input_make(struct detector *detector, struct err *err) {
+    int fd = memfd_create("creel-frame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    detector->input_write_fd = fd;
+    if (fd < 0 || ftruncate(fd, FRAME_BLOB_MAX) != 0) {
+        return err_sys(err, errno, "making shared memory for frames");
+    }
+    void *input = mmap(NULL, FRAME_BLOB_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (input == MAP_FAILED) {
+        return err_sys(err, errno, "mapping shared memory for frames");
+    }
+    detector->input = input;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) != 0) {
+        return err_sys(err, errno, "sealing shared memory for frames");
+    }
+    fcntl(fd, F_ADD_SEALS,
+          F_SEAL_FUTURE_WRITE); /* Linux 5.1; the read-only descriptor holds without it */
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    detector->input_fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (detector->input_fd < 0) {
+        return err_sys(err, errno, "opening %s for the worker process (is /proc mounted?)", path);
+    }
+    return 0;
+}
+
+static void input_put(struct detector *detector, const struct frame *frame) {
+    size_t size = (size_t)frame->record.blob_bytes;
+    if (detector->input_used > INPUT_KEPT) {
+        /* a hole, so that one huge frame does not hold its memory for ever */
+        madvise(detector->input, detector->input_used, MADV_REMOVE);
+        detector->input_used = 0;
+    }
+    memcpy(detector->input, frame->blob, size);
+    detector->input_used = size > detector->input_used ? size : detector->input_used;
+}
+
+/* ---- the child ---- */
+
+static int child_begin(struct detector *detector, struct err *err) {
+    struct child_setup setup = {
+        .worker_path = detector->worker_path,
+        .input_fd = detector->input_fd,
+        .cfg_fd = detector->files.cfg_fd,
+        .weights_fd = detector->files.weights_fd,
+        .timeout_ms = LOAD_TIMEOUT_MS,
+        .start = detector->start,
+    };
+    int code = child_start(&setup, &detector->child, err);
+    atomic_store(&detector->pid, code == 0 ? (int)detector->child.pid : 0);
+    return code;
+}
+
+/* Ends the child and notes when; `how` gets what it died of. */
+static void child_fail(struct detector *detector, char *how, size_t size) {
+    child_autopsy(&detector->child, how, size);
+    child_end(&detector->child);
+    atomic_store(&detector->pid, 0);
+    detector->deaths++;
+    detector->died_us = clock_boot_us();
+}
+
+static void back_off(const struct detector *detector) {
+    if (detector->deaths < 2) {
+        return;
+    }
+    unsigned shift = detector->deaths - 2 < 8 ? detector->deaths - 2 : 8;
+    int64_t wait = (int64_t)BACKOFF_MS << shift;
+    wait = wait > BACKOFF_MOST_MS ? BACKOFF_MOST_MS : wait;
+    int64_t left = wait - (clock_boot_us() - detector->died_us) / 1000;
+    if (left > 0) {
+        clock_sleep_ms((int)left);
+    }
+}
+
+/* A child that lives, or an error that is not the frame's fault. */
+static int child_ensure(struct detector *detector, struct err *err) {
+    if (detector->child.pid > 0 && child_idle(&detector->child)) {
+        return 0;
+    }
+    if (detector->child.pid > 0) {
+        char how[CHILD_LINE_SIZE];
+        child_fail(detector, how, sizeof(how)); /* it died between two frames: no frame's fault */
+    }
+    back_off(detector);
+    int code = child_begin(detector, err);
+    if (code != 0) {
+        detector->deaths++;
+        detector->died_us = clock_boot_us();
+        return code;
+    }
+    atomic_fetch_add(&detector->restarts, 1);
+    return 0;
+}
+
+static void start_fill(const struct detector_config *config, const struct detector *detector,
+                       struct worker_start *start) {
+    const struct model *model = detector->model;
+    start->version = WORKER_PROTOCOL_VERSION;
+    start->kind = WORKER_START;
+    start->input_width = model->input_width;
+    start->input_height = model->input_height;
+    start->class_count = (uint32_t)model->class_count;
+    start->head_count = detector->files.head_count;
+    start->resize = (uint32_t)model->resize;
+    start->thumb_width = config->thumb_width != 0 ? config->thumb_width : THUMB_WIDTH;
+    start->alarm_s = (uint32_t)(detector->timeout_ms / 1000 + ALARM_EXTRA_S);
+    bool cpu = strcmp(start->device, "cpu") == 0;
+    start->memory_bytes = cpu ? WORKER_MEMORY + 2 * detector->files.memory_bytes : 0;
+    start->floor = config->floor;
+    start->nms = model->nms;
+}
+
+static int set_up(struct detector *detector, const struct detector_config *config,
+                  struct err *err) {
+    char path[PATH_SIZE];
+    int code = program_choose(config, path, sizeof(path), &detector->start, err);
+    if (code != 0) {
+        return code;
+    }
+    detector->worker_path = mem_strdup(path);
+    if (detector->worker_path == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a detector");
+    }
+    code = model_files_open(detector->model, &detector->files, err);
+    if (code == 0) {
+        code = input_make(detector, err);
+    }
+    if (code != 0) {
+        return code;
+    }
+    start_fill(config, detector, &detector->start);
+    return child_begin(detector, err);
+}
+
+int detector_start(const struct detector_config *config, const struct model *model,
+                   struct detector **out, struct err *err) {
+    if (!(config->floor > 0 && config->floor < 1) || config->thumb_width > THUMB_WIDTH_MAX ||
+        config->timeout_ms < 0) {
+        return err_set(err, ERR_INVALID,
+                       "detector: floor %g must lie between 0 and 1, thumb_width %u be at most %d, "
+                       "timeout_ms %d not negative",
+                       config->floor, config->thumb_width, THUMB_WIDTH_MAX, config->timeout_ms);
+    }
+    struct detector *detector = mem_alloc(sizeof(*detector));
+    if (detector == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a detector");
+    }
+    detector->model = model;
+    detector->files = (struct model_files){.cfg_fd = -1, .weights_fd = -1};
+    detector->child = (struct child){.socket = -1, .noise = -1, .output = -1};
+    detector->input_fd = detector->input_write_fd = -1;
+    detector->timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : TIMEOUT_MS;
+    int code = set_up(detector, config, err);
+    if (code != 0) {
+        detector_stop(detector);
+        return code;
+    }
+    log_debug("detector started", "model=%s pid=%d backend=\"%s\" seccomp=%d", model->name,
+              (int)detector->child.pid, detector->child.backend,
+              (detector->child.sandbox & WORKER_SANDBOX_SECCOMP) != 0);
+    *out = detector;
+    return 0;
+}
+
+void detector_stop(struct detector *detector) {
+    if (detector == NULL) {
+        return;
+    }
+    child_end(&detector->child);
+    model_files_close(&detector->files);
+    if (detector->input != NULL) {
+        munmap(detector->input, FRAME_BLOB_MAX);
+    }
+    fd_close_at(&detector->input_fd);
+    fd_close_at(&detector->input_write_fd);
+    free(detector->worker_path);
+    free(detector);
+}
+
+/* ---- a frame ---- */
+
+static int result_copy(struct detector *detector, struct err *err) {
+    ssize_t got = pread(detector->child.output, &detector->result, sizeof(detector->result), 0);
+    if (got != (ssize_t)sizeof(detector->result)) {
+        return err_sys(err, errno, "reading the verdict");
+    }
+    int code = detector_reply_check(&detector->result, detector->generation,
+                                    detector->model->class_count, err);
+    size_t size = detector->result.thumb_bytes;
+    if (code != 0 || detector->result.code != 0 || size == 0) {
+        return code;
+    }
+    got = pread(detector->child.output, detector->thumb, size, (off_t)sizeof(detector->result));
+    if (got != (ssize_t)size || size < 2 || detector->thumb[0] != 0xff ||
+        detector->thumb[1] != 0xd8) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered a thumbnail that is no JPEG");
+    }
+    return 0;
+}
+
+/* One question to a living child, and its checked answer in detector->result. */
+static int ask(struct detector *detector, size_t size, struct err *err) {
+    struct worker_job job = {.version = WORKER_PROTOCOL_VERSION, .kind = WORKER_RUN, .size = size};
+    struct worker_job done = {0};
+    job.generation = ++detector->generation;
+    int code = child_send(&detector->child, &job, sizeof(job), err);
+    if (code == 0) {
+        code = child_get(&detector->child, &done, sizeof(done), detector->timeout_ms, err);
+    }
+    if (code != 0) {
+        return code;
+    }
+    if (done.version != WORKER_PROTOCOL_VERSION || done.kind != WORKER_DONE ||
+        done.slot != job.slot || done.generation != job.generation) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered another question");
+    }
+    return result_copy(detector, err);
+}
+
+static int verdict_take(struct detector *detector, struct frame *frame, struct err *err) {
+    const struct worker_result *result = &detector->result;
+    detector->deaths = 0;
+    atomic_fetch_add(&detector->frames, 1);
+    if (result->code == ERR_INVALID) {
+        atomic_fetch_add(&detector->bad, 1);
+    }
+    if (result->code != 0) {
+        return err_set(err, result->code, "%s", result->text);
+    }
+    return detector_reply_apply(result, detector->thumb, detector->model, frame, err);
+}
+
+int detector_run(struct detector *detector, struct frame *frame, struct err *err) {
+    struct err why = {0};
+    char how[CHILD_LINE_SIZE] = "";
+    if (frame->record.blob_bytes == 0 || frame->record.blob_bytes > FRAME_BLOB_MAX) {
+        return err_set(err, ERR_INVALID, "a frame of %llu bytes; expected 1 to %u",
+                       (unsigned long long)frame->record.blob_bytes, FRAME_BLOB_MAX);
+    }
+    input_put(detector, frame);
+    for (int i = 0; i < TRIES; i++) {
+        int code = child_ensure(detector, err);
+        if (code != 0) {
+            return code;
+        }
+        code = ask(detector, (size_t)frame->record.blob_bytes, &why);
+        if (code == 0) {
+            return verdict_take(detector, frame, err);
+        }
+        if (code == ERR_TIMEOUT) {
+            atomic_fetch_add(&detector->timeouts, 1);
+        }
+        child_fail(detector, how, sizeof(how));
+    }
+    atomic_fetch_add(&detector->frames, 1);
+    atomic_fetch_add(&detector->bad, 1);
+    return err_set(err, ERR_CRASHED, "the frame ended the worker process %d times: %s; it %s",
+                   TRIES, why.msg, how);
+}
+
+void detector_stats_get(const struct detector *detector, struct detector_stats *out) {
+    *out = (struct detector_stats){
+        .frames = atomic_load(&detector->frames),
+        .bad = atomic_load(&detector->bad),
+        .restarts = atomic_load(&detector->restarts),
+        .timeouts = atomic_load(&detector->timeouts),
+        .pid = atomic_load(&detector->pid),
+    };
+}
+
+int detector_backend(const char *worker_path, char *out, size_t size, struct err *err) {
+    char path[PATH_SIZE];
+    if (worker_path == NULL) {
+        if (!program_find("creel-worker-cpu", path, sizeof(path))) {
+            return err_set(
+                err, ERR_NOT_FOUND,
+                "the worker program creel-worker-cpu is neither beside this program nor in %s",
+                CREEL_LIBEXEC_DIR);
+        }
+        worker_path = path;
+    }
+    return child_ask_backend(worker_path, out, size, err);
+}

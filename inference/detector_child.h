@@ -1,0 +1,56 @@
+/* detector_child: one worker process, from birth to waitpid.
+ *
+ * Knows processes, descriptors and packets; not frames. Thread: one at a time. A child_* call that
+ * fails leaves the process to child_end, which is safe on a zeroed or ended struct.
+ */
+#ifndef CREEL_INFERENCE_DETECTOR_CHILD_H
+#define CREEL_INFERENCE_DETECTOR_CHILD_H
+
+#include "daemon/base/err.h"
+#include "inference/worker_protocol.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define CHILD_LINE_SIZE 256
+
+struct child {
+    pid_t pid;                  /* 0: none */
+    int socket, noise, output;  /* owned; noise is its stdout and stderr */
+    char line[CHILD_LINE_SIZE]; /* of the noise, not yet ended */
+    size_t line_length;
+    char last[CHILD_LINE_SIZE]; /* last whole line */
+    char backend[WORKER_BACKEND_SIZE];
+    unsigned sandbox; /* enum worker_sandbox */
+};
+
+struct child_setup {
+    const char *worker_path;
+    int input_fd, cfg_fd, weights_fd; /* borrowed */
+    int timeout_ms;                   /* until it is ready */
+    struct worker_start start;
+};
+
+/* Starts the process and waits for its hello. ERR_NOT_FOUND: no such program. ERR_INVALID: it says
+ * why it cannot serve. ERR_CRASHED: it died. ERR_TIMEOUT. */
+int child_start(const struct child_setup *setup, struct child *out, struct err *err);
+
+/* Whether it still lives and is silent, without waiting. */
+bool child_idle(struct child *child);
+
+int child_send(struct child *child, const void *message, size_t size, struct err *err);
+
+/* One packet of exactly `size` bytes. ERR_TIMEOUT; ERR_CRASHED: it is gone; ERR_CORRUPT: another
+ * size. */
+int child_get(struct child *child, void *message, size_t size, int timeout_ms, struct err *err);
+
+/* Kills, waits, closes. Logs at debug what it died of. */
+void child_end(struct child *child);
+
+/* Kills and waits, and writes "died of signal 11 (Segmentation fault)" and the like. */
+void child_autopsy(struct child *child, char *out, size_t size);
+
+/* What `worker_path --backend` prints. */
+int child_ask_backend(const char *worker_path, char *out, size_t size, struct err *err);
+
+#endif

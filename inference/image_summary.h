@@ -1,0 +1,34 @@
+/* image_summary: what is remembered of a picture's looks: a thumbnail, a perceptual hash, quality
+ * figures.
+ *
+ * All three come from one area average of the pixels. Thread: any; a struct image_summary belongs
+ * to one.
+ */
+#ifndef CREEL_INFERENCE_IMAGE_SUMMARY_H
+#define CREEL_INFERENCE_IMAGE_SUMMARY_H
+
+#include "daemon/base/err.h"
+#include "inference/image_decode.h"
+#include "schemas/frame.h"
+
+#define IMAGE_THUMB_WIDTH_MAX 1024
+
+struct image_summary {
+    uint8_t *thumb; /* owned JPEG, at most FRAME_THUMB_MAX bytes; NULL where none could be made that
+                       small */
+    size_t thumb_bytes;
+    uint64_t phash;
+    struct frame_quality quality;
+};
+
+/* `thumb_width` pixels wide, or as wide as the image where that is less; at most four times as
+ * high. */
+int image_summarise(const struct image_pixels *pixels, uint32_t thumb_width,
+                    struct image_summary *out, struct err *err);
+void image_summary_finish(struct image_summary *summary);
+
+/* RGB, rows without gaps, as a JPEG (4:2:0). The caller frees *out with free(). */
+int image_encode(const uint8_t *rgb, uint32_t width, uint32_t height, int quality, uint8_t **out,
+                 size_t *size, struct err *err);
+
+#endif

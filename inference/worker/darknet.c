@@ -1,0 +1,244 @@
+/* Darknet behind one door: pjreddie's (Debian's package) and AlexeyAB's, CPU and CUDA, told apart
+ * by what their headers define (LIB_API: AlexeyAB; GPU: given by the build when the library has
+ * it).
+ *
+ * Symbols. The library calls its own functions through the linkage table, so a function of the same
+ * name in this program is called instead. Two uses of that, both for pjreddie's library only:
+ * - error, file_error, malloc_error, __assert_fail end the process there, the second one even with
+ * success; here they hand their text to the parent first. They do not return and do not jump back:
+ * the worker can be had again.
+ * - gemm, im2col_cpu, activate_array are its inner loops (see kernels.h).
+ * These are the only names of ours without a prefix, and they must be those.
+ *
+ * Rejected: get_network_boxes (mixes the two halves of a batch of two, and lays out `detection`
+ * differently in each library), load_image_* (hands file names to a shell). */
+#include "inference/worker/kernels.h"
+#include "inference/worker/net.h"
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include <darknet.h>
+#pragma GCC diagnostic pop
+#include <assert.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(LIB_API)
+#define BACKEND_NAME "alexeyab"
+#else
+#define BACKEND_NAME "pjreddie"
+#endif
+#if defined(GPU)
+#define BACKEND_DEVICE "cuda"
+#else
+#define BACKEND_DEVICE "cpu"
+#endif
+#if !defined(CREEL_DARKNET_VERSION)
+#define CREEL_DARKNET_VERSION "" /* the build may say which package it was, with a space behind */
+#endif
+
+static network *net;
+static struct net_shape shape;
+static const float *outputs[BOXES_HEADS_MAX];
+static net_fatal_fn *on_fatal;
+
+void net_fatal_set(net_fatal_fn *fatal) {
+    on_fatal = fatal;
+}
+
+const char *net_backend(void) {
+    return "darknet " CREEL_DARKNET_VERSION "(" BACKEND_NAME ", " BACKEND_DEVICE ")";
+}
+
+#if !defined(LIB_API)
+
+static _Noreturn void fatal(const char *what, const char *which) {
+    char text[256];
+    snprintf(text, sizeof(text), "%s%s", what, which != NULL ? which : "");
+    if (on_fatal != NULL) {
+        on_fatal(text);
+    }
+    _exit(3);
+}
+
+void file_error(char *path);
+void malloc_error(void);
+void gemm(int turn_a, int turn_b, int rows, int columns, int depth, float alpha, float *a, int lda,
+          float *b, int ldb, float beta, float *c, int ldc);
+void im2col_cpu(float *pixels, int channels, int height, int width, int size, int stride, int pad,
+                float *out);
+float activate(float value, ACTIVATION kind);
+void activate_array(float *values, const int count, const ACTIVATION kind);
+
+void error(const char *text) {
+    fatal("Darknet: ", text);
+}
+
+void file_error(char *path) {
+    fatal("Darknet cannot open ", path);
+}
+
+void malloc_error(void) {
+    fatal("Darknet: out of memory", NULL);
+}
+
+void __assert_fail(const char *expression, const char *file, unsigned line, const char *function) {
+    (void)file;
+    (void)line;
+    (void)function;
+    fatal("assertion failed: ", expression);
+}
+
+/* Products with a turned matrix (fully connected layers) are small: no blocking. */
+static void gemm_turned(bool turn_a, bool turn_b, int rows, int columns, int depth, float alpha,
+                        const float *a, int lda, const float *b, int ldb, float *c, int ldc) {
+    for (int r = 0; r < rows; r++) {
+        for (int j = 0; j < columns; j++) {
+            float sum = 0;
+            for (int k = 0; k < depth; k++) {
+                float left = turn_a ? a[(size_t)k * (size_t)lda + (size_t)r]
+                                    : a[(size_t)r * (size_t)lda + (size_t)k];
+                float right = turn_b ? b[(size_t)j * (size_t)ldb + (size_t)k]
+                                     : b[(size_t)k * (size_t)ldb + (size_t)j];
+                sum += left * right;
+            }
+            c[(size_t)r * (size_t)ldc + (size_t)j] += alpha * sum;
+        }
+    }
+}
+
+void gemm(int turn_a, int turn_b, int rows, int columns, int depth, float alpha, float *a, int lda,
+          float *b, int ldb, float beta, float *c, int ldc) {
+    for (int r = 0; r < rows && beta != 1.0f; r++) {
+        for (int j = 0; j < columns; j++) {
+            c[(size_t)r * (size_t)ldc + (size_t)j] *= beta;
+        }
+    }
+    if (turn_a != 0 || turn_b != 0) {
+        gemm_turned(turn_a != 0, turn_b != 0, rows, columns, depth, alpha, a, lda, b, ldb, c, ldc);
+        return;
+    }
+    kernels_gemm(rows, columns, depth, alpha, a, lda, b, ldb, c, ldc);
+}
+
+void im2col_cpu(float *pixels, int channels, int height, int width, int size, int stride, int pad,
+                float *out) {
+    kernels_unfold(pixels, channels, height, width, size, stride, pad, out);
+}
+
+void activate_array(float *values, const int count, const ACTIVATION kind) {
+    if (kind == LEAKY) {
+        kernels_leaky(values, count);
+    } else if (kind == LOGISTIC) {
+        kernels_logistic(values, count);
+    } else if (kind != LINEAR) {
+        for (int i = 0; i < count; i++) {
+            values[i] = activate(values[i], kind);
+        }
+    }
+}
+
+static network *load(char *cfg_path, char *weights_path) {
+    return load_network(cfg_path, weights_path, 1);
+}
+
+static void predict(float *input) {
+    network_predict(net, input);
+}
+
+#else
+
+#if defined(GPU)
+extern int gpu_index;
+#endif
+
+static network *load(char *cfg_path, char *weights_path) {
+    return load_network_custom(cfg_path, weights_path, 1, 1);
+}
+
+static void predict(float *input) {
+    network_predict_ptr(net, input);
+}
+
+#endif
+
+static int device_select(const char *device, struct err *err) {
+#if defined(GPU)
+    int index = 0;
+    char rest = '\0';
+    if (strcmp(device, "cuda") != 0 && sscanf(device, "cuda:%d%c", &index, &rest) != 1) {
+        return err_set(err, ERR_INVALID, "this worker was built for CUDA; it has no device \"%s\"",
+                       device);
+    }
+    gpu_index = index;
+    cuda_set_device(index);
+    return 0;
+#else
+    if (strcmp(device, "cpu") != 0) {
+        return err_set(err, ERR_INVALID,
+                       "this worker was built for the CPU; it has no device \"%s\"", device);
+    }
+    return 0;
+#endif
+}
+
+/* Notes a [yolo] layer; the fields have the same names in both libraries. */
+static int head_add(const layer *yolo, struct err *err) {
+    if (shape.head_count == BOXES_HEADS_MAX || yolo->n < 1 || yolo->n > BOXES_ANCHORS_MAX) {
+        return err_set(err, ERR_INVALID,
+                       "the network has more [yolo] layers or anchors than %d and %d",
+                       BOXES_HEADS_MAX, BOXES_ANCHORS_MAX);
+    }
+    struct boxes_head *head = &shape.heads[shape.head_count];
+    head->grid_width = (uint32_t)yolo->w;
+    head->grid_height = (uint32_t)yolo->h;
+    head->anchor_count = (uint32_t)yolo->n;
+    head->class_count = (uint32_t)yolo->classes;
+    for (int i = 0; i < yolo->n; i++) {
+        head->anchors[i][0] = yolo->biases[2 * yolo->mask[i]];
+        head->anchors[i][1] = yolo->biases[2 * yolo->mask[i] + 1];
+    }
+    outputs[shape.head_count++] = yolo->output;
+    shape.class_count = head->class_count;
+    return 0;
+}
+
+int net_load(const char *cfg_path, const char *weights_path, const char *device, struct err *err) {
+    char cfg[64], weights[64]; /* the library wants to be able to write to its arguments */
+    snprintf(cfg, sizeof(cfg), "%s", cfg_path);
+    snprintf(weights, sizeof(weights), "%s", weights_path);
+    int code = device_select(device, err);
+    if (code != 0) {
+        return code;
+    }
+    net = load(cfg, weights);
+    if (net == NULL) {
+        return err_set(err, ERR_INVALID, "Darknet does not load the network");
+    }
+    set_batch_network(net, 1);
+    shape = (struct net_shape){
+        .width = (uint32_t)net->w, .height = (uint32_t)net->h, .channels = (uint32_t)net->c};
+    for (int i = 0; i < net->n && code == 0; i++) {
+        if (net->layers[i].type == YOLO) {
+            code = head_add(&net->layers[i], err);
+        }
+    }
+    return code;
+}
+
+const struct net_shape *net_shape_get(void) {
+    return &shape;
+}
+
+int net_predict(float *input, struct err *err) {
+    if (net == NULL) {
+        return err_set(err, ERR_INVALID, "no network is loaded");
+    }
+    predict(input);
+    for (size_t i = 0; i < shape.head_count; i++) {
+        shape.heads[i].output = outputs[i];
+    }
+    return 0;
+}

@@ -1,0 +1,286 @@
+/* creel-worker-cpu: looks at frames for the daemon, with as few rights as that needs.
+ *
+ * Started by inference/detector.c with the descriptors of worker_protocol.h and nothing else: no
+ * arguments that matter, an almost empty environment. States: started -> (WORKER_START) limits,
+ * model, one run on grey, seal -> READY -> RUN, DONE, RUN, DONE ... -> end of file. A failure
+ * before READY is told once (WORKER_FAILED); later ones are told in the result or are the end of
+ * the process: the parent starts another.
+ *
+ * Invariants: 1. A stranger's byte is read only after sandbox_seal. 2. The input is mapped
+ * read-only, and copied nowhere before the decoder. 3. Every result is written whole before DONE is
+ * sent. 4. SIGTERM and SIGINT are ignored, because systemd and terminals send them to the whole
+ * group: the parent decides when it is over. 5. A frame that takes alarm_s ends the process even
+ * when the parent is gone (the parent's death alone is seen as end of file; a death signal would
+ * follow the thread that started the process, not the daemon). */
+#include "daemon/base/err.h"
+#include "daemon/base/mem.h"
+#include "inference/boxes.h"
+#include "inference/image_decode.h"
+#include "inference/image_resize.h"
+#include "inference/image_summary.h"
+#include "inference/worker/net.h"
+#include "inference/worker/sandbox.h"
+#include "inference/worker_protocol.h"
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct worker {
+    struct worker_start start;
+    const struct net_shape *shape;
+    const uint8_t *input;         /* FRAME_BLOB_MAX bytes */
+    struct worker_result *result; /* in the output memfd, the thumbnail behind it */
+    float *planar;
+    struct image_pixels pixels;
+    struct image_resizer *resizer;
+    struct boxes *boxes;
+    uint32_t sandbox;
+};
+
+static bool message_send(const void *message, size_t size) {
+    ssize_t sent;
+    do {
+        sent = send(WORKER_FD_SOCKET, message, size, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)size;
+}
+
+/* False at the end of file, and for anything that is not a message of this kind and size. */
+static bool message_get(void *message, size_t size, uint32_t kind) {
+    ssize_t got;
+    do {
+        got = recv(WORKER_FD_SOCKET, message, size, MSG_TRUNC);
+    } while (got < 0 && errno == EINTR);
+    uint32_t head[2];
+    if (got != (ssize_t)size) {
+        return false;
+    }
+    memcpy(head, message, sizeof(head));
+    return head[0] == WORKER_PROTOCOL_VERSION && head[1] == kind;
+}
+
+static void hello_send(uint32_t kind, uint32_t sandbox, const char *text) {
+    struct worker_hello hello = {
+        .version = WORKER_PROTOCOL_VERSION, .kind = kind, .sandbox = sandbox};
+    snprintf(hello.backend, sizeof(hello.backend), "%s", net_backend());
+    snprintf(hello.text, sizeof(hello.text), "%s", text);
+    message_send(&hello, sizeof(hello));
+}
+
+static _Noreturn void fail(const char *text) {
+    hello_send(WORKER_FAILED, 0, text);
+    _exit(3);
+}
+
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static void alarm_set(uint32_t seconds) {
+    struct itimerval timer = {.it_value = {.tv_sec = (time_t)seconds}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static int maps_open(struct worker *worker, struct err *err) {
+    void *input = mmap(NULL, FRAME_BLOB_MAX, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
+    void *output =
+        mmap(NULL, WORKER_OUTPUT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_OUTPUT, 0);
+    if (input == MAP_FAILED || output == MAP_FAILED) {
+        return err_sys(err, errno, "mapping the shared memory");
+    }
+    worker->input = input;
+    worker->result = output;
+    return 0;
+}
+
+/* The library must have read the cfg as the validator did, or the boxes would be nonsense. */
+static int shape_check(const struct worker_start *start, const struct net_shape *shape,
+                       struct err *err) {
+    if (shape->width != start->input_width || shape->height != start->input_height ||
+        shape->channels != 3 || shape->class_count != start->class_count ||
+        shape->head_count != start->head_count) {
+        return err_set(err, ERR_INVALID,
+                       "Darknet reads the cfg as %ux%ux%u with %u classes and %zu [yolo] layers; "
+                       "expected %ux%ux3 with %u and %u",
+                       shape->width, shape->height, shape->channels, shape->class_count,
+                       shape->head_count, start->input_width, start->input_height,
+                       start->class_count, start->head_count);
+    }
+    return 0;
+}
+
+/* One run on an even grey: touches the memory, starts the library's threads, and shows weights that
+ * are not numbers. */
+static int warm_up(struct worker *worker, struct err *err) {
+    size_t count = (size_t)worker->shape->width * worker->shape->height * 3;
+    for (size_t i = 0; i < count; i++) {
+        worker->planar[i] = 0.5f;
+    }
+    int code = net_predict(worker->planar, err);
+    for (size_t i = 0; code == 0 && i < worker->shape->head_count; i++) {
+        const struct boxes_head *head = &worker->shape->heads[i];
+        count = (size_t)head->grid_width * head->grid_height * head->anchor_count *
+                (head->class_count + 5);
+        for (size_t k = 0; code == 0 && k < count; k++) {
+            if (!isfinite(head->output[k])) {
+                code = err_set(err, ERR_INVALID,
+                               "the network gives values that are not numbers; are the weights "
+                               "those of this cfg?");
+            }
+        }
+    }
+    return code;
+}
+
+static int set_up(struct worker *worker, struct err *err) {
+    const struct worker_start *start = &worker->start;
+    int code = maps_open(worker, err);
+    if (code == 0) {
+        code = sandbox_limits(start->memory_bytes, err);
+    }
+    if (code == 0) {
+        code = net_load("/proc/self/fd/6", "/proc/self/fd/7", start->device, err);
+    }
+    if (code != 0) {
+        return code;
+    }
+    worker->shape = net_shape_get();
+    code = shape_check(start, worker->shape, err);
+    if (code != 0) {
+        return code;
+    }
+    worker->planar = mem_array((size_t)start->input_width * start->input_height, 3 * sizeof(float));
+    worker->resizer = image_resizer_create(start->input_width, start->input_height);
+    worker->boxes = boxes_create();
+    if (worker->planar == NULL || worker->resizer == NULL || worker->boxes == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for the network's input");
+    }
+    code = warm_up(worker, err);
+    close(WORKER_FD_CFG);
+    close(WORKER_FD_WEIGHTS);
+    return code == 0 ? sandbox_seal(&worker->sandbox, err) : code;
+}
+
+static void put_detections(const struct boxes *boxes, size_t count, struct worker_result *result) {
+    for (size_t i = 0; i < count && result->detection_count < FRAME_DETECTIONS_MAX; i++) {
+        const struct boxes_item *item = boxes_get(boxes, i);
+        struct frame_box box;
+        if (boxes_clip(item, &box)) {
+            result->detections[result->detection_count++] = (struct worker_detection){
+                box.x, box.y, box.w, box.h, item->confidence, item->class_index};
+        }
+    }
+}
+
+static int detect(struct worker *worker, struct worker_result *result, struct err *err) {
+    struct image_fit fit;
+    image_resize(worker->resizer, &worker->pixels, (enum model_resize)worker->start.resize,
+                 worker->planar, &fit);
+    int code = net_predict(worker->planar, err);
+    if (code != 0) {
+        return code;
+    }
+    boxes_reset(worker->boxes);
+    for (size_t i = 0; i < worker->shape->head_count; i++) {
+        boxes_collect(worker->boxes, &worker->shape->heads[i], &fit, (float)worker->start.floor);
+    }
+    put_detections(worker->boxes, boxes_suppress(worker->boxes, (float)worker->start.nms), result);
+    return 0;
+}
+
+static int summarise(struct worker *worker, struct worker_result *result, struct err *err) {
+    struct image_summary summary;
+    int code = image_summarise(&worker->pixels, worker->start.thumb_width, &summary, err);
+    if (code != 0) {
+        return code;
+    }
+    result->phash = summary.phash;
+    result->luma_mean = summary.quality.luma_mean;
+    result->luma_stddev = summary.quality.luma_stddev;
+    result->sharpness = summary.quality.sharpness;
+    if (summary.thumb != NULL) {
+        memcpy(result + 1, summary.thumb, summary.thumb_bytes);
+        result->thumb_bytes = (uint32_t)summary.thumb_bytes;
+    }
+    image_summary_finish(&summary);
+    return 0;
+}
+
+static void run(struct worker *worker, struct worker_job *job) {
+    struct worker_result *result = worker->result;
+    struct err err = {0};
+    double began = now_ms();
+    memset(result, 0, sizeof(*result));
+    result->generation = job->generation;
+    int code = job->size <= FRAME_BLOB_MAX
+                   ? image_decode(worker->input, (size_t)job->size, &worker->pixels, &err)
+                   : err_set(&err, ERR_INVALID, "the frame is larger than the shared memory");
+    if (code == 0) {
+        result->media = worker->pixels.media;
+        result->width = worker->pixels.width;
+        result->height = worker->pixels.height;
+        result->orientation = worker->pixels.orientation;
+        code = detect(worker, result, &err);
+    }
+    if (code == 0) {
+        code = summarise(worker, result, &err);
+    }
+    if (code != 0) {
+        char text[2 * ERR_TEXT_MAX];
+        result->detection_count = 0;
+        snprintf(result->text, sizeof(result->text), "%s", err_text(&err, text, sizeof(text)));
+    }
+    result->code = code;
+    result->detect_ms = now_ms() - began;
+}
+
+static void serve(struct worker *worker) {
+    struct worker_job job;
+    while (message_get(&job, sizeof(job), WORKER_RUN)) {
+        alarm_set(worker->start.alarm_s);
+        run(worker, &job);
+        alarm_set(0);
+        job.kind = WORKER_DONE;
+        job.size = sizeof(struct worker_result) + worker->result->thumb_bytes;
+        if (!message_send(&job, sizeof(job))) {
+            return;
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "--backend") == 0) {
+        puts(net_backend());
+        return 0;
+    }
+    struct worker worker = {0};
+    struct err err = {0};
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    if (!message_get(&worker.start, sizeof(worker.start), WORKER_START)) {
+        fputs("creel-worker is started by creel; it has no other use.\n"
+              "usage: creel-worker --backend\n",
+              stderr);
+        return 2;
+    }
+    net_fatal_set(fail);
+    if (set_up(&worker, &err) != 0) {
+        char text[2 * ERR_TEXT_MAX];
+        fail(err_text(&err, text, sizeof(text)));
+    }
+    hello_send(WORKER_READY, worker.sandbox, "");
+    serve(&worker);
+    _exit(0); /* the end of the process frees the network better than the library does */
+}

@@ -1,0 +1,95 @@
+/* worker_protocol: what detector and worker process say to each other.
+ *
+ * Small messages go over a SOCK_SEQPACKET socketpair; one message is one packet and has exactly the
+ * size of its struct. The bytes of a frame lie in the input memfd, which the worker can only read;
+ * the verdict lies in the output memfd, which the parent copies out once and then checks: nothing
+ * in it is believed. Order: the parent sends WORKER_START; the worker answers WORKER_READY or
+ * WORKER_FAILED (and ends); then each WORKER_RUN is answered by one WORKER_DONE of the same slot
+ * and generation. End of file ends the worker. Not an interface between versions: both programs
+ * come from one build, and `version` only says so.
+ */
+#ifndef CREEL_INFERENCE_WORKER_PROTOCOL_H
+#define CREEL_INFERENCE_WORKER_PROTOCOL_H
+
+#include "schemas/frame.h"
+#include <stdint.h>
+
+#define WORKER_PROTOCOL_VERSION 1u
+
+/* Descriptors of the worker, besides 0, 1 and 2. */
+enum worker_fd {
+    WORKER_FD_SOCKET = 3,
+    WORKER_FD_INPUT = 4,  /* read only */
+    WORKER_FD_OUTPUT = 5, /* read and write, size sealed */
+    WORKER_FD_CFG = 6,    /* the model's files, read only */
+    WORKER_FD_WEIGHTS = 7,
+    WORKER_FD_END = 8, /* first descriptor that the worker must not have */
+};
+
+#define WORKER_TEXT_SIZE    256
+#define WORKER_BACKEND_SIZE 96
+#define WORKER_DEVICE_SIZE  16
+
+enum worker_kind {
+    WORKER_START = 1,
+    WORKER_READY = 2,
+    WORKER_FAILED = 3,
+    WORKER_RUN = 4,
+    WORKER_DONE = 5,
+};
+
+enum worker_sandbox { /* bits of worker_hello.sandbox */
+                      WORKER_SANDBOX_LIMITS = 1,
+                      WORKER_SANDBOX_SECCOMP = 2,
+};
+
+struct worker_start {
+    uint32_t version, kind;
+    uint32_t input_width, input_height, class_count, head_count; /* as the validator read the cfg */
+    uint32_t resize;                                             /* enum model_resize */
+    uint32_t thumb_width;                                        /* pixels */
+    uint32_t alarm_s; /* the worker ends itself when one frame takes longer */
+    uint32_t reserved;
+    uint64_t memory_bytes; /* limit of the address space; 0: none */
+    double floor, nms;
+    char device[WORKER_DEVICE_SIZE];
+};
+
+struct worker_hello { /* WORKER_READY, WORKER_FAILED */
+    uint32_t version, kind;
+    uint32_t sandbox;
+    uint32_t reserved;
+    char backend[WORKER_BACKEND_SIZE];
+    char text[WORKER_TEXT_SIZE]; /* WORKER_FAILED: why */
+};
+
+struct worker_job { /* WORKER_RUN: size of the frame; WORKER_DONE: bytes used of the output */
+    uint32_t version, kind;
+    uint32_t slot;
+    uint32_t reserved;
+    uint64_t generation; /* never repeats in the life of a detector */
+    uint64_t size;
+};
+
+struct worker_detection {
+    double x, y, w, h; /* as frame_box */
+    float confidence;
+    uint32_t class_index;
+};
+
+/* The output memfd; `thumb_bytes` of JPEG follow the struct. */
+struct worker_result {
+    uint64_t generation;
+    int32_t code; /* 0, ERR_INVALID (the frame is to blame), ERR_NOMEM */
+    uint32_t media, width, height, orientation;
+    uint32_t detection_count, thumb_bytes;
+    float luma_mean, luma_stddev, sharpness;
+    uint64_t phash;
+    double detect_ms;
+    char text[WORKER_TEXT_SIZE]; /* with a code: why */
+    struct worker_detection detections[FRAME_DETECTIONS_MAX];
+};
+
+#define WORKER_OUTPUT_SIZE (sizeof(struct worker_result) + FRAME_THUMB_MAX)
+
+#endif
