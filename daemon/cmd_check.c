@@ -234,7 +234,7 @@ int cmd_version(int argc, char **argv) {
     json_t *all =
         json_pack("{s:s,s:s,s:o}", "version", CREEL_VERSION, "worker", backend, "options", in);
     if (options.json) {
-        json_dumpf(all, stdout, JSON_COMPACT);
+        json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
     } else {
         printf("creel %s\nworker: %s\n", CREEL_VERSION, backend);

@@ -71,14 +71,15 @@ static int show_list(const struct options *options, const json_t *reply,
     json_t *frame;
     json_array_foreach(json_object_get(reply, "frames"), index, frame) {
         if (options->json) {
-            json_dumpf(frame, stdout, JSON_COMPACT);
+            json_dumpf(frame, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
             putchar('\n');
             continue;
         }
         char best[80];
         best_detection(frame, best, sizeof(best));
-        printf("%s  %s  %-11s  %-12s  %-12s  %s\n", text_of(frame, "id"), text_of(frame, "time"),
-               text_of(frame, "tier"), text_of(frame, "camera"), text_of(frame, "rule"), best);
+        printf("%s  %s  %-11s  %-12s  %-12s  %s\n", text_of(frame, "id"),
+               text_of(frame, "captured"), text_of(frame, "tier"), text_of(frame, "camera"),
+               text_of(frame, "rule"), best);
     }
     if (json_is_true(json_object_get(reply, "more"))) {
         fprintf(stderr, "more: --after %s\n", text_of(reply, "next"));
@@ -133,8 +134,9 @@ static const char show_usage[] =
 
 static void print_value(const char *key, const json_t *value) {
     CLEANUP(mem_free_at)
-    char *text = json_is_string(value) ? mem_strdup(json_string_value(value))
-                                       : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_is_string(value)
+                     ? mem_strdup(json_string_value(value))
+                     : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     printf("%-14s %s\n", key, text ? text : "");
 }
 
@@ -143,7 +145,7 @@ static int show_frame(const struct options *options, const json_t *reply,
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        json_dumpf(reply, stdout, JSON_COMPACT);
+        json_dumpf(reply, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
         return finish_output();
     }
@@ -227,7 +229,7 @@ static int show_link(const struct options *options, const json_t *reply,
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        json_dumpf(reply, stdout, JSON_COMPACT);
+        json_dumpf(reply, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
     } else {
         puts(text_of(reply, "url"));

@@ -38,17 +38,17 @@ static const char status_usage[] =
 static void print_pipeline(const json_t *status) {
     const json_t *pipeline = json_object_get(status, "pipeline");
     const json_t *model = json_object_get(status, "model");
-    printf("model      %s %s (%.12s)\n", text(model, "name"), text(model, "version"),
+    printf("model       %s %s (%.12s)\n", text(model, "name"), text(model, "version"),
            text(model, "hash"));
     printf(
-        "frames     seen %lld, rejected %lld, bad %lld, dropped %lld, failed %lld; %.1f ms each\n",
+        "frames      seen %lld, rejected %lld, bad %lld, dropped %lld, failed %lld; %.1f ms each\n",
         number(pipeline, "frames_seen"), number(pipeline, "rejected"), number(pipeline, "bad"),
         number(pipeline, "dropped"), number(pipeline, "failed"),
         json_real_value(json_object_get(pipeline, "detect_ms_mean")));
     size_t index;
     json_t *camera;
     json_array_foreach(json_object_get(status, "cameras"), index, camera) {
-        printf("camera     %-16s seen %lld, kept %lld, errors %lld  %s%s%s\n", text(camera, "name"),
+        printf("camera      %-16s seen %lld, kept %lld, errors %lld  %s%s%s\n", text(camera, "name"),
                number(camera, "frames_seen"), number(camera, "kept"), number(camera, "errors"),
                text(camera, "source"), *text(camera, "last_error") ? "  last error: " : "",
                text(camera, "last_error"));
@@ -57,7 +57,7 @@ static void print_pipeline(const json_t *status) {
 
 static void print_tier(const json_t *store, const char *tier) {
     const json_t *counts = json_object_get(store, tier);
-    printf("%-11s%lld frames, %.1f MB here, %lld replicated, %lld evicted\n", tier,
+    printf("%-11s %lld frames, %.1f MB here, %lld replicated, %lld evicted\n", tier,
            number(counts, "frames"), (double)number(counts, "bytes") / 1e6,
            number(counts, "replicated"), number(counts, "evicted"));
 }
@@ -66,7 +66,7 @@ static void print_remotes(const json_t *status) {
     size_t index;
     json_t *remote;
     json_array_foreach(json_object_get(status, "sync"), index, remote) {
-        printf("remote     %-12s done %lld, waiting %lld (%.1f MB), quarantined %lld%s%s%s%s\n",
+        printf("remote      %-12s done %lld, waiting %lld (%.1f MB), quarantined %lld%s%s%s%s\n",
                text(remote, "name"), number(remote, "done"), number(remote, "pending"),
                (double)number(remote, "pending_bytes") / 1e6, number(remote, "quarantined"),
                json_is_true(json_object_get(remote, "breaker_open")) ? "; resting after failures"
@@ -84,7 +84,7 @@ static void print_status(const json_t *status) {
         print_pipeline(status);
     }
     const json_t *store = json_object_get(status, "store");
-    printf("store      %s: %.1f MB on disk", text(store, "dir"),
+    printf("store       %s: %.1f MB on disk", text(store, "dir"),
            (double)number(store, "disk_bytes") / 1e6);
     if (number(store, "quota_bytes")) {
         printf(" of %.1f MB", (double)number(store, "quota_bytes") / 1e6);
@@ -113,7 +113,7 @@ int cmd_status(int argc, char **argv) {
     } else {
         exit_status = json_is_true(json_object_get(status, "daemon")) ? EXIT_OK : EXIT_NO_DAEMON;
         if (options.json) {
-            json_dumpf(status, stdout, JSON_INDENT(2));
+            json_dumpf(status, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
             putchar('\n');
         } else {
             print_status(status);
@@ -188,7 +188,8 @@ static int sync_show(const struct config *config, const struct options *options,
         return wait && exit_status == EXIT_NOT_FOUND ? EXIT_NO_DAEMON : exit_status;
     }
     if (options->json) {
-        json_dumpf(json_object_get(status, "sync"), stdout, JSON_INDENT(2));
+        json_dumpf(json_object_get(status, "sync"), stdout,
+                   JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         putchar('\n');
     } else {
         print_remotes(status);

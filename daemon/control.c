@@ -94,7 +94,7 @@ static void send_reply(int fd, json_t *reply, const struct control_bytes *bytes,
     if (bytes->size) {
         json_object_set_new(reply, "bytes", json_integer((json_int_t)bytes->size));
     }
-    CLEANUP(mem_free_at) char *text = json_dumps(reply, JSON_COMPACT);
+    CLEANUP(mem_free_at) char *text = json_dumps(reply, JSON_COMPACT | JSON_REAL_PRECISION(9));
     if (!text || send_all(fd, text, strlen(text), deadline_us) ||
         send_all(fd, "\n", 1, deadline_us) || send_all(fd, bytes->data, bytes->size, deadline_us)) {
         log_debug("control: the caller went away", "%s", "");
@@ -306,7 +306,7 @@ int control_call(const char *path, const json_t *request, json_t **reply,
         return code;
     }
     int64_t deadline_us = clock_boot_us() + 3 * (int64_t)CONTROL_DEADLINE_MS * 1000;
-    CLEANUP(mem_free_at) char *text = json_dumps(request, JSON_COMPACT);
+    CLEANUP(mem_free_at) char *text = json_dumps(request, JSON_COMPACT | JSON_REAL_PRECISION(9));
     if (!text || send_all(fd, text, strlen(text), deadline_us) ||
         send_all(fd, "\n", 1, deadline_us)) {
         return err_set(err, ERR_NET, "the daemon at %s does not take requests", path);

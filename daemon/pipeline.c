@@ -6,8 +6,9 @@
  * it away.
  * 2. Nothing waits while holding a lock: `lock` guards counters. Triage has a lock of its own; what
  * it wants remembered is noted there and written by pipeline_tick.
- * 3. Draining order is the order of flow: queue closed, workers joined, keep queue closed, keeper
- * joined, store flushed. Sources are stopped last, so that they hear how their last frames ended.
+ * 3. Draining order is the order of flow: sources quiet, queue closed, workers joined, keep queue
+ * closed, keeper joined, store flushed. Sources are stopped last, so that they hear how their last
+ * frames ended.
  */
 #include "daemon/pipeline.h"
 #include "daemon/base/clock.h"
@@ -375,11 +376,16 @@ static bool taken_has(void *ctx, const char *camera, const void *key, size_t siz
     struct buf name = BUF_INIT(STORE_STATE_KEY_MAX);
     char value[1];
     size_t length;
-    bool has = taken_key(camera, key, size, &name) &&
-               !store_state_get(pipeline->store, "taken", name.data, name.len, value, sizeof(value),
-                                &length, NULL);
+    struct err err = {0};
+    int code = taken_key(camera, key, size, &name)
+                   ? store_state_get(pipeline->store, "taken", name.data, name.len, value,
+                                     sizeof(value), &length, &err)
+                   : ERR_NOT_FOUND;
+    if (code && code != ERR_NOT_FOUND) {
+        log_err(LOG_LEVEL_WARN, "cannot tell whether a file was taken before; it is taken", &err);
+    }
     buf_finish(&name);
-    return has;
+    return !code;
 }
 
 static int taken_add(void *ctx, const char *camera, const void *key, size_t size, struct err *err) {
@@ -391,6 +397,17 @@ static int taken_add(void *ctx, const char *camera, const void *key, size_t size
             : err_set(err, ERR_INVALID, "camera %s: a file's name is too long to remember", camera);
     buf_finish(&name);
     return code;
+}
+
+static void taken_forget(void *ctx, const char *camera, const void *key, size_t size) {
+    struct pipeline *pipeline = ctx;
+    struct buf name = BUF_INIT(STORE_STATE_KEY_MAX);
+    struct err err;
+    if (taken_key(camera, key, size, &name) &&
+        store_state_drop(pipeline->store, "taken", name.data, name.len, &err)) {
+        log_err(LOG_LEVEL_WARN, "a file that is gone is still remembered", &err);
+    }
+    buf_finish(&name);
 }
 
 static struct note *note_find(struct pipeline *pipeline, const char *key) {
@@ -523,8 +540,8 @@ int pipeline_start(const struct config_values *values, const struct model *model
     pipeline->store = store;
     pipeline->triage_memory =
         (struct triage_memory){.ctx = pipeline, .count_get = count_get, .count_put = count_put};
-    pipeline->source_memory =
-        (struct source_memory){.ctx = pipeline, .has = taken_has, .add = taken_add};
+    pipeline->source_memory = (struct source_memory){
+        .ctx = pipeline, .has = taken_has, .add = taken_add, .forget = taken_forget};
     pipeline->sink = (struct source_sink){.ctx = pipeline, .submit = sink_submit};
     pipeline->queue = queue_create(values->queue ? values->queue : QUEUE_DEFAULT);
     pipeline->keep = queue_create(PIPELINE_KEEP_MAX);
@@ -551,6 +568,9 @@ void pipeline_drain(struct pipeline *pipeline) {
         return;
     }
     pipeline->drained = true;
+    for (size_t i = 0; i < pipeline->source_count; i++) {
+        source_quiesce(pipeline->sources[i]);
+    }
     if (pipeline->queue) {
         queue_close(pipeline->queue);
     }
@@ -586,6 +606,7 @@ void pipeline_stop(struct pipeline *pipeline) {
         detector_stop(pipeline->workers[i].detector);
     }
     triage_destroy(pipeline->triage);
+    pipeline_tick(pipeline);
     queue_destroy(pipeline->keep);
     queue_destroy(pipeline->queue);
     pthread_mutex_destroy(&pipeline->triage_lock);
@@ -601,10 +622,10 @@ int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *c
         return code;
     }
     pthread_mutex_lock(&pipeline->triage_lock);
-    struct triage *old = pipeline->triage;
+    triage_destroy(
+        pipeline->triage); /* first: it notes the day's counts, which the new one reads */
     pipeline->triage = triage;
     pthread_mutex_unlock(&pipeline->triage_lock);
-    triage_destroy(old);
     return 0;
 }
 

@@ -84,7 +84,7 @@ static int decode_jpeg(const uint8_t *bytes, size_t size, struct image_pixels *o
     }
     int width = 0, height = 0, sampling = 0, colours = 0;
     if (tjDecompressHeader3(turbo, bytes, size, &width, &height, &sampling, &colours) != 0 &&
-        tjGetErrorCode(turbo) != TJERR_WARNING) {
+        (tjGetErrorCode(turbo) != TJERR_WARNING || width <= 0)) {
         return err_set(err, ERR_INVALID, "damaged JPEG (%zu bytes): %s", size,
                        tjGetErrorStr2(turbo));
     }

@@ -43,8 +43,8 @@ struct model {
 int model_open(const char *dir, struct model **out, struct err *err);
 void model_close(struct model *model);
 
-/* Where the model that comes with creel lies: share/creel/models/demo beside this program's bin, the installed
- * share directory, or the source tree of a build. ERR_NOT_FOUND names them. */
+/* Where the model that comes with creel lies: share/creel/models/demo beside this program's bin,
+ * the installed share directory, or the source tree of a build. ERR_NOT_FOUND names them. */
 int model_default_dir(char *out, size_t size, struct err *err);
 
 struct detector_config {

@@ -4,11 +4,11 @@
  * the daemon has said what became of it.
  *
  * One thread does all the work, one small step at a time: a retry that is due, else the next name
- * of a scan, else the next inotify event. Each of them ends in consider(name), which may be called
- * any number of times for the same file: it asks what the file is now, whether it is in the air,
- * waits for a retry, or is remembered. So nothing needs to be removed from a list when a file is
- * seen twice, and a scan may be started at any time: after an overflow of the kernel's event queue,
- * when a table of ours is full, when the directory has come back.
+ * of a scan and the next inotify event in turns. Each of them ends in consider(name), which may be
+ * called any number of times for the same file: it asks what the file is now, whether it is in the
+ * air, waits for a retry, or is remembered. So nothing needs to be removed from a list when a file
+ * is seen twice, and a scan may be started at any time: after an overflow of the kernel's event
+ * queue, when a table of ours is full, when the directory has come back.
  *
  * Memory is bounded, whatever the directory holds: a scan keeps SOURCE__BATCH_MAX names, the events
  * stay in the kernel until they are worked on, at most SOURCE__FLIGHT_MAX frames are in the air,
@@ -16,24 +16,22 @@
  * later scan finds the rest.
  *
  * The life of a file:
- *   seen -> passed over (no regular file, too big, no image): counted once a state, never
- * remembered
+ *   seen -> passed over (no regular file, too big, no image): counted once a state, not remembered
  *        -> unfinished: tried again after SETTLE_US, or at its CLOSE_WRITE
- *        -> in the air -> KEPT, REJECTED -> remembered -> left, moved or deleted -> key forgotten
- * where it is gone
- *                      -> BAD            -> remembered -> left; under `move` into <dir>/failed;
- * never deleted
- *                      -> FAILED, DROPPED -> tried again, with backoff
+ *        -> in the air, then
+ *           KEPT, REJECTED  -> remembered -> left, moved or deleted -> key forgotten if it is gone
+ *           BAD             -> remembered -> left; under `move` into <dir>/failed; never deleted
+ *           FAILED, DROPPED -> tried again, with backoff
  *
  * Invariants:
  *  1. A file is moved or deleted only after its key is durable. After a crash between, the next
- * scan finds it remembered as owed and does what is missing.
+ *     scan finds it remembered as owed and does what is missing.
  *  2. A frame that is durable in the store but whose key is not is taken again after a crash: a
- * duplicate, which the store shares, never a loss.
+ *     duplicate, which the store shares, never a loss.
  *  3. While a key cannot be written, its slot stays taken: a memory that fails stops the source
- * after SOURCE__FLIGHT_MAX frames instead of letting it take the same files for ever.
+ *     after SOURCE__FLIGHT_MAX frames instead of letting it take the same files for ever.
  *  4. The directory is opened for each step and not held: a file system can be unmounted under us,
- * and the kernel tells of the directory's end at once (it would not while it is open).
+ *     and the kernel tells of the directory's end at once (it would not while it is open).
  *
  * Rejected: remembering names only (a rewritten file would be missed), and recursion (another
  * camera may be below; and "done" and "failed" are).
@@ -113,6 +111,8 @@ struct directory {
     struct source__batch batch;
     char cursor[NAME_MAX + 1]; /* the last name worked on */
     bool scanning;
+    bool event_turn; /* events and a scan go in turns: a backlog must not keep new files waiting,
+                        nor fill the kernel's queue with the events of our own renames */
     int64_t scan_due_us; /* INT64_MAX: none wanted */
 
     struct source__retries retries;
@@ -607,14 +607,16 @@ static enum turn step(struct directory *self, int64_t now) {
     if (retry) {
         return retry_step(self, retry);
     }
-    if (self->scanning) {
-        return scan_step(self);
-    }
-    if (self->watch >= 0 && self->scan_due_us <= now) {
+    if (self->watch >= 0 && !self->scanning && self->scan_due_us <= now) {
         scan_start(self);
         return TURN_WORKED;
     }
-    return event_step(self);
+    self->event_turn = !self->event_turn;
+    if (self->scanning && !self->event_turn) {
+        return scan_step(self);
+    }
+    enum turn turn = event_step(self);
+    return turn == TURN_IDLE && self->scanning ? scan_step(self) : turn;
 }
 
 /* ---- the thread ---- */

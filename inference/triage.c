@@ -16,11 +16,12 @@
  * Above that share the two classes do compete, and it counts.
  *
  * Values, all in [0, 1]:
- *   unsure        0.8 * nearness + 0.2 * min(n, 5) / 5; nearness is 1 in the middle of the band and
- * 0 at its ends, of the detection nearest to the middle; n is the number of unsure ones. confident
- * 0.10 + 0.25 * min(n, 8) / 8 + 0.25 * rarity; rarity is 1 - the share of its rarest class among
- *                 the things this camera showed lately. Evidence stays below 0.60, under a good
- * question. empty-sample  0.10.
+ *   unsure        0.8 * nearness + 0.2 * min(n, 5) / 5. Nearness is 1 in the middle of the band
+ *                 and 0 at its ends, of the detection nearest to the middle; n unsure ones.
+ *   confident     0.10 + 0.25 * min(n, 8) / 8 + 0.25 * rarity. Rarity is 1 - the share of its
+ *                 rarest class among the things that this camera showed lately. Evidence stays
+ *                 below 0.60, under a good question.
+ *   empty-sample  0.10
  *
  * Budgets. A window is counted in boot time, which never jumps; a day is a UTC date, because that
  * is what people pay by. Day counts are read from the memory when a camera is first seen or its
@@ -30,10 +31,10 @@
  *
  * Invariants:
  *  1. At most TRIAGE_CAMERAS_MAX ledgers; the one not seen for longest makes room (its counts are
- * saved first).
+ *     saved first).
  *  2. A frame takes budget only from the rule that keeps it.
  *  3. Thresholds are compared as floats: 0.7 in the config and 0.7f from the network are the same
- * border.
+ *     border.
  */
 #include "inference/triage.h"
 

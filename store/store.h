@@ -292,6 +292,9 @@ int store_state_get(struct store *store, const char *space, const void *key, siz
                     void *value, size_t room, size_t *size, struct err *err); /* ERR_NOT_FOUND */
 int store_state_put(struct store *store, const char *space, const void *key, size_t key_size,
                     const void *value, size_t size, struct err *err);
+/* A key that is not there is no error. */
+int store_state_drop(struct store *store, const char *space, const void *key, size_t key_size,
+                     struct err *err);
 
 /* ---- upkeep ---- */
 

@@ -30,7 +30,7 @@ struct sync_remote_config {
     bool required;
     const char *path;                   /* directory: absolute */
     const char *url;                    /* azure: account endpoint; s3: endpoint, NULL: AWS */
-    const char *prefix;                 /* before every key; NULL: none */
+    const char *prefix;                 /* a folder before every key, "PREFIX/key"; NULL: none */
     const char *containers[TIER_COUNT]; /* azure; NULL: the tier's name */
     const char *container_rest;         /* azure; NULL: "creel" */
     const char *account;                /* azure; NULL: from the url or the connection string */
@@ -83,7 +83,7 @@ void sync_status_get(struct sync *sync, struct sync_status *out);
 /* A read-only link to one object at one remote, valid for `ttl_s` (at most 7 days for S3, see AWS
  * SigV4 query authentication): Azure service SAS (account key only), S3 presigned URL. ERR_REFUSED:
  * this remote or its credential cannot make links (directory; SAS), the message says what is
- * missing. Pure: no network. */
+ * missing. `key` is the receipt's, without the prefix. Pure: no network. */
 int sync_link_create(const struct sync_remote_config *remote, enum frame_tier tier, const char *key,
                      int ttl_s, char out[SYNC_LINK_MAX], struct err *err);
 

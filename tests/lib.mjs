@@ -139,7 +139,7 @@ export async function azureBlobs(port, container) {
 
 export function writeConfig(dir, text) {
   const file = path.join(dir, 'creel.yaml');
-  fs.writeFileSync(file, text);
+  fs.writeFileSync(file, text, { mode: 0o600 });
   return file;
 }
 

@@ -4,6 +4,10 @@
 set(libexec "${CMAKE_INSTALL_LIBEXECDIR}/creel")
 install(TARGETS creel RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(TARGETS creel-worker-cpu RUNTIME DESTINATION "${libexec}")
+if(TARGET creel-worker-cuda)
+  install(TARGETS creel-worker-cuda RUNTIME DESTINATION "${libexec}")
+  set_target_properties(creel-worker-cuda PROPERTIES INSTALL_RPATH "${Darknet_CUDA_LIBRARY_DIR}")
+endif()
 
 string(FIND "${Darknet_LIBRARY}" "${CMAKE_SOURCE_DIR}/build/" private_at)
 if(private_at EQUAL 0)

@@ -4,6 +4,9 @@
 # by config/setup.sh. Debian's library asks for four OpenCV libraries (and through them for 250 more) that only
 # its camera and window functions use. Where they are absent, empty libraries of those names stand in: the
 # unresolved functions are bound lazily and never called.
+#
+# With DARKNET_CUDA_ROOT, a Darknet built for CUDA beside it, darknet::cuda: a build for CUDA cannot serve machines
+# without a driver, so it gets a worker program of its own.
 
 set(Darknet_private "${CMAKE_SOURCE_DIR}/build/darknet")
 if(DARKNET_ROOT)
@@ -57,4 +60,21 @@ if(Darknet_FOUND AND NOT TARGET darknet::darknet)
     set_property(TARGET darknet::darknet APPEND PROPERTY INTERFACE_LINK_OPTIONS
       "-Wl,--disable-new-dtags,-rpath,${Darknet_LIBRARY_DIR}" "-Wl,-z,lazy")
   endif()
+endif()
+
+if(DARKNET_CUDA_ROOT AND NOT TARGET darknet::cuda)
+  find_package(CUDAToolkit REQUIRED)
+  find_path(Darknet_CUDA_INCLUDE_DIR darknet.h NO_DEFAULT_PATH REQUIRED
+    PATHS "${DARKNET_CUDA_ROOT}/include" "${DARKNET_CUDA_ROOT}")
+  find_library(Darknet_CUDA_LIBRARY darknet NO_DEFAULT_PATH REQUIRED
+    PATHS "${DARKNET_CUDA_ROOT}/lib" "${DARKNET_CUDA_ROOT}")
+  mark_as_advanced(Darknet_CUDA_INCLUDE_DIR Darknet_CUDA_LIBRARY)
+  get_filename_component(Darknet_CUDA_LIBRARY_DIR "${Darknet_CUDA_LIBRARY}" DIRECTORY)
+  add_library(darknet::cuda SHARED IMPORTED GLOBAL)
+  set_target_properties(darknet::cuda PROPERTIES
+    IMPORTED_LOCATION "${Darknet_CUDA_LIBRARY}" IMPORTED_NO_SONAME ON
+    INTERFACE_INCLUDE_DIRECTORIES "${Darknet_CUDA_INCLUDE_DIR};${CUDAToolkit_INCLUDE_DIRS}"
+    INTERFACE_COMPILE_DEFINITIONS "GPU=1"
+    INTERFACE_LINK_OPTIONS
+      "-Wl,--disable-new-dtags,-rpath,${Darknet_CUDA_LIBRARY_DIR};-Wl,--allow-shlib-undefined;-Wl,-z,lazy")
 endif()

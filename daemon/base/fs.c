@@ -209,9 +209,11 @@ int fs_read_file(const char *path, struct buf *out, struct err *err) {
         if (got == 0) {
             return 0;
         }
+        bool fits = (size_t)got <= out->max - out->len;
         buf_append(out, chunk, (size_t)got);
         if (out->failed) {
-            return err_set(err, ERR_FULL, "%s is larger than %zu bytes", path, out->max);
+            return fits ? err_set(err, ERR_NOMEM, "no memory to read %s", path)
+                        : err_set(err, ERR_FULL, "%s is larger than %zu bytes", path, out->max);
         }
         at += (uint64_t)got;
     }

@@ -26,6 +26,7 @@
 #define PROPS_MAX    6
 #define ITEMS_MAX    (SLOTS + PROPS_MAX)
 #define BLOCK_FRAMES 48
+#define HARDEST      1.3F
 #define SMEAR_MAX    0.09F /* of the height */
 #define FRAME_MASK   ((UINT64_C(1) << 40) - 1)
 
@@ -111,7 +112,8 @@ static int take_backdrop(struct scene *s) {
 static void place_props(struct scene *s) {
     struct scene__rng rng = scene__rng_for(s->config.seed, 0x9805, 0, 0);
     float aspect = (float)s->config.width / (float)s->config.height;
-    int most = s->config.mode == SCENE_HARD ? PROPS_MAX : PROPS_MAX - 2;
+    int most =
+        s->config.mode == SCENE_ROUGH || s->config.mode == SCENE_HARD ? PROPS_MAX : PROPS_MAX - 2;
 
     s->prop_count = scene__rng_below(&rng, most + 1);
     for (int i = 0; i < s->prop_count; i++) {
@@ -207,12 +209,18 @@ void scene_destroy(struct scene *scene) {
 
 /* --- mood --- */
 
+/* 0 clean, 1 rough, HARDEST hard: the blend of two moods goes on in a straight line past the
+ * second. */
 static float difficulty_at(const struct scene *s, int64_t frame) {
+    static const float fixed[SCENE_MODE_COUNT] = {
+        [SCENE_CLEAN] = 0.0F, [SCENE_ROUGH] = 1.0F, [SCENE_HARD] = HARDEST};
+
     if (s->config.mode != SCENE_LIVE) {
-        return s->config.mode == SCENE_HARD ? 1.0F : 0.0F;
+        return fixed[s->config.mode];
     }
     float t = (float)(frame < 0 ? 0 : frame % SCENE_LIVE_CYCLE);
-    return scene__smooth(LIVE_RISE, LIVE_HARD, t) - scene__smooth(LIVE_FALL, LIVE_EASY, t);
+    float k = scene__smooth(LIVE_RISE, LIVE_HARD, t) - scene__smooth(LIVE_FALL, LIVE_EASY, t);
+    return k * HARDEST;
 }
 
 static struct scene__mood clean_mood(struct scene__rng *rng) {
@@ -235,7 +243,7 @@ static struct scene__mood clean_mood(struct scene__rng *rng) {
 
 /* Three of five ills at their worst, the others by chance: bad weather differs from block to block.
  */
-static struct scene__mood hard_mood(struct scene__rng *rng) {
+static struct scene__mood rough_mood(struct scene__rng *rng) {
     float ill[5];
 
     for (int i = 0; i < 5; i++) {
@@ -263,9 +271,15 @@ static struct scene__mood hard_mood(struct scene__rng *rng) {
 static struct scene__mood block_mood(const struct scene *s, int64_t block, float difficulty) {
     struct scene__rng rng = scene__rng_for(s->config.seed, 0x300d, (uint64_t)block, 0);
     struct scene__mood clean = clean_mood(&rng);
-    struct scene__mood hard = hard_mood(&rng);
+    struct scene__mood rough = rough_mood(&rng);
 
-    return scene__mood_mix(&clean, &hard, difficulty);
+    struct scene__mood mood = scene__mood_mix(&clean, &rough, difficulty);
+    mood.day = fmaxf(mood.day, 0.0F);
+    mood.dusk = scene__clamp(mood.dusk, 0.0F, 1.0F);
+    mood.haze = fminf(mood.haze, 0.9F);
+    mood.fade = fminf(mood.fade, 0.92F);
+    mood.crowd = fminf(mood.crowd, 0.9F);
+    return mood;
 }
 
 static struct scene__mood mood_at(const struct scene *s, int64_t frame) {
@@ -610,7 +624,7 @@ int scene_render(struct scene *scene, uint64_t frame, uint8_t *rgb, struct scene
                 scene->work, scene->sums);
     scene__sensor(&plate, mood.noise);
     if (truth != NULL) {
-        *truth = (struct scene_truth){.difficulty = (double)difficulty_at(scene, at)};
+        *truth = (struct scene_truth){.difficulty = (double)(difficulty_at(scene, at) / HARDEST)};
         report(scene, items, prints, count, truth);
     }
     return 0;

@@ -36,8 +36,9 @@ enum scene_class {
 
 enum scene_mode {
     SCENE_CLEAN, /* good light, a few things, little noise */
-    SCENE_HARD,  /* night, fog, rain, blur, crowds, low contrast */
-    SCENE_LIVE,  /* goes from clean to hard, to a quiet yard and back, in SCENE_LIVE_CYCLE frames */
+    SCENE_ROUGH, /* night, fog, rain, blur, crowds, low contrast: the worst that training shows */
+    SCENE_HARD,  /* the same ills, worse than in training */
+    SCENE_LIVE,  /* from clean to hard, to a quiet yard and back, in SCENE_LIVE_CYCLE frames */
     SCENE_MODE_COUNT
 };
 

@@ -209,7 +209,8 @@ static int train_loaded(struct train_net *net, const struct options *o, const ch
     struct album_plan plan = {.seed = 1,
                               .scenes = TRAIN_SCENES,
                               .per_scene = TRAIN_PER_SCENE,
-                              .hard_in_8 = 3,
+                              .bad = SCENE_ROUGH,
+                              .bad_in_8 = 3,
                               .known_only = true,
                               .net_w = train_net_width(net),
                               .net_h = train_net_height(net)};
@@ -268,7 +269,8 @@ static int score_mode(struct train_net *net, bool hard, struct score *score) {
     struct album_plan plan = {.seed = HELD_SEED + (hard ? 500000 : 0),
                               .scenes = HELD_SCENES,
                               .per_scene = HELD_PER_SCENE,
-                              .hard_in_8 = hard ? 8 : 0,
+                              .bad = SCENE_HARD,
+                              .bad_in_8 = hard ? 8 : 0,
                               .net_w = train_net_width(net),
                               .net_h = train_net_height(net)};
     int rc = album_init(&album, &plan);

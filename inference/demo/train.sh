@@ -107,7 +107,7 @@ for mode in clean hard; do
     was=$(map50 $mode "$model/score.json" 2>/dev/null || true)
     is=$(map50 $mode "$out/score.json")
     verdict=$(awk -v a="${was:-0}" -v b="$is" \
-        'BEGIN { print b < a - 0.02 ? "WORSE" : b > a + 0.02 ? "better" : "within 0.02" }')
+        'BEGIN { print (b < a - 0.02 ? "WORSE" : (b > a + 0.02 ? "better" : "within 0.02")) }')
     [ "$verdict" != WORSE ] || within=no
     printf '%-5s mAP@0.5: committed %s, now %s: %s\n' "$mode" "${was:-none}" "$is" "$verdict"
 done

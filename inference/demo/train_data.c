@@ -56,7 +56,7 @@ static int take_scene(struct album *a, const struct album_plan *plan, int number
         .seed = plan->seed + (uint64_t)number,
         .width = small ? SMALL_WIDTH : SHOT_WIDTH,
         .height = small ? SMALL_HEIGHT : SHOT_HEIGHT,
-        .mode = number * 5 % 8 < plan->hard_in_8 ? SCENE_HARD : SCENE_CLEAN,
+        .mode = number * 5 % 8 < plan->bad_in_8 ? plan->bad : SCENE_CLEAN,
         .known_only = plan->known_only,
     };
     struct scene *scene = NULL;

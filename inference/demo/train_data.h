@@ -33,7 +33,8 @@ struct album {
 struct album_plan {
     uint64_t seed; /* scenes have seeds from here on */
     int scenes, per_scene;
-    int hard_in_8; /* of 8 scenes, so many are hard, the others clean */
+    enum scene_mode bad; /* the mode of scenes that are not clean */
+    int bad_in_8;        /* so many of 8 */
     bool known_only;
     int net_w, net_h;
 };

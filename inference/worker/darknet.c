@@ -7,8 +7,8 @@
  * - error, file_error, malloc_error, __assert_fail end the process there, the second one even with
  * success; here they hand their text to the parent first. They do not return and do not jump back:
  * the worker can be had again.
- * - gemm, im2col_cpu, activate_array are its inner loops (see kernels.h).
- * These are the only names of ours without a prefix, and they must be those.
+ * - gemm, im2col_cpu, activate_array, fill_cpu, copy_cpu, normalize_cpu are its inner loops (see
+ * kernels.h). These are the only names of ours without a prefix, and they must be those.
  *
  * Rejected: get_network_boxes (mixes the two halves of a batch of two, and lays out `detection`
  * differently in each library), load_image_* (hands file names to a shell). */
@@ -19,7 +19,9 @@
 #include <darknet.h>
 #pragma GCC diagnostic pop
 #include <assert.h>
+#include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +138,37 @@ void activate_array(float *values, const int count, const ACTIVATION kind) {
     } else if (kind != LINEAR) {
         for (int i = 0; i < count; i++) {
             values[i] = activate(values[i], kind);
+        }
+    }
+}
+
+void fill_cpu(int count, float value, float *to, int step) {
+    for (int i = 0; step == 1 && i < count; i++) {
+        to[i] = value;
+    }
+    for (int i = 0; step != 1 && i < count; i++) {
+        to[(ptrdiff_t)i * step] = value;
+    }
+}
+
+void copy_cpu(int count, float *from, int from_step, float *to, int to_step) {
+    if (from_step == 1 && to_step == 1) {
+        memmove(to, from, (size_t)count * sizeof(*to));
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        to[(ptrdiff_t)i * to_step] = from[(ptrdiff_t)i * from_step];
+    }
+}
+
+/* As the library: the small number is added to the root, not under it. */
+void normalize_cpu(float *values, float *mean, float *variance, int batch, int filters,
+                   int spatial) {
+    for (int i = 0; i < batch * filters; i++) {
+        float middle = mean[i % filters];
+        float factor = 1.0f / (sqrtf(variance[i % filters]) + .000001f);
+        for (int k = 0; k < spatial; k++, values++) {
+            *values = (*values - middle) * factor;
         }
     }
 }

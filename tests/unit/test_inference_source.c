@@ -408,6 +408,27 @@ START_TEST(a_restart_takes_nothing_twice_but_a_rewritten_file_again) {
 }
 END_TEST
 
+START_TEST(a_file_in_the_air_is_not_taken_again) {
+    struct world *world = world_create();
+    char path[PATH_SIZE];
+    world->line.hold = true;
+    world_start(world);
+    put_picture(world, "a.jpg", "a");
+    EVENTUALLY(held(&world->line) == 1);
+    close(open(in_world(world, "a.jpg", path), O_WRONLY | O_CLOEXEC)); /* an event, no change */
+    put_picture(world, "b.jpg", "b");
+    EVENTUALLY(has_seen(&world->line, "b"));
+    settle_held(&world->line, 2);
+    EVENTUALLY(adds(&world->notes) == 2);
+    close(
+        open(in_world(world, "a.jpg", path), O_WRONLY | O_CLOEXEC)); /* nor when it is remembered */
+    put_picture(world, "c.jpg", "c");
+    EVENTUALLY(has_seen(&world->line, "c"));
+    ck_assert_uint_eq(seen(&world->line), 3);
+    world_destroy(world);
+}
+END_TEST
+
 START_TEST(without_memory_each_file_is_taken_once_a_run) {
     struct world *world = world_create();
     world->no_memory = true;
@@ -876,6 +897,8 @@ START_TEST(large_frames_are_bounded_by_their_bytes) {
     }
     world_start(world);
     EVENTUALLY(held(&world->line) == 4);
+    clock_sleep_ms(300);
+    ck_assert_uint_eq(held(&world->line), 4);
     while (adds(&world->notes) < 8) {
         settle_held(&world->line, 1);
         clock_sleep_ms(1);
@@ -1135,6 +1158,7 @@ int main(void) {
     static const TTest *const *const tests[] = {
         &existing_new_and_moved_in_files_are_taken,
         &a_restart_takes_nothing_twice_but_a_rewritten_file_again,
+        &a_file_in_the_air_is_not_taken_again,
         &without_memory_each_file_is_taken_once_a_run,
         &a_file_that_grows_is_taken_once_and_whole,
         &a_truncated_file_is_handed_on_in_the_end,

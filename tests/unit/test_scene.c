@@ -10,7 +10,7 @@
 #define HEIGHT 180
 #define BYTES  ((size_t)WIDTH * HEIGHT * 3)
 
-static const enum scene_mode modes[] = {SCENE_CLEAN, SCENE_HARD, SCENE_LIVE};
+static const enum scene_mode modes[] = {SCENE_CLEAN, SCENE_ROUGH, SCENE_HARD, SCENE_LIVE};
 
 static struct scene *make(uint64_t seed, enum scene_mode mode) {
     struct scene_config config = {.seed = seed, .width = WIDTH, .height = HEIGHT, .mode = mode};
@@ -236,8 +236,8 @@ static Suite *suite(void) {
     TCase *tc = tcase_create("scene");
 
     tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, same_arguments_give_the_same_picture, 0, 3);
-    tcase_add_loop_test(tc, truth_is_in_range, 0, 3);
+    tcase_add_loop_test(tc, same_arguments_give_the_same_picture, 0, SCENE_MODE_COUNT);
+    tcase_add_loop_test(tc, truth_is_in_range, 0, SCENE_MODE_COUNT);
     tcase_add_test(tc, frames_seeds_and_modes_differ);
     tcase_add_loop_test(tc, a_live_minute_has_easy_hard_and_empty_frames, 0, 5);
     tcase_add_test(tc, known_only_leaves_out_the_unknown);

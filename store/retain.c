@@ -1,0 +1,516 @@
+/* retain: what leaves the store, and in which order. The writer thread runs it between groups.
+ *
+ * Order of every removal: tombstone durable in the meta log -> applied to the index (readers now say "gone") ->
+ * payload punched, or the file unlinked. A crash anywhere leaves either a blob that is still there, or one
+ * that is buried and whose space the table `reclaim` remembers.
+ *
+ * Invariants:
+ *   1. Nothing is chosen while the index is behind the log: what it says about owed, pinned and local is true.
+ *   2. Age, keep-after-upload and tier sizes take only what is neither owed nor pinned, and ages count only while
+ *      the clock is trusted.
+ *   3. Quota and floor take replicated blobs first (nothing is lost), then the least valuable, the oldest among equals,
+ *      never a pinned one, and never one worth more than the frame that wants the room: that one is refused.
+ *   4. A step removes at most STORE_VICTIMS_MAX blobs.
+ * Frame records stay in their segment when the payloads are punched: they are the history that the gallery shows. A
+ * file in which nothing is alive goes as a whole when history takes more than 1/HISTORY_SHARE of the quota, or
+ * when nothing else is left to take.
+ */
+#include "daemon/base/clock.h"
+#include "daemon/base/fs.h"
+#include "daemon/base/mem.h"
+#include "store/store_impl.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define HISTORY_SHARE   16
+#define THUMBS_SHARE    32
+#define RESERVE_SHARE   128
+#define ROOM_STEPS_MAX  4096 /* of one admission: a bound, far beyond what it needs */
+#define ROOM_SLACK      16   /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
+#define INDEX_WAIT_MS   5000 /* for room: the frame is refused when the index does not come up */
+#define INDEX_SLICE_MS  50   /* for upkeep: another time, then */
+#define RESERVE_NAME    "RESERVE"
+
+enum lookup {
+    LOOKUP_LOCAL,
+    LOOKUP_AGE,
+    LOOKUP_UPLOADED,
+    LOOKUP_OLDEST,
+    LOOKUP_REPLICATED,
+    LOOKUP_VALUE,
+    LOOKUP_DEAD,
+    LOOKUP_RECLAIM,
+    LOOKUP_HELD,
+    LOOKUP_COUNT,
+};
+
+#define FREE_BLOB "FROM blob WHERE tier = ? AND local = 1 AND owed = 0 AND pinned = 0 "
+
+static const char *const lookup_sql[LOOKUP_COUNT] = {
+    [LOOKUP_LOCAL] = "SELECT 1 FROM blob WHERE tier = ? AND sha = ? AND local = 1",
+    [LOOKUP_AGE] = "SELECT tier, sha, bytes, refs " FREE_BLOB
+                   "AND kept_utc < ? AND kept_clock = 1 ORDER BY kept_utc LIMIT ?",
+    [LOOKUP_UPLOADED] = "SELECT tier, sha, bytes, refs " FREE_BLOB
+                        "AND replicated = 1 AND uploaded_utc < ? ORDER BY uploaded_utc LIMIT ?",
+    [LOOKUP_OLDEST] = "SELECT tier, sha, bytes, refs " FREE_BLOB "ORDER BY kept_utc LIMIT ?",
+    [LOOKUP_REPLICATED] = "SELECT tier, sha, bytes, refs FROM blob WHERE local = 1 AND pinned = 0"
+                          " AND replicated = 1 ORDER BY value, kept_utc LIMIT ?",
+    [LOOKUP_VALUE] = "SELECT tier, sha, bytes, refs FROM blob WHERE local = 1 AND pinned = 0 AND"
+                     " replicated = 0 AND value <= ? ORDER BY value, kept_utc LIMIT ?",
+    [LOOKUP_DEAD] =
+        "SELECT number, stream FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND stream < 2 AND"
+        " NOT EXISTS (SELECT 1 FROM frame JOIN blob ON blob.id = frame.blob WHERE frame.seq BETWEEN"
+        " segment.first_seq AND segment.last_seq AND frame.segment = segment.number AND"
+        " (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
+    [LOOKUP_RECLAIM] = "SELECT id, stream, segment, at, bytes FROM reclaim ORDER BY id LIMIT ?",
+    [LOOKUP_HELD] = "SELECT DISTINCT boot_id FROM blob WHERE kept_clock = 0 LIMIT ?",
+};
+
+/* ---- asking the index ---- */
+
+static int lookup_open(struct store *store, struct err *err) {
+    struct writer *writer = &store->writer;
+    unsigned generation = atomic_load(&store->index_generation);
+    if (writer->lookup.handle && writer->lookup_generation == generation) {
+        return 0;
+    }
+    char path[LAYOUT_PATH_MAX];
+    store__db_close(&writer->lookup);
+    writer->lookup_generation = generation;
+    return store__db_open(&writer->lookup, store__file_path(&store->layout, "index.db", path),
+                          DB_READ, lookup_sql, LOOKUP_COUNT, err);
+}
+
+bool store__retain_has(struct store *store, unsigned tier, const struct frame_hash *sha) {
+    int64_t found;
+    return !lookup_open(store, NULL) &&
+           !store__db_number(&store->writer.lookup, LOOKUP_LOCAL, &found, NULL, "nb", (int)tier,
+                             sha->bytes, sizeof(sha->bytes));
+}
+
+static int index_ready(struct store *store, int wait_ms, struct err *err) {
+    pthread_mutex_lock(&store->lock);
+    uint64_t written = store->written_lsn;
+    pthread_mutex_unlock(&store->lock);
+    if (!store__indexer_wait(store, written, wait_ms)) {
+        return err_set(err, ERR_FULL, "the index is behind, so nothing can be chosen to make room");
+    }
+    return lookup_open(store, err);
+}
+
+/* ---- measures ---- */
+
+static uint64_t file_bytes(const struct layout *layout, const char *name) {
+    char path[LAYOUT_PATH_MAX];
+    struct stat info;
+    return stat(store__file_path(layout, name, path), &info) < 0 ? 0 : (uint64_t)info.st_blocks * 512;
+}
+
+void store__disk_measure(struct store *store) {
+    static const char *const names[] = {"index.db", "index.db-wal", "index.db-shm", RESERVE_NAME};
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        bytes += file_bytes(&store->layout, names[i]);
+    }
+    pthread_mutex_lock(&store->lock);
+    for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
+        bytes += store->streams[stream].allocated;
+    }
+    store->disk_bytes = bytes;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* How many bytes too many there would be with `more`; 0: it fits. */
+static uint64_t excess(struct store *store, uint64_t more) {
+    uint64_t over = 0, total, available;
+    store__disk_measure(store);
+    if (store->quota && store->disk_bytes + more > store->quota) {
+        over = store->disk_bytes + more - store->quota;
+    }
+    if (store->min_free && !fs_space(store->layout.dir, &total, &available, NULL) &&
+        available < store->min_free + more) {
+        uint64_t under = store->min_free + more - available;
+        over = under > over ? under : over;
+    }
+    return over;
+}
+
+/* Files that hold little but history, by how much of them was punched. */
+static uint64_t history_bytes(const struct store *store) {
+    uint64_t bytes = 0;
+    for (unsigned tier = 0; tier < TIER_COUNT; tier++) {
+        const struct stream *stream = &store->streams[tier];
+        for (size_t i = 0; i + 1 < stream->count; i++) {
+            const struct segment *segment = &stream->segments[i];
+            bytes += segment->allocated < segment->end / 4 ? segment->allocated : 0;
+        }
+    }
+    return bytes;
+}
+
+/* ---- removing ---- */
+
+struct victims {
+    size_t count;
+    uint64_t bytes, frames;
+    enum frame_tier tiers[STORE_VICTIMS_MAX];
+    struct frame_hash blobs[STORE_VICTIMS_MAX];
+};
+
+static int victims_read(struct store *store, sqlite3_stmt *statement, uint64_t enough,
+                        struct victims *out, struct err *err) {
+    int code = 0;
+    out->count = 0;
+    out->bytes = out->frames = 0;
+    while (out->count < STORE_VICTIMS_MAX && out->bytes < enough &&
+           !(code = store__db_step(&store->writer.lookup, statement, err))) {
+        int tier = 0;
+        uint64_t bytes = 0, refs = 0;
+        if (!store__db_columns(statement, "nbuu", &tier, out->blobs[out->count].bytes,
+                               sizeof(out->blobs[0].bytes), &bytes, &refs)) {
+            code = err_set(err, ERR_CORRUPT, "%s holds a hash of a wrong size",
+                           store->writer.lookup.path);
+            break;
+        }
+        out->tiers[out->count++] = (enum frame_tier)tier;
+        out->bytes += bytes;
+        out->frames += refs;
+    }
+    sqlite3_reset(statement);
+    if (code == ERR_CORRUPT) {
+        atomic_store(&store->index_suspect, true);
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+/* One space of table `reclaim`. What cannot be punched stays until its file is dead. */
+static int reclaim_one(struct store *store, unsigned stream, uint64_t segment, uint64_t at,
+                       uint64_t bytes, struct err *err) {
+    if (stream >= STREAM_COUNT) {
+        return 0;
+    }
+    int code = bytes ? store__stream_punch(&store->streams[stream], segment, at, bytes, err)
+                     : store__stream_remove(&store->streams[stream], segment, err);
+    return code == ERR_REFUSED ? 0 : code;
+}
+
+static int reclaim_run(struct index *index, const struct index_command *command, struct err *err) {
+    return store__index_reclaimed(index, command->number, err);
+}
+
+/* Gives back what tombstones have freed. `*more`: there was a whole step of it. */
+static int reclaim(struct store *store, bool *more, struct err *err) {
+    sqlite3_stmt *statement;
+    int64_t last = 0;
+    int rows = 0;
+    int code = store__db_bind(&store->writer.lookup, LOOKUP_RECLAIM, &statement, err, "n",
+                              STORE_VICTIMS_MAX);
+    while (!code && !(code = store__db_step(&store->writer.lookup, statement, err))) {
+        int stream = 0;
+        int64_t id = 0;
+        uint64_t segment = 0, at = 0, bytes = 0;
+        store__db_columns(statement, "inuuu", &id, &stream, &segment, &at, &bytes);
+        code = reclaim_one(store, (unsigned)stream, segment, at, bytes, err);
+        if (code) {
+            sqlite3_reset(statement);
+            break;
+        }
+        last = id;
+        rows++;
+    }
+    code = code == ERR_NOT_FOUND ? 0 : code;
+    *more = rows == STORE_VICTIMS_MAX;
+    if (last) {
+        struct index_command command = {.run = reclaim_run, .number = last};
+        int noted = store__indexer_run(store, &command, err);
+        code = code ? code : noted;
+    }
+    return code;
+}
+
+static void reserve_give_up(struct store *store) {
+    char path[LAYOUT_PATH_MAX];
+    fs_unlink(store__file_path(&store->layout, RESERVE_NAME, path), NULL);
+    store->writer.reserve_there = false;
+}
+
+/* A meta record that makes room: on a full disk the reserve makes room for it. */
+static int bury(struct store *store, const struct record *records, size_t count, struct err *err) {
+    int code = store__group_meta(store, records, count, err);
+    if (code == ERR_FULL && store->writer.reserve_there) {
+        reserve_give_up(store);
+        code = store__group_meta(store, records, count, err);
+    }
+    return code ? code : index_ready(store, INDEX_WAIT_MS, err);
+}
+
+static int evict(struct store *store, const struct victims *victims, enum tombstone_reason reason,
+                 struct err *err) {
+    CLEANUP(mem_free_at) struct frame_hash *blobs = mem_array(victims->count, sizeof(*blobs));
+    struct record records[TIER_COUNT];
+    size_t count = 0, used = 0;
+    if (!blobs) {
+        return err_set(err, ERR_NOMEM, "no memory to remove %zu blobs", victims->count);
+    }
+    for (unsigned tier = 0; tier < TIER_COUNT; tier++) {
+        struct record *record = &records[count];
+        *record = (struct record){.kind = RECORD_TOMBSTONE,
+                                  .tombstone = {.tier = tier,
+                                                .reason = reason,
+                                                .utc_us = clock_utc_us(),
+                                                .blobs = blobs + used}};
+        for (size_t i = 0; i < victims->count; i++) {
+            if (victims->tiers[i] == tier) {
+                blobs[used++] = victims->blobs[i];
+                record->tombstone.count++;
+            }
+        }
+        count += record->tombstone.count > 0;
+    }
+    bool more;
+    int code = bury(store, records, count, err);
+    code = code ? code : reclaim(store, &more, err);
+    if (!code) {
+        pthread_mutex_lock(&store->lock);
+        store->stats.evicted_frames += victims->frames;
+        store->stats.evicted_bytes += victims->bytes;
+        pthread_mutex_unlock(&store->lock);
+    }
+    return code;
+}
+
+static uint64_t open_number(const struct stream *stream) {
+    return stream->count ? stream->segments[stream->count - 1].number : 0;
+}
+
+/* The oldest file in which nothing is alive, with its history. ERR_NOT_FOUND: none. */
+static int forget_oldest(struct store *store, struct err *err) {
+    sqlite3_stmt *statement;
+    struct record record = {.kind = RECORD_FORGET, .forget = {.utc_us = clock_utc_us()}};
+    int stream = 0;
+    int code = store__db_bind(&store->writer.lookup, LOOKUP_DEAD, &statement, err, "uu",
+                              open_number(&store->streams[TIER_ANNOTATED]),
+                              open_number(&store->streams[TIER_UNANNOTATED]));
+    code = code ? code : store__db_step(&store->writer.lookup, statement, err);
+    if (code) {
+        return code;
+    }
+    store__db_columns(statement, "un", &record.forget.segment, &stream);
+    sqlite3_reset(statement);
+    record.forget.stream = (uint8_t)stream;
+    bool more;
+    code = bury(store, &record, 1, err);
+    return code ? code : reclaim(store, &more, err);
+}
+
+/* ---- room for a frame ---- */
+
+/* What others hold as well first; then what is worth no more than the frame that wants the room. */
+static int room_choose(struct store *store, uint64_t wanted, double value, struct victims *victims,
+                       struct err *err) {
+    struct db *lookup = &store->writer.lookup;
+    uint64_t enough = wanted + store->streams[TIER_ANNOTATED].limit / ROOM_SLACK;
+    sqlite3_stmt *statement;
+    int code = store__db_bind(lookup, LOOKUP_REPLICATED, &statement, err, "n", STORE_VICTIMS_MAX);
+    code = code ? code : victims_read(store, statement, enough, victims, err);
+    if (code || victims->count) {
+        return code;
+    }
+    code = store__db_bind(lookup, LOOKUP_VALUE, &statement, err, "dn", value, STORE_VICTIMS_MAX);
+    return code ? code : victims_read(store, statement, enough, victims, err);
+}
+
+static int room_step(struct store *store, uint64_t wanted, double value, struct err *err) {
+    CLEANUP(mem_free_at) struct victims *victims = mem_alloc(sizeof(*victims));
+    if (!victims) {
+        return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
+    }
+    int code = index_ready(store, INDEX_WAIT_MS, err);
+    if (!code && store->quota && history_bytes(store) > store->quota / HISTORY_SHARE) {
+        code = forget_oldest(store, err);
+        if (code != ERR_NOT_FOUND) {
+            return code;
+        }
+    }
+    code = code == ERR_NOT_FOUND ? 0 : code;
+    code = code ? code : room_choose(store, wanted, value, victims, err);
+    if (!code && victims->count) {
+        return evict(store, victims, TOMBSTONE_QUOTA, err);
+    }
+    return code ? code : forget_oldest(store, err);
+}
+
+int store__retain_room(struct store *store, uint64_t bytes, double value, struct err *err) {
+    for (unsigned steps = 0; steps < ROOM_STEPS_MAX; steps++) {
+        uint64_t over = excess(store, bytes);
+        if (!over) {
+            return 0;
+        }
+        int code = room_step(store, over, value, err);
+        if (code == ERR_NOT_FOUND) {
+            break;
+        }
+        if (code) {
+            return code;
+        }
+    }
+    return err_set(err, ERR_FULL,
+                   "the store is full and holds nothing that is worth less than this frame (%.3f): "
+                   "raise store.quota, or free the disk",
+                   value);
+}
+
+int store__retain_emergency(struct store *store, double value, struct err *err) {
+    uint64_t wanted = store->streams[TIER_ANNOTATED].limit;
+    if (store->writer.reserve_there) {
+        reserve_give_up(store);
+    }
+    int code = room_step(store, wanted, value, err);
+    return code == ERR_NOT_FOUND ? err_set(err, ERR_FULL, "the disk is full") : code;
+}
+
+/* ---- what is due ---- */
+
+/* One slice of one rule; `*more`: it may have left something. */
+static int slice(struct store *store, sqlite3_stmt *statement, uint64_t enough,
+                 enum tombstone_reason reason, bool *more, struct err *err) {
+    CLEANUP(mem_free_at) struct victims *victims = mem_alloc(sizeof(*victims));
+    if (!victims) {
+        return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
+    }
+    int code = victims_read(store, statement, enough, victims, err);
+    *more = *more || victims->count == STORE_VICTIMS_MAX;
+    return code || !victims->count ? code : evict(store, victims, reason, err);
+}
+
+static int tier_ages(struct store *store, int tier, bool *more, struct err *err) {
+    const struct store_tier_config *config = &store->config.tiers[tier];
+    struct db *lookup = &store->writer.lookup;
+    int64_t now = clock_utc_us();
+    sqlite3_stmt *statement;
+    int code = 0;
+    if (config->max_age_ms > 0) {
+        code = store__db_bind(lookup, LOOKUP_AGE, &statement, err, "nin", tier,
+                              now - config->max_age_ms * 1000, STORE_VICTIMS_MAX);
+        code = code ? code : slice(store, statement, UINT64_MAX, TOMBSTONE_AGE, more, err);
+    }
+    if (!code && config->keep_after_upload_ms > 0) {
+        code = store__db_bind(lookup, LOOKUP_UPLOADED, &statement, err, "nin", tier,
+                              now - config->keep_after_upload_ms * 1000, STORE_VICTIMS_MAX);
+        code = code ? code : slice(store, statement, UINT64_MAX, TOMBSTONE_UPLOADED, more, err);
+    }
+    return code;
+}
+
+static int tier_size(struct store *store, int tier, bool *more, struct err *err) {
+    uint64_t limit = store->config.tiers[tier].max_bytes;
+    uint64_t used = store->streams[tier].allocated;
+    sqlite3_stmt *statement;
+    if (!limit || used <= limit) {
+        return 0;
+    }
+    int code = store__db_bind(&store->writer.lookup, LOOKUP_OLDEST, &statement, err, "nn", tier,
+                              STORE_VICTIMS_MAX);
+    return code ? code
+                : slice(store, statement, used - limit, TOMBSTONE_TIER_BYTES, more, err);
+}
+
+static int thumbs_run(struct index *index, const struct index_command *command, struct err *err) {
+    return store__index_thumbs_forget(index, (uint64_t)command->number, err);
+}
+
+static void thumbs_trim(struct store *store) {
+    struct stream *stream = &store->streams[STREAM_THUMBS];
+    uint64_t limit = STORE_THUMBS_MAX;
+    if (store->quota && store->quota / THUMBS_SHARE < limit) {
+        limit = store->quota / THUMBS_SHARE;
+    }
+    while (stream->count > 1 && stream->allocated > limit) {
+        uint64_t number = stream->segments[0].number;
+        struct index_command command = {.run = thumbs_run, .number = (int64_t)number};
+        struct err err = {0};
+        if (store__indexer_run(store, &command, &err) ||
+            store__stream_remove(stream, number, &err)) {
+            store__error_note(store, &err);
+            return;
+        }
+    }
+}
+
+/* Keeps the reserve in place while there is room for it. */
+static void reserve_keep(struct store *store) {
+    struct writer *writer = &store->writer;
+    char path[LAYOUT_PATH_MAX];
+    CLEANUP(fd_close_at) int fd = -1;
+    if (writer->reserve_there || !writer->reserve_bytes || excess(store, writer->reserve_bytes * 2)) {
+        return;
+    }
+    store__file_path(&store->layout, RESERVE_NAME, path);
+    if (fs_open(path, O_RDWR | O_CREAT, 0640, &fd, NULL)) {
+        return;
+    }
+    writer->reserve_there =
+        fs_ops_get()->fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)writer->reserve_bytes) == 0;
+    if (!writer->reserve_there) {
+        fs_unlink(path, NULL);
+    }
+}
+
+static int held_load(struct store *store, struct err *err) {
+    struct writer *writer = &store->writer;
+    sqlite3_stmt *statement;
+    int code = store__db_bind(&writer->lookup, LOOKUP_HELD, &statement, err, "n",
+                              STORE_HELD_BOOTS_MAX);
+    writer->held_count = 0;
+    while (!code && !(code = store__db_step(&writer->lookup, statement, err))) {
+        if (writer->held_count < STORE_HELD_BOOTS_MAX &&
+            store__db_columns(statement, "b", writer->held[writer->held_count].boot_id,
+                              (size_t)16)) {
+            writer->held_count++;
+        }
+    }
+    writer->held_loaded = code == ERR_NOT_FOUND;
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+static int upkeep(struct store *store, bool *more, struct err *err) {
+    struct writer *writer = &store->writer;
+    int code = 0;
+    if (!writer->reclaimed) { /* what an earlier run buried and did not give back */
+        code = reclaim(store, more, err);
+        writer->reclaimed = !code && !*more;
+    }
+    if (!code && !writer->held_loaded) {
+        code = held_load(store, err);
+    }
+    for (int tier = 0; !code && tier < TIER_COUNT; tier++) {
+        code = store__clock_trusted(writer) ? tier_ages(store, tier, more, err) : 0;
+        code = code ? code : tier_size(store, tier, more, err);
+    }
+    return code;
+}
+
+void store__retain_upkeep(struct store *store) {
+    struct writer *writer = &store->writer;
+    struct err err = {0};
+    bool more = false;
+    writer->upkeep_boot_us = clock_boot_us();
+    writer->upkeep_more = false;
+    if (!index_ready(store, INDEX_SLICE_MS, &err)) {
+        if (upkeep(store, &more, &err)) {
+            store__error_note(store, &err);
+        }
+        thumbs_trim(store);
+        writer->upkeep_more = more;
+    }
+    store__clock_repair(store);
+    reserve_keep(store);
+    store__disk_measure(store);
+}
+
+void store__retain_finish(struct store *store) {
+    store__db_close(&store->writer.lookup);
+}

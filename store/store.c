@@ -1,0 +1,400 @@
+/* store: opening and closing, and the calls that become meta records. See store.h for the promises and
+ * DESIGN in schemas/records.md for the bytes.
+ *
+ * Opening: guard and lock -> state.db -> index (its positions say what was durable) -> each stream's tail is cut
+ * to its last whole record -> the index thread replays what it has not seen -> the writer starts. An index that
+ * claims more than the log holds is not believed and is made again.
+ * Closing: the queue closes and drains, the writer ends, the index thread applies what is left and ends.
+ */
+#include "store/store.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/fs.h"
+#include "daemon/base/mem.h"
+#include "store/store_impl.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CATCH_UP_MS    2000 /* opening waits so long for the index; the rest goes on behind it */
+#define SEGMENTS_SHARE 64   /* a segment is at most this part of the quota, so that a few open ones fit */
+#define META_BYTES_MIN (256u << 10)
+#define RESERVE_SHARE  128
+
+void store__error_note(struct store *store, const struct err *err) {
+    pthread_mutex_lock(&store->lock);
+    err_text(err, store->stats.last_error, sizeof(store->stats.last_error));
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* ---- configuration ---- */
+
+static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+static int config_set(struct store *store, const struct store_config *config, struct err *err) {
+    struct store_config *own = &store->config;
+    if (!(config->quota_fraction >= 0 && config->quota_fraction <= 1) ||
+        !(config->min_free_fraction >= 0 && config->min_free_fraction < 1)) {
+        return err_set(err, ERR_INVALID,
+                       "store: quota %g and min_free %g must be parts of the disk, 0 to 1",
+                       config->quota_fraction, config->min_free_fraction);
+    }
+    *own = *config;
+    own->dir = own->state_dir = NULL; /* borrowed: not kept */
+    own->group_frames = (unsigned)clamp(config->group_frames ? config->group_frames : 16, 1,
+                                        STORE_GROUP_MAX);
+    uint64_t wanted = config->segment_bytes ? config->segment_bytes : STORE_SEGMENT_BYTES;
+    own->segment_bytes = clamp(wanted, STORE_SEGMENT_MIN, STORE_SEGMENT_MAX);
+    return 0;
+}
+
+/* Quota and floor need the file system, so they are known once the directory is there. */
+static int limits_set(struct store *store, struct err *err) {
+    const struct store_config *config = &store->config;
+    uint64_t total = 0, available = 0;
+    int code = fs_space(store->layout.dir, &total, &available, err);
+    if (code) {
+        return code;
+    }
+    store->quota = config->quota_bytes ? config->quota_bytes
+                                       : (uint64_t)(config->quota_fraction * (double)total);
+    store->min_free = config->min_free_bytes
+                          ? config->min_free_bytes
+                          : (uint64_t)(config->min_free_fraction * (double)total);
+    uint64_t share = store->quota ? store->quota / SEGMENTS_SHARE : UINT64_MAX;
+    uint64_t meta = clamp(share, META_BYTES_MIN, STORE_META_BYTES);
+    for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
+        uint64_t limit = stream < TIER_COUNT ? config->segment_bytes : meta;
+        if (stream < TIER_COUNT && config->tiers[stream].max_bytes) {
+            limit = clamp(config->tiers[stream].max_bytes / 8, STORE_SEGMENT_MIN, limit);
+        }
+        if (stream < TIER_COUNT) {
+            limit = clamp(share, STORE_SEGMENT_MIN, limit);
+        }
+        store__stream_init(&store->streams[stream], stream, &store->layout, &store->lock, limit);
+    }
+    store->writer.reserve_bytes =
+        store->quota ? clamp(store->quota / RESERVE_SHARE, 0, STORE_RESERVE_MAX) : STORE_RESERVE_MAX;
+    char path[LAYOUT_PATH_MAX];
+    store->writer.reserve_there =
+        access(store__file_path(&store->layout, "RESERVE", path), F_OK) == 0;
+    return 0;
+}
+
+/* ---- opening ---- */
+
+/* The log ends before the index's position: it lost what it had called durable, or was replaced. */
+static bool index_is_ahead(struct store *store) {
+    for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
+        const struct log_position *seen = &store->index.positions[stream];
+        const struct stream *files = &store->streams[stream];
+        const struct segment *last = files->count ? &files->segments[files->count - 1] : NULL;
+        if (stream == STREAM_THUMBS || !seen->segment) {
+            continue; /* thumbnails are not synced, so they may be behind */
+        }
+        if (!last || seen->segment > last->number ||
+            (seen->segment == last->number && seen->at > last->end)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void thumbs_rewind(struct store *store) {
+    struct log_position *seen = &store->index.positions[STREAM_THUMBS];
+    const struct stream *files = &store->streams[STREAM_THUMBS];
+    const struct segment *last = files->count ? &files->segments[files->count - 1] : NULL;
+    if (!last && seen->segment) {
+        *seen = (struct log_position){0};
+    } else if (last && (seen->segment > last->number ||
+                        (seen->segment == last->number && seen->at > last->end))) {
+        *seen = (struct log_position){last->number, last->end};
+    }
+}
+
+static int streams_load(struct store *store, struct err *err) {
+    struct writer *writer = &store->writer;
+    uint64_t last_lsn = store->index.applied;
+    writer->next_seq = store->index.next_seq;
+    for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
+        struct segment_tail tail;
+        int code = store__stream_load(&store->streams[stream], &store->index.positions[stream],
+                                      &tail, err);
+        if (code) {
+            return code;
+        }
+        last_lsn = tail.last_lsn > last_lsn ? tail.last_lsn : last_lsn;
+        writer->next_seq = tail.next_seq > writer->next_seq ? tail.next_seq : writer->next_seq;
+    }
+    writer->next_lsn = last_lsn + 1;
+    return 0;
+}
+
+static int index_settle(struct store *store, struct err *err) {
+    bool made;
+    int code = 0;
+    if (index_is_ahead(store)) {
+        code = store__index_set_aside(&store->index, err);
+        code = code ? code
+                    : store__index_open(&store->index, &store->layout, store->config.index_floor,
+                                        &made, err);
+        store->stats.index_restarts++;
+    }
+    code = code ? code : store__index_due_clear(&store->index, err);
+    if (!code) {
+        thumbs_rewind(store);
+        store->written_lsn = store->writer.next_lsn - 1;
+        store->applied_lsn = store->index.applied;
+        store->last_seq = store->writer.next_seq - 1;
+        store__indexer_share(store); /* the remotes of the run before, until this one declares its own */
+    }
+    return code;
+}
+
+static int threads_start(struct store *store, struct err *err) {
+    int code = store__indexer_start(store, err);
+    if (code) {
+        return code;
+    }
+    store__indexer_wait(store, store->written_lsn, CATCH_UP_MS);
+    pthread_mutex_lock(&store->lock);
+    bool over = store->index_over;
+    pthread_mutex_unlock(&store->lock);
+    if (over) {
+        return err_set(err, ERR_REFUSED, "%s", store->stats.last_error);
+    }
+    return store__writer_start(store, err);
+}
+
+static int open_all(struct store *store, const struct store_config *config, struct err *err) {
+    bool made;
+    int code = store__layout_open(&store->layout, config->dir, config->state_dir, err);
+    code = code ? code : limits_set(store, err);
+    code = code ? code : store__state_open(store, err);
+    code = code ? code
+                : store__index_open(&store->index, &store->layout, store->config.index_floor, &made,
+                                    err);
+    code = code ? code : streams_load(store, err);
+    code = code ? code : index_settle(store, err);
+    if (!code) {
+        store__disk_measure(store);
+        code = threads_start(store, err);
+    }
+    return code;
+}
+
+static void locks_init(struct store *store) {
+    pthread_condattr_t monotonic;
+    pthread_cond_t *const conditions[] = {&store->queue_grew, &store->queue_shrank,
+                                          &store->finished, &store->written, &store->applied};
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->retry_lock, NULL);
+    pthread_mutex_init(&store->state_lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    for (size_t i = 0; i < ARRAY_LENGTH(conditions); i++) {
+        pthread_cond_init(conditions[i], &monotonic);
+    }
+    pthread_condattr_destroy(&monotonic);
+}
+
+int store_open(const struct store_config *config, struct store **out, struct err *err) {
+    struct store *store = mem_alloc(sizeof(*store));
+    if (!store) {
+        return err_set(err, ERR_NOMEM, "no memory to open a store");
+    }
+    store->layout = (struct layout)LAYOUT_INIT;
+    store->last = &store->first;
+    store->commands_last = &store->commands;
+    locks_init(store);
+    store->outbox_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int code = store->outbox_fd < 0 ? err_sys(err, errno, "cannot make an eventfd") : 0;
+    code = code ? code : config_set(store, config, err);
+    code = code ? code : open_all(store, config, err);
+    if (code) {
+        store_close(store);
+        return code;
+    }
+    *out = store;
+    return 0;
+}
+
+void store_close(struct store *store) {
+    if (!store) {
+        return;
+    }
+    store__writer_stop(store);
+    store__indexer_stop(store);
+    for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
+        if (store->streams[stream].lock) {
+            store__stream_close(&store->streams[stream]);
+        }
+    }
+    store__group_finish(store);
+    store__index_close(&store->index);
+    store__db_close(&store->state);
+    store__layout_close(&store->layout);
+    fd_close_at(&store->outbox_fd);
+    pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->retry_lock);
+    pthread_mutex_destroy(&store->state_lock);
+    free(store);
+}
+
+void store_uuid(const struct store *store, struct frame_id *out) {
+    memcpy(out->bytes, store->layout.uuid, sizeof(out->bytes));
+}
+
+int store_outbox_fd(struct store *store) {
+    return store->outbox_fd;
+}
+
+void store_stats_get(struct store *store, struct store_stats *out) {
+    pthread_mutex_lock(&store->lock);
+    *out = store->stats;
+    out->index_lag = store->written_lsn > store->applied_lsn
+                         ? store->written_lsn - store->applied_lsn
+                         : 0;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* ---- remotes ---- */
+
+int store_remotes_set(struct store *store, const struct store_remote *remotes, size_t count,
+                      struct err *err) {
+    struct record record = {.kind = RECORD_REMOTES, .remotes = {.count = count}};
+    if (count > STORE_REMOTES_MAX) {
+        return err_set(err, ERR_INVALID, "%zu remotes are more than %d", count, STORE_REMOTES_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        record.remotes.remotes[i] = remotes[i];
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(remotes[i].name, remotes[k].name) == 0) {
+                return err_set(err, ERR_INVALID, "two remotes are named \"%s\"", remotes[i].name);
+            }
+        }
+    }
+    return store__meta_put(store, &record, 1, err);
+}
+
+static int remote_identity(struct store *store, const char *name, struct frame_hash *identity,
+                           struct err *err) {
+    bool found = false;
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; !found && i < store->remote_count; i++) {
+        found = strcmp(store->remotes[i].name, name) == 0;
+        *identity = store->remotes[i].identity;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return found ? 0
+                 : err_set(err, ERR_NOT_FOUND, "no remote named \"%.40s\" is declared", name);
+}
+
+/* ---- receipts and quarantine ---- */
+
+static int receipt_record(struct store *store, const struct store_receipt *receipt,
+                          struct record *out, struct err *err) {
+    *out = (struct record){.kind = RECORD_RECEIPT, .receipt = {.receipt = *receipt}};
+    if ((unsigned)receipt->tier >= TIER_COUNT || receipt->kind < STORE_RECEIPT_STORED ||
+        receipt->kind > STORE_RECEIPT_EXISTS) {
+        return err_set(err, ERR_INVALID, "a receipt of tier %u and kind %d is out of bounds",
+                       (unsigned)receipt->tier, (int)receipt->kind);
+    }
+    return remote_identity(store, receipt->remote, &out->receipt.identity, err);
+}
+
+int store_receipt_put(struct store *store, const struct store_receipt *receipts, size_t count,
+                      struct err *err) {
+    enum { AT_ONCE = 64 };
+    CLEANUP(mem_free_at) struct record *records = mem_array(AT_ONCE, sizeof(*records));
+    if (!records) {
+        return err_set(err, ERR_NOMEM, "no memory for %zu receipts", count);
+    }
+    int code = 0;
+    for (size_t done = 0; !code && done < count; done += AT_ONCE) {
+        size_t step = count - done < AT_ONCE ? count - done : AT_ONCE;
+        for (size_t i = 0; !code && i < step; i++) {
+            code = receipt_record(store, &receipts[done + i], &records[i], err);
+        }
+        code = code ? code : store__meta_put(store, records, step, err);
+    }
+    return code;
+}
+
+static void reason_copy(char *out, size_t room, const char *reason) {
+    size_t size = reason ? strnlen(reason, room - 1) : 0;
+    memcpy(out, reason ? reason : "", size);
+    out[size] = '\0';
+}
+
+int store_outbox_quarantine(struct store *store, const char *remote, enum frame_tier tier,
+                            const struct frame_hash *blob, const char *reason, struct err *err) {
+    struct record record = {.kind = RECORD_QUARANTINE,
+                            .quarantine = {.tier = tier, .blob = *blob, .utc_us = clock_utc_us()}};
+    if ((unsigned)tier >= TIER_COUNT) {
+        return err_set(err, ERR_INVALID, "there is no tier %u", (unsigned)tier);
+    }
+    reason_copy(record.quarantine.reason, sizeof(record.quarantine.reason), reason);
+    int code = remote_identity(store, remote, &record.quarantine.identity, err);
+    return code ? code : store__meta_put(store, &record, 1, err);
+}
+
+int store_outbox_retry(struct store *store, const char *remote, uint64_t *count, struct err *err) {
+    struct record record = {.kind = RECORD_RELEASE,
+                            .release = {.all = !remote, .utc_us = clock_utc_us()}};
+    int code = remote ? remote_identity(store, remote, &record.release.identity, err) : 0;
+    if (code) {
+        return code;
+    }
+    pthread_mutex_lock(&store->retry_lock);
+    code = store__meta_put(store, &record, 1, err);
+    if (!code && count) {
+        pthread_mutex_lock(&store->lock);
+        *count = store->released;
+        pthread_mutex_unlock(&store->lock);
+    }
+    pthread_mutex_unlock(&store->retry_lock);
+    return code;
+}
+
+static int defer_run(struct index *index, const struct index_command *command, struct err *err) {
+    return store__index_defer(index, command->remote, command->tier, command->blob, command->number,
+                              command->reason, err);
+}
+
+int store_outbox_defer(struct store *store, const char *remote, enum frame_tier tier,
+                       const struct frame_hash *blob, int64_t delay_ms, const char *reason,
+                       struct err *err) {
+    struct index_command command = {.run = defer_run,
+                                    .remote = remote,
+                                    .tier = (int)tier,
+                                    .blob = blob,
+                                    .reason = reason ? reason : "",
+                                    .number = clock_boot_us() + (delay_ms > 0 ? delay_ms : 0) * 1000};
+    return store__indexer_run(store, &command, err);
+}
+
+/* ---- pins ---- */
+
+static int frame_known(struct store *store, const struct frame_id *id, struct err *err) {
+    struct store_reader *reader;
+    struct store_row *row = NULL;
+    int code = store_reader_open(store, &reader, err);
+    if (!code) {
+        code = store_frame_get(reader, id, &row, err);
+        store_row_destroy(row);
+        store_reader_close(reader);
+    }
+    return code;
+}
+
+int store_pin_set(struct store *store, const struct frame_id *id, bool pinned, struct err *err) {
+    struct record record = {.kind = RECORD_PIN,
+                            .pin = {.id = *id, .on = pinned, .utc_us = clock_utc_us()}};
+    int code = frame_known(store, id, err);
+    return code ? code : store__meta_put(store, &record, 1, err);
+}

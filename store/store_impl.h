@@ -1,0 +1,223 @@
+/* store_impl: what is behind the opaque `struct store`, shared by the folder's files.
+ *
+ * Threads: callers, the writer (writer.c, group.c, retain.c: the only one that writes the log), the index thread
+ * (indexer.c: the only one that writes index.db) and readers (one connection each). `lock` guards what is marked
+ * below and the lists inside the streams; it is never held across I/O.
+ */
+#ifndef CREEL_STORE_STORE_IMPL_H
+#define CREEL_STORE_STORE_IMPL_H
+
+#include "daemon/base/buf.h"
+#include "store/db.h"
+#include "store/index.h"
+#include "store/layout.h"
+#include "store/record.h"
+#include "store/segment.h"
+#include "store/store.h"
+#include "store/stream.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STORE_QUEUE_MAX       128          /* requests that wait for the writer */
+#define STORE_QUEUE_BYTES_MAX (64u << 20)  /* of blobs in it; one may always wait */
+#define STORE_GROUP_MAX       256          /* requests in one group */
+#define STORE_GROUP_BYTES_MAX (32u << 20)  /* a group takes no further frame beyond this */
+#define STORE_SEGMENT_BYTES   (64u << 20)
+#define STORE_SEGMENT_MIN     (64u << 10)
+#define STORE_SEGMENT_MAX     (1024u << 20)
+#define STORE_META_BYTES      (4u << 20)
+#define STORE_THUMBS_MAX      (256u << 20) /* all thumbnails; quota / 32 where there is a quota */
+#define STORE_RESERVE_MAX     (8u << 20)   /* given up when a full disk must be emptied */
+#define STORE_RECENT_MAX      4096         /* blobs written but perhaps not indexed yet */
+#define STORE_HELD_BOOTS_MAX  16
+#define STORE_VICTIMS_MAX     256          /* blobs removed by one step of retention */
+#define STORE_PAST_BOOTS_MAX  16
+
+enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH };
+
+/* One thing for the writer to do. A put is the writer's to free; the others lie on the stack of a caller that
+ * waits for `done`. */
+struct request {
+    struct request *next;
+    enum request_kind kind;
+    struct store_frame frame; /* PUT */
+    const struct record *records; /* META, borrowed */
+    size_t record_count;
+    bool done; /* under store->lock */
+    int code;
+    struct err err;
+    uint64_t lsn; /* of its last record, for who wants to wait for the index */
+    uint64_t seq; /* PUT */
+    bool duplicate;
+};
+
+/* A blob that was written a moment ago, for finding duplicates before the index knows it. */
+struct recent_blob {
+    uint64_t lsn; /* 0: free */
+    unsigned tier;
+    struct frame_hash sha;
+};
+
+struct part { /* of what a group writes to a stream */
+    const void *bytes; /* NULL: `at` in the arena */
+    size_t at, size;
+};
+
+struct group_stream {
+    struct buf arena;
+    struct part parts[3 * STORE_GROUP_MAX + 1];
+    size_t part_count;
+    uint64_t planned; /* at most so many bytes */
+    uint64_t encoded;
+};
+
+struct group {
+    struct request *requests[STORE_GROUP_MAX];
+    size_t count;
+    struct group_stream streams[STREAM_COUNT];
+};
+
+/* Which UTC a boot's clock stands for. */
+struct clock_evidence {
+    bool known;
+    uint8_t boot_id[16];
+    int64_t offset_us; /* UTC minus boot time */
+};
+
+struct held_boot { /* frames of this boot wait for their time */
+    uint8_t boot_id[16];
+};
+
+struct writer { /* the writer thread's own */
+    uint64_t next_lsn, next_seq;
+    size_t last_group; /* requests in the group before */
+    struct group group, meta_group; /* the second for records made between and within groups */
+    struct recent_blob recent[STORE_RECENT_MAX];
+    struct db lookup;
+    unsigned lookup_generation;
+    struct clock_evidence evidence;
+    struct held_boot held[STORE_HELD_BOOTS_MAX];
+    size_t held_count;
+    bool held_loaded;
+    bool reclaimed;        /* what an earlier run left to give back is given back */
+    int64_t upkeep_boot_us;
+    bool upkeep_more;      /* the last slice left something */
+    uint64_t reserve_bytes;
+    bool reserve_there;
+};
+
+struct index_command {
+    struct index_command *next;
+    int (*run)(struct index *index, const struct index_command *command, struct err *err);
+    const char *remote; /* borrowed, as all below */
+    int tier;
+    const struct frame_hash *blob;
+    const char *reason;
+    int64_t number;
+    bool done; /* under store->lock */
+    int code;
+    struct err err;
+};
+
+struct store {
+    struct layout layout;
+    struct store_config config; /* dir and state_dir are not kept */
+    uint64_t quota, min_free;   /* effective bytes */
+
+    pthread_mutex_t lock;
+    pthread_cond_t queue_grew, queue_shrank, finished, written, applied;
+
+    /* under lock */
+    struct request *first, **last;
+    size_t queued;
+    uint64_t queued_bytes;
+    bool closing;       /* no more requests */
+    bool index_closing; /* the writer is done: index what is left and end */
+    bool index_over;    /* the index thread does not go on (closed, or cannot) */
+    uint64_t written_lsn, applied_lsn, last_seq;
+    struct index_command *commands, **commands_last;
+    struct store_stats stats;
+    uint64_t disk_bytes;
+    struct store_remote remotes[STORE_REMOTES_MAX];
+    size_t remote_count;
+    uint64_t released;
+
+    atomic_uint index_generation; /* changes when index.db is another file */
+    atomic_bool index_suspect;    /* a reader found it damaged */
+    int outbox_fd;
+
+    struct stream streams[STREAM_COUNT];
+    struct writer writer;
+    struct index index;
+    pthread_t writer_thread, index_thread;
+    bool writer_started, index_started;
+
+    pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
+    pthread_mutex_t state_lock;
+    struct db state;
+};
+
+/* ---- store.c ---- */
+
+void store__error_note(struct store *store, const struct err *err); /* takes the lock */
+
+/* ---- state.c ---- */
+
+int store__state_open(struct store *store, struct err *err);
+
+/* ---- writer.c ---- */
+
+int store__writer_start(struct store *store, struct err *err);
+void store__writer_stop(struct store *store); /* drains */
+/* Hands over and waits until the writer is done with it; returns its code. */
+int store__request_wait(struct store *store, struct request *request, struct err *err);
+/* Durable meta records, from a caller's thread; then waits until the index has them. */
+int store__meta_put(struct store *store, const struct record *records, size_t count,
+                    struct err *err);
+void store__request_finish(struct store *store, struct request *request);
+
+/* ---- group.c: the writer thread only ---- */
+
+void store__group_run(struct store *store, struct request *first);
+/* Durable meta records, at once; also while a group is being admitted. */
+int store__group_meta(struct store *store, const struct record *records, size_t count,
+                      struct err *err);
+void store__group_finish(struct store *store);
+
+/* ---- retain.c: the writer thread only ---- */
+
+/* Is the blob in the index, and local? Errors of the index count as no. */
+bool store__retain_has(struct store *store, unsigned tier, const struct frame_hash *sha);
+/* Makes `bytes` more fit under quota and floor for a frame of `value`. ERR_FULL: cannot. */
+int store__retain_room(struct store *store, uint64_t bytes, double value, struct err *err);
+/* The disk itself said that it is full: gives the reserve up and removes what a group would need. */
+int store__retain_emergency(struct store *store, double value, struct err *err);
+/* One slice of what is due: ages, uploads, tier sizes, thumbnails, space to give back, clock repairs. */
+void store__retain_upkeep(struct store *store);
+void store__retain_finish(struct store *store);
+void store__disk_measure(struct store *store);
+
+/* ---- clock.c ---- */
+
+/* Sets the record's capture time right where it can be, and says when it is kept. */
+void store__clock_stamp(struct writer *writer, struct record_frame *kept);
+bool store__clock_trusted(const struct writer *writer);
+/* Writes the repairs that are possible now. */
+void store__clock_repair(struct store *store);
+
+/* ---- indexer.c ---- */
+
+int store__indexer_start(struct store *store, struct err *err);
+/* The remotes that the index calls active become those that names are looked up in. Called with the lock. */
+void store__indexer_share(struct store *store);
+void store__indexer_stop(struct store *store); /* applies what is left */
+/* Waits until the index has `lsn`; false: not within timeout_ms (negative: no limit), or it never will. */
+bool store__indexer_wait(struct store *store, uint64_t lsn, int timeout_ms);
+/* Runs on the index thread in its next transaction; waits for the commit. */
+int store__indexer_run(struct store *store, struct index_command *command, struct err *err);
+
+/* Waits on `condition` with store->lock held until `deadline_us` of CLOCK_MONOTONIC; false: time is up. */
+bool store__wait_until(struct store *store, pthread_cond_t *condition, int64_t deadline_us);
+int64_t store__monotonic_us(void);
+
+#endif

@@ -1,0 +1,577 @@
+/* azure: Blob Storage by Put Blob, with an account key (SharedKey) or a SAS.
+ *
+ * Goal: one request an object where all goes well, and no receipt without proof.
+ * Invariants:
+ *  1. Every Put Blob carries If-None-Match: *, so it never replaces anything, and Content-MD5,
+ * which the service checks.
+ *  2. A 201 is a receipt only when its Content-MD5 is ours; else HEAD decides.
+ *  3. "Exists" (409, 412, or what a create-only SAS is told) is a receipt only after HEAD; where
+ * the SAS may not read, it is the weaker kind.
+ *  4. A SAS is appended as it was given. Its sig= is in no error text: no url is.
+ *  5. Metadata names are [a-z0-9] only: the service sorts x-ms-* for signing by the rules of a
+ * language. Two forms of endpoint: account in the host (production) or as first segment of the path
+ * (Azurite, IoT Edge). Rejected: Put Block for small objects (two requests), x-ms-content-crc64
+ * (MD5 is stored with the blob and can be compared later), HEAD before PUT (a second request for
+ * the common case).
+ */
+#include "daemon/base/clock.h"
+#include "daemon/base/mem.h"
+#include "sync/address.h"
+#include "sync/remote.h"
+#include "sync/sign.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Pinned: Azurite since 3.28 and the service know it, and it is the version our SAS has too. */
+#define API_VERSION   "2020-12-06"
+#define ACCOUNT_MAX   24 /* letters and digits; Microsoft, "Storage account overview" */
+#define CONTAINER_MAX 63 /* Microsoft, "Naming and referencing containers" */
+#define CONTAINERS    (TIER_COUNT + 1)
+#define REST          TIER_COUNT
+
+struct azure {
+    struct remote remote;
+    struct address at;
+    char account[ACCOUNT_MAX + 1];
+    char containers[CONTAINERS][CONTAINER_MAX + 1];
+    bool create_containers;
+    uint8_t key[SIGN_AZURE_KEY_MAX]; /* secret */
+    size_t key_size;                 /* 0: `sas` is the credential */
+    char *sas;                       /* secret, owned, without '?' */
+    bool create_only; /* the SAS grants c and not w, and nobody can narrow it further */
+};
+
+static struct azure *azure_of(struct remote *remote) {
+    return (struct azure *)(void *)remote;
+}
+
+static const struct azure *azure_const(const struct remote *remote) {
+    return (const struct azure *)(const void *)remote;
+}
+
+/* ---- opening ---- */
+
+static bool container_is_valid(const char *name) {
+    size_t length = strlen(name);
+    return length >= 3 && length <= CONTAINER_MAX &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length && name[0] != '-' &&
+           name[length - 1] != '-' && strstr(name, "--") == NULL;
+}
+
+static int containers_set(struct azure *azure, const struct sync_remote_config *config,
+                          struct err *err) {
+    static const char *const defaults[CONTAINERS] = {"annotated", "unannotated", "creel"};
+    for (size_t i = 0; i < CONTAINERS; i++) {
+        const char *name = i == REST ? config->container_rest : config->containers[i];
+        if (name == NULL || name[0] == '\0') {
+            name = defaults[i];
+        }
+        if (!container_is_valid(name)) {
+            return err_set(
+                err, ERR_CONFIG,
+                "containers: \"%s\" is no container name: 3 to 63 of a-z, 0-9 and single -", name);
+        }
+        snprintf(azure->containers[i], sizeof azure->containers[i], "%s", name);
+    }
+    return 0;
+}
+
+static bool account_is_valid(const char *account, size_t length) {
+    if (length < 3 || length > ACCOUNT_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (!islower((unsigned char)account[i]) && !isdigit((unsigned char)account[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* From the config, else the path's first segment where the host has none, else the host's first
+ * label. */
+static int account_set(struct azure *azure, const char *given, struct err *err) {
+    const char *account = given;
+    if (account == NULL || account[0] == '\0') {
+        account =
+            azure->at.by_number ? azure->at.path + (azure->at.path[0] == '/') : azure->at.host;
+    }
+    size_t length = strcspn(account, "./");
+    if (!account_is_valid(account, length) || (given != NULL && account[length] != '\0')) {
+        return err_set(err, ERR_CONFIG, "account: not in the url, set it (3 to 24 of a-z and 0-9)");
+    }
+    memcpy(azure->account, account, length);
+    azure->account[length] = '\0';
+    if (azure->at.path[0] != '\0' && strcmp(azure->at.path + 1, azure->account) != 0) {
+        return err_set(err, ERR_CONFIG,
+                       "url: must be the account's endpoint; containers have their own key");
+    }
+    return 0;
+}
+
+static int key_set(struct azure *azure, const char *base64, struct err *err) {
+    if (!hash_parse_base64(base64, azure->key, sizeof azure->key, &azure->key_size) ||
+        azure->key_size == 0) {
+        azure->key_size = 0;
+        return err_set(err, ERR_CONFIG, "account_key: is not base64; copy it whole, with its ==");
+    }
+    return 0;
+}
+
+static bool sas_is_create_only(const char *sas, const char *permissions) {
+    /* A stored policy or a delegated user may grant less than sp says; then "mismatch" may mean
+     * just that. */
+    return strchr(permissions, 'c') != NULL && strchr(permissions, 'w') == NULL &&
+           strstr(sas, "skoid=") == NULL && strstr(sas, "si=") == NULL;
+}
+
+static int sas_set(struct azure *azure, const char *sas, struct err *err) {
+    char permissions[32] = "", signature[256];
+    sas += strspn(sas, "? \t");
+    size_t length = strcspn(sas, " \t\r\n");
+    if (sas[length] != '\0' && sas[length + strspn(sas + length, " \t\r\n")] != '\0') {
+        return err_set(err, ERR_CONFIG, "sas: holds spaces");
+    }
+    char *copy = mem_strdup(sas);
+    if (copy == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a remote");
+    }
+    copy[length] = '\0';
+    azure->sas = copy;
+    bool policy = strstr(copy, "si=") != NULL; /* then sp may be in the stored policy */
+    if (!sync__sas_get(copy, "sig", signature, sizeof signature) ||
+        (!sync__sas_get(copy, "sp", permissions, sizeof permissions) && !policy)) {
+        return err_set(err, ERR_CONFIG, "sas: is no SAS token (it has sv=, sp=, se= and sig=)");
+    }
+    explicit_bzero(signature, sizeof signature);
+    if (!policy && strpbrk(permissions, "cw") == NULL) {
+        return err_set(err, ERR_CONFIG,
+                       "sas: sp=%s does not allow to create blobs; it needs c (create)",
+                       permissions);
+    }
+    if (!azure->at.https && !azure->at.loopback) {
+        return err_set(err, ERR_CONFIG, "sas: would be readable on the way; use an https url");
+    }
+    azure->create_only = sas_is_create_only(copy, permissions);
+    return 0;
+}
+
+static bool given(const char *text) {
+    return text != NULL && text[0] != '\0';
+}
+
+static int credential_set(struct azure *azure, const struct sync_remote_config *config,
+                          const struct connection *connection, struct err *err) {
+    const char *key = given(config->account_key) ? config->account_key : connection->key;
+    const char *sas = given(config->sas) ? config->sas : connection->sas;
+    if (given(config->account_key) + given(config->sas) + given(config->connection_string) > 1) {
+        return err_set(err, ERR_CONFIG,
+                       "give one of connection_string, account_key and sas, not several");
+    }
+    if (key != NULL) {
+        return key_set(azure, key, err);
+    }
+    if (sas != NULL) {
+        return sas_set(azure, sas, err);
+    }
+    return err_set(err, ERR_CONFIG, "needs one of connection_string, account_key and sas");
+}
+
+static int endpoint_set(struct azure *azure, const struct sync_remote_config *config,
+                        const struct connection *connection, struct err *err) {
+    char url[128];
+    const char *endpoint = given(config->url) ? config->url : connection->endpoint;
+    if (endpoint == NULL && given(config->account) && strlen(config->account) <= ACCOUNT_MAX) {
+        snprintf(url, sizeof url, "https://%s.blob.core.windows.net", config->account);
+        endpoint = url;
+    }
+    if (endpoint == NULL) {
+        return err_set(err, ERR_CONFIG,
+                       "url: missing; it is the account's endpoint, such as "
+                       "https://ACCOUNT.blob.core.windows.net");
+    }
+    int code = sync__address_parse(endpoint, &azure->at, err);
+    if (code != 0) {
+        return code;
+    }
+    return account_set(azure, given(config->account) ? config->account : connection->account, err);
+}
+
+static void describe(struct azure *azure) {
+    struct remote *remote = &azure->remote;
+    snprintf(remote->where, sizeof remote->where, "%.70s%.32s (%s, %s)", azure->at.authority,
+             azure->at.path, azure->containers[TIER_ANNOTATED],
+             azure->containers[TIER_UNANNOTATED]);
+    const char *parts[] = {"azure",
+                           azure->at.authority,
+                           azure->at.path,
+                           azure->account,
+                           azure->containers[TIER_ANNOTATED],
+                           azure->containers[TIER_UNANNOTATED],
+                           azure->containers[REST]};
+    sync__identity_set(remote, parts, ARRAY_LENGTH(parts));
+}
+
+static void azure_close(struct remote *remote) {
+    struct azure *azure = azure_of(remote);
+    explicit_bzero(azure->key, sizeof azure->key);
+    sync__secret_free(azure->sas);
+    free(azure);
+}
+
+static int azure_open(const struct sync_remote_config *config, struct remote **out,
+                      struct err *err) {
+    struct azure *azure = mem_alloc(sizeof *azure);
+    if (azure == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a remote");
+    }
+    azure->remote.ops = &sync__azure_ops;
+    azure->create_containers = config->create_containers;
+    struct connection connection = {0};
+    int code = 0;
+    if (given(config->connection_string)) {
+        code = sync__connection_parse(config->connection_string, &connection, err);
+    }
+    if (code == 0) {
+        code = endpoint_set(azure, config, &connection, err);
+    }
+    if (code == 0) {
+        code = credential_set(azure, config, &connection, err);
+    }
+    if (code == 0) {
+        code = containers_set(azure, config, err);
+    }
+    sync__connection_finish(&connection);
+    if (code != 0) {
+        azure_close(&azure->remote);
+        return code;
+    }
+    describe(azure);
+    *out = &azure->remote;
+    return 0;
+}
+
+/* ---- requests ---- */
+
+static const char *container_of(const struct azure *azure, enum frame_tier tier) {
+    return azure->containers[(unsigned)tier < TIER_COUNT ? (unsigned)tier : REST];
+}
+
+/* The encoded path of the blob, or of its container alone. */
+static int path_make(const struct azure *azure, enum frame_tier tier, const char *key,
+                     struct buf *out, struct err *err) {
+    buf_printf(out, "%s/%s", azure->at.path, container_of(azure, tier));
+    if (key != NULL) {
+        char name[STORE_KEY_MAX + 1];
+        int code = sync__remote_name(&azure->remote, key, name, err);
+        if (code != 0) {
+            return code;
+        }
+        buf_puts(out, "/");
+        buf_puts_url(out, name, true);
+    }
+    return out->failed ? err_set(err, ERR_NOMEM, "no memory for a request") : 0;
+}
+
+static char *url_make(const struct azure *azure, const char *path, const char *query) {
+    struct buf url = BUF_INIT(SYNC_LINK_MAX * 2);
+    buf_printf(&url, "%s://%s%s", azure->at.https ? "https" : "http", azure->at.authority, path);
+    char mark = '?';
+    if (query[0] != '\0') {
+        buf_printf(&url, "%c%s", mark, query);
+        mark = '&';
+    }
+    if (azure->sas != NULL) {
+        buf_printf(&url, "%c%s", mark, azure->sas);
+    }
+    size_t length = 0;
+    char *made = buf_take(&url, &length);
+    buf_finish(&url);
+    return made;
+}
+
+struct facts { /* texts that headers point to while they are signed */
+    char date[CLOCK_HTTP_SIZE];
+    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
+    char sha256[HASH_HEX_SIZE];
+    char width[12], height[12];
+};
+
+static size_t put_fields(const struct remote_object *object, struct facts *facts,
+                         struct sign_field *out) {
+    hash_base64(object->md5, sizeof object->md5, facts->md5);
+    hash_hex(object->sha256.bytes, sizeof object->sha256.bytes, facts->sha256);
+    snprintf(facts->width, sizeof facts->width, "%u", object->width);
+    snprintf(facts->height, sizeof facts->height, "%u", object->height);
+    const struct sign_field fields[] = {
+        {"content-md5", facts->md5},
+        {"content-type", sync__media_type(object->media)},
+        {"if-none-match", "*"},
+        {"x-ms-blob-cache-control", "public, max-age=31536000, immutable"},
+        {"x-ms-blob-type", "BlockBlob"},
+        {"x-ms-meta-sha256", facts->sha256},
+        {"x-ms-meta-width", facts->width},
+        {"x-ms-meta-height", facts->height},
+    };
+    size_t count = ARRAY_LENGTH(fields) - (object->width == 0 || object->height == 0 ? 2 : 0);
+    memcpy(out, fields, count * sizeof fields[0]);
+    return count;
+}
+
+static int headers_add(const struct azure *azure, const struct sign_azure *signing,
+                       struct http_request *out, struct err *err) {
+    bool added = true;
+    for (size_t i = 0; i < signing->header_count; i++) {
+        added =
+            added && sync__request_add(out, signing->headers[i].name, signing->headers[i].value);
+    }
+    if (azure->sas == NULL) {
+        char authorization[SIGN_HEADER_MAX];
+        int code = sync__sign_azure(signing, azure->key, azure->key_size, authorization, err);
+        if (code != 0) {
+            return code;
+        }
+        added = added && sync__request_add(out, "authorization", authorization);
+    }
+    return added ? 0 : err_set(err, ERR_NOMEM, "no memory for a request");
+}
+
+static const char *const methods[] = {
+    [REMOTE_PUT] = "PUT", [REMOTE_HEAD] = "HEAD", [REMOTE_CREATE] = "PUT"};
+
+static int azure_request(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
+                         struct http_request *out, struct err *err) {
+    static const struct sign_field create_query[] = {{"restype", "container"}};
+    struct azure *azure = azure_of(remote);
+    bool create = put->step == REMOTE_CREATE;
+    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
+    int code = path_make(azure, put->object->tier, create ? NULL : put->object->key, &path, err);
+    if (code != 0) {
+        return code;
+    }
+    put->signed_utc_us = now_utc_us + remote->skew_us;
+    struct facts facts;
+    struct sign_field fields[SIGN_FIELDS_MAX];
+    size_t count = put->step == REMOTE_PUT ? put_fields(put->object, &facts, fields) : 0;
+    fields[count++] =
+        (struct sign_field){"x-ms-date", clock_format_http(put->signed_utc_us, facts.date)};
+    fields[count++] = (struct sign_field){"x-ms-version", API_VERSION};
+    struct http_request request = {
+        .method = methods[put->step], .ca_file = remote->ca_file, .direct = azure->at.loopback};
+    if (put->step == REMOTE_PUT) {
+        request.body = put->object->bytes;
+        request.body_size = put->object->size;
+    }
+    struct sign_azure signing = {.method = request.method,
+                                 .account = azure->account,
+                                 .path = path.data,
+                                 .headers = fields,
+                                 .header_count = count,
+                                 .query = create_query,
+                                 .query_count = create ? ARRAY_LENGTH(create_query) : 0,
+                                 .content_length = request.body_size};
+    request.url = url_make(azure, path.data, create ? "restype=container" : "");
+    code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
+                               : headers_add(azure, &signing, &request, err);
+    if (code != 0) {
+        sync__request_finish(&request);
+        return code;
+    }
+    *out = request;
+    return 0;
+}
+
+/* ---- replies ---- */
+
+static const struct judge_row rows[] = {
+    {"AuthenticationFailed", 0, REMOTE_DENIED, "the account key or the SAS is wrong or has ended"},
+    {"AuthorizationFailure", 0, REMOTE_DENIED,
+     "the account key or the SAS is wrong, or the account's firewall keeps this device out"},
+    {"AuthorizationPermissionMismatch", 0, REMOTE_DENIED,
+     "the credential lacks the permission to create blobs (SAS: sp=c; role: Storage Blob Data "
+     "Contributor)"},
+    {"AuthorizationProtocolMismatch", 0, REMOTE_DENIED,
+     "the SAS is for https only: use an https url"},
+    {"AuthorizationResourceTypeMismatch", 0, REMOTE_DENIED,
+     "the account SAS lacks objects (srt=o)"},
+    {"AuthorizationServiceMismatch", 0, REMOTE_DENIED, "the account SAS is not for blobs (ss=b)"},
+    {"AuthorizationSourceIPMismatch", 0, REMOTE_DENIED, "the SAS is for other IP addresses (sip)"},
+    {"InvalidAuthenticationInfo", 0, REMOTE_DENIED, "the account key or the SAS is malformed"},
+    {"InsufficientAccountPermissions", 0, REMOTE_DENIED, "the credential may not write here"},
+    {"KeyBasedAuthenticationNotPermitted", 0, REMOTE_DENIED,
+     "the account refuses account keys: use a user-delegation SAS"},
+    {"AccountIsDisabled", 0, REMOTE_DENIED, "the account is disabled"},
+    {"ContainerDisabled", 0, REMOTE_DENIED, "the container is disabled"},
+    {"ContainerNotFound", 0, REMOTE_DENIED,
+     "the container does not exist: make it, or set create_containers: true"},
+    {"ResourceNotFound", 0, REMOTE_DENIED, "no such account or container: check url and account"},
+    {"ContainerBeingDeleted", 0, REMOTE_RETRY, "the container is being deleted"},
+    {"Md5Mismatch", 0, REMOTE_RETRY, "the bytes were damaged on the way"},
+    {"ServerBusy", 0, REMOTE_RETRY, "the account is over its limits"},
+    {"OperationTimedOut", 0, REMOTE_RETRY, "the service timed out"},
+    {"InternalError", 0, REMOTE_RETRY, "the service has a fault"},
+    {"RequestBodyTooLarge", 0, REMOTE_REFUSED, "the object is too large for one request"},
+};
+
+static const char *const exists_codes[] = {"BlobAlreadyExists", "ConditionNotMet",
+                                           "UnauthorizedBlobOverwrite", "BlobImmutableDueToPolicy"};
+
+static bool says_exists(const struct azure *azure, const struct http_reply *reply) {
+    for (size_t i = 0; i < ARRAY_LENGTH(exists_codes); i++) {
+        if (strcmp(reply->error_code, exists_codes[i]) == 0) {
+            return true;
+        }
+    }
+    /* A create-only SAS is told so in place of "exists" where the server checks rights first. */
+    return reply->status == 412 ||
+           (azure->create_only &&
+            strcmp(reply->error_code, "AuthorizationPermissionMismatch") == 0);
+}
+
+static enum remote_verdict judge_other(struct azure *azure, struct remote_put *put,
+                                       const struct http_reply *reply, struct err *err) {
+    bool doubt = reply->status == 403 && sync__judge_skew(&azure->remote, put, reply);
+    if (doubt) {
+        return REMOTE_AGAIN;
+    }
+    enum remote_verdict verdict =
+        sync__judge_error(&azure->remote, put, rows, ARRAY_LENGTH(rows), reply, err);
+    if (verdict == REMOTE_DENIED && azure->sas != NULL) {
+        char expiry[64];
+        int64_t ends = sync__sas_get(azure->sas, "se", expiry, sizeof expiry)
+                           ? clock_parse_rfc3339(expiry)
+                           : -1;
+        if (ends >= 0 && ends < put->signed_utc_us) {
+            err_wrap(err, "the SAS ended at %s, make a new one", expiry);
+        }
+    }
+    return verdict;
+}
+
+static enum remote_verdict judge_put(struct azure *azure, struct remote_put *put,
+                                     const struct http_reply *reply, struct err *err) {
+    if (reply->status == 201) {
+        char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
+        hash_base64(put->object->md5, sizeof put->object->md5, md5);
+        memcpy(put->etag, reply->etag, sizeof put->etag);
+        if (strcmp(reply->md5, md5) == 0) {
+            return REMOTE_STORED;
+        }
+        put->accepted = true;
+        put->mismatch = reply->md5[0] != '\0';
+        put->step = REMOTE_HEAD;
+        return REMOTE_AGAIN;
+    }
+    if (says_exists(azure, reply)) {
+        put->step = REMOTE_HEAD;
+        return REMOTE_AGAIN;
+    }
+    if (reply->status == 404 && strcmp(reply->error_code, "ContainerNotFound") == 0 &&
+        azure->create_containers && !put->created) {
+        put->step = REMOTE_CREATE;
+        return REMOTE_AGAIN;
+    }
+    return judge_other(azure, put, reply, err);
+}
+
+static enum remote_verdict judge_head(struct azure *azure, struct remote_put *put,
+                                      const struct http_reply *reply, struct err *err) {
+    if (reply->status == 200) {
+        char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
+        hash_base64(put->object->md5, sizeof put->object->md5, md5);
+        memcpy(put->etag, reply->etag, sizeof put->etag);
+        bool known = reply->md5[0] != '\0';
+        return sync__judge_same(&azure->remote, put, known, known && strcmp(reply->md5, md5) == 0,
+                                reply, err);
+    }
+    if (reply->status == 404) { /* gone between two requests: begin anew */
+        put->step = REMOTE_PUT;
+        put->accepted = false;
+        err_set(err, ERR_NET, "remote %s: %s was there a moment ago and is not", azure->remote.name,
+                put->object->key);
+        return REMOTE_RETRY;
+    }
+    if ((reply->status == 401 || reply->status == 403) && put->mismatch) {
+        err_set(
+            err, ERR_EXISTS,
+            "remote %s: %s was stored with another checksum, and the credential may not read it",
+            azure->remote.name, put->object->key);
+        return REMOTE_CONFLICT;
+    }
+    if (reply->status == 401 || reply->status == 403) {
+        return REMOTE_EXISTS;
+    }
+    return judge_other(azure, put, reply, err);
+}
+
+static enum remote_verdict judge_create(struct azure *azure, struct remote_put *put,
+                                        const struct http_reply *reply, struct err *err) {
+    if (reply->status == 201 || strcmp(reply->error_code, "ContainerAlreadyExists") == 0) {
+        put->created = true;
+        put->step = REMOTE_PUT;
+        return REMOTE_AGAIN;
+    }
+    enum remote_verdict verdict = judge_other(azure, put, reply, err);
+    if (verdict == REMOTE_DENIED) {
+        err_wrap(err, "container %s does not exist and this credential may not make it",
+                 container_of(azure, put->object->tier));
+    }
+    return verdict;
+}
+
+static enum remote_verdict azure_judge(struct remote *remote, struct remote_put *put,
+                                       const struct http_reply *reply, struct err *err) {
+    static enum remote_verdict (*const judges[])(struct azure *, struct remote_put *,
+                                                 const struct http_reply *, struct err *) = {
+        [REMOTE_PUT] = judge_put, [REMOTE_HEAD] = judge_head, [REMOTE_CREATE] = judge_create};
+    if (reply->status == 0) {
+        return sync__judge_error(remote, put, NULL, 0, reply, err);
+    }
+    return judges[put->step](azure_of(remote), put, reply, err);
+}
+
+/* ---- links ---- */
+
+static int azure_link(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,
+                      int64_t now_utc_us, struct buf *out, struct err *err) {
+    const struct azure *azure = azure_const(remote);
+    if (azure->key_size == 0) {
+        return err_set(err, ERR_REFUSED,
+                       "remote %s has a SAS, which cannot sign links: that needs account_key",
+                       remote->name);
+    }
+    char name[STORE_KEY_MAX + 1];
+    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
+    int code = sync__remote_name(remote, key, name, err);
+    if (code == 0) {
+        code = path_make(azure, tier, key, &path, err);
+    }
+    if (code != 0) {
+        return code;
+    }
+    struct sign_sas sas = {.account = azure->account,
+                           .container = container_of(azure, tier),
+                           .blob = name,
+                           .permissions = "r",
+                           .resource = "b",
+                           .protocol = azure->at.loopback ? "" : "https",
+                           .expires_utc_us =
+                               now_utc_us + remote->skew_us + (int64_t)ttl_s * 1000000};
+    if (sas.protocol[0] != '\0' && !azure->at.https) {
+        return err_set(err, ERR_REFUSED, "remote %s: links outside this machine need an https url",
+                       remote->name);
+    }
+    buf_printf(out, "%s://%s%s?", azure->at.https ? "https" : "http", azure->at.authority,
+               path.data);
+    sync__sign_azure_sas(&sas, azure->key, azure->key_size, out);
+    return 0;
+}
+
+const struct remote_ops sync__azure_ops = {.kind = "azure",
+                                           .open = azure_open,
+                                           .close = azure_close,
+                                           .request = azure_request,
+                                           .judge = azure_judge,
+                                           .link = azure_link};

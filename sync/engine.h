@@ -1,0 +1,137 @@
+/* engine: the inside of the sync, shared by its four files.
+ *
+ *   loop (engine.c)   the one thread that knows remotes, rows and transfers; waits in libcurl's
+ * poll lane (lane.c)     one remote within the loop: its due rows, its jobs, its health clerk
+ * (clerk.c)   the thread that writes receipts, deferrals and quarantines into the store, many at
+ * once porter (porter.c) a thread for each remote that blocks (a directory), so that a share that
+ * hangs stops nobody
+ *
+ * Invariants:
+ *   1. A row is in at most one job of its lane, from reading it until the clerk has written what
+ * became of it.
+ *   2. A key is made of the row alone, so that every attempt writes the same name.
+ *   3. A receipt goes to the clerk only after the verdict stored, compared or exists.
+ *   4. A job belongs to one thread at a time and moves through queues: loop -> porter -> loop ->
+ * clerk -> loop.
+ *   5. Without work the loop waits; it wakes on new rows, sockets, done jobs and deadlines, never
+ * to look around.
+ *   6. What was refused because of the remote (network, credential) costs no row its attempts for
+ * good: only refusals of the row itself, and failures while others succeed, lead to quarantine.
+ */
+#ifndef CREEL_SYNC_ENGINE_H
+#define CREEL_SYNC_ENGINE_H
+
+#include "daemon/base/log.h"
+#include "daemon/base/queue.h"
+#include "sync/health.h"
+#include "sync/http.h"
+#include "sync/remote.h"
+#include "sync/sync.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define LANE_ROWS           64  /* due rows read ahead */
+#define LANE_BUSY_MAX       256 /* jobs of a lane, those that wait for the clerk included */
+#define LANE_REREAD_US      INT64_C(60000000) /* rows are read again after so long in any case */
+#define LANE_PAUSE_US       INT64_C(1000000)  /* after the store failed */
+#define LANE_LOG_MS         10000 /* at most one warning a lane about single rows in this time */
+#define PORTER_WINDOW       4     /* blobs that wait for a porter */
+#define CLERK_BATCH_MAX     128   /* receipts of one call to the store */
+#define SYNC_BYTES_MAX      (64u << 20) /* of blobs in memory, but each lane may always have one */
+#define SYNC_JOBS_MAX       (SYNC_REMOTES_MAX * LANE_BUSY_MAX)
+#define SYNC_TRANSFERS      8
+#define SYNC_ATTEMPTS       8
+#define SYNC_BACKOFF_MS     500
+#define SYNC_BACKOFF_CAP_MS 60000
+
+enum job_write { JOB_NOTHING = 0, JOB_RECEIPT, JOB_DEFER, JOB_QUARANTINE };
+
+struct lane;
+
+struct job {
+    struct job *next; /* of its lane */
+    struct lane *lane;
+    struct store_outbox_row row;
+    char key[STORE_KEY_MAX + 1];
+    uint8_t *bytes; /* owned; NULL once the conversation is over */
+    struct remote_object object;
+    struct remote_put put;
+    enum remote_verdict verdict;
+    struct err err;
+    enum job_write write; /* for the clerk */
+    int64_t delay_ms;
+    char reason[STORE_REASON_MAX + 1];
+    int store_code; /* from the clerk */
+    struct err store_err;
+};
+
+struct porter;
+
+struct lane {
+    struct sync *sync;
+    struct remote *remote;
+    struct porter *porter; /* NULL for kinds that speak HTTP */
+    struct health health;
+    struct store_outbox_row rows[LANE_ROWS];
+    size_t row_next, row_count;
+    bool stale;            /* the outbox may hold rows that were not read */
+    int64_t read_us;       /* when it was read last */
+    int64_t read_after_us; /* not before: the store failed */
+    int64_t next_due_us;   /* of the first deferred row; 0: none */
+    struct job *jobs;
+    unsigned busy;    /* jobs */
+    unsigned running; /* jobs in conversation */
+    struct log_gate gate;
+    struct sync_remote_status status;    /* the loop's own */
+    struct sync_remote_status published; /* under sync->lock */
+};
+
+struct sync {
+    struct sync_config config; /* defaults filled in */
+    struct store *store;
+    struct store_reader *reader; /* the loop's */
+    struct http *http;
+    struct lane lanes[SYNC_REMOTES_MAX];
+    size_t lane_count;
+    struct queue *to_clerk, *written, *carried;
+    pthread_t loop, clerk;
+    bool loop_runs, clerk_runs;
+    atomic_bool stopping;
+    atomic_llong stop_at_us;
+    pthread_mutex_t lock;
+    size_t bytes; /* of blobs in jobs */
+};
+
+/* ---- lane: all on the loop's thread ---- */
+
+int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remote_config *config,
+                    unsigned share, struct err *err);
+void sync__lane_close(struct lane *lane);
+void sync__lane_fill(struct lane *lane); /* starts what may start */
+void sync__lane_reply(struct job *job, const struct http_reply *reply);
+void sync__lane_carried(struct job *job); /* a porter brought it back */
+void sync__lane_settle(struct job *job);  /* the clerk wrote it; frees the job */
+int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us); /* INT64_MAX: none */
+void sync__lane_publish(struct lane *lane);
+
+/* ---- clerk ---- */
+
+int sync__clerk_start(struct sync *sync, struct err *err);
+void sync__clerk_stop(struct sync *sync); /* writes what it was given, then ends */
+
+/* ---- porter ---- */
+
+int sync__porter_start(struct lane *lane, struct err *err);
+void sync__porter_give(struct porter *porter, struct job *job);
+/* False: the thread hangs in the file system and was left behind; nothing that it may touch may be
+ * freed. */
+bool sync__porter_stop(struct porter *porter, int64_t until_us);
+
+/* A thread with all signals blocked: they are main's. */
+int sync__thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *ctx,
+                       struct err *err);
+
+uint64_t sync__random(void);
+
+#endif

@@ -1,0 +1,442 @@
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "daemon/base/mem.h"
+#include "sync/engine.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MARK_SPACE "remote" /* of the store's state: the marks of directories */
+
+/* ---- opening ---- */
+
+static int mark_get(void *ctx, char *mark, struct err *err) {
+    struct lane *lane = ctx;
+    size_t size = 0;
+    if (atomic_load(&lane->sync->stopping)) {
+        return err_set(err, ERR_CLOSED, "creel is stopping");
+    }
+    int code =
+        store_state_get(lane->sync->store, MARK_SPACE, lane->remote->identity.bytes,
+                        sizeof lane->remote->identity.bytes, mark, HASH_ID_SIZE - 1, &size, err);
+    mark[code == 0 ? size : 0] = '\0';
+    return code;
+}
+
+static int mark_put(void *ctx, const char *mark, struct err *err) {
+    struct lane *lane = ctx;
+    if (atomic_load(&lane->sync->stopping)) {
+        return err_set(err, ERR_CLOSED, "creel is stopping");
+    }
+    return store_state_put(lane->sync->store, MARK_SPACE, lane->remote->identity.bytes,
+                           sizeof lane->remote->identity.bytes, mark, strlen(mark), err);
+}
+
+int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remote_config *config,
+                    unsigned share, struct err *err) {
+    lane->sync = sync;
+    int code = sync__remote_open(config, &lane->remote, err);
+    if (code != 0) {
+        return code;
+    }
+    struct remote *remote = lane->remote;
+    struct health_limits limits = {.base_ms = sync->config.backoff_base_ms,
+                                   .cap_ms = sync->config.backoff_max_ms,
+                                   .attempts_max = sync->config.attempts_max,
+                                   .share = remote->ops->store != NULL ? PORTER_WINDOW : share};
+    sync__health_init(&lane->health, &limits);
+    remote->memory = (struct remote_memory){.ctx = lane, .get = mark_get, .put = mark_put};
+    lane->stale = true;
+    lane->status.kind = remote->ops->kind;
+    lane->status.required = config->required;
+    memcpy(lane->status.name, remote->name, sizeof lane->status.name);
+    memcpy(lane->status.where, remote->where, sizeof lane->status.where);
+    lane->published = lane->status;
+    return 0;
+}
+
+static void job_destroy(struct job *job) {
+    free(job->bytes);
+    free(job);
+}
+
+void sync__lane_close(struct lane *lane) {
+    while (lane->jobs != NULL) {
+        struct job *job = lane->jobs;
+        lane->jobs = job->next;
+        job_destroy(job);
+    }
+    sync__remote_close(lane->remote);
+    lane->remote = NULL;
+}
+
+/* ---- the end of a conversation ---- */
+
+static void bytes_free(struct job *job) {
+    if (job->bytes != NULL) {
+        job->lane->sync->bytes -= job->object.size;
+        free(job->bytes);
+        job->bytes = NULL;
+    }
+}
+
+static void log_breaker(const struct lane *lane, bool opened, const struct err *err) {
+    char text[ERR_TEXT_MAX * 2];
+    if (opened) {
+        log_warn("remote does not take frames; they wait here", "remote=%s error=\"%s\"",
+                 lane->remote->name, err_text(err, text, sizeof text));
+    } else {
+        log_info("remote takes frames again", "remote=%s", lane->remote->name);
+    }
+}
+
+static void end_retry(struct job *job, int64_t now_us) {
+    struct lane *lane = job->lane;
+    const struct err *err = &job->err;
+    if (err->code == ERR_CLOSED) {
+        return; /* we cut it off ourselves */
+    }
+    bool throttled = err->http_status == 429 || err->http_status == 503;
+    bool opened =
+        sync__health_failure(&lane->health, throttled, err->retry_after_ms, now_us, sync__random());
+    if (opened) {
+        log_breaker(lane, true, err);
+    }
+    bool to_blame = sync__health_row_failed(&lane->health, job->row.row);
+    job->write = to_blame ? JOB_QUARANTINE : JOB_DEFER;
+    job->delay_ms = sync__backoff_ms(lane->health.limits.base_ms, lane->health.limits.cap_ms,
+                                     job->row.attempts, sync__random());
+    if (job->delay_ms < err->retry_after_ms) {
+        job->delay_ms = err->retry_after_ms;
+    }
+    lane->status.failures++;
+}
+
+static void end_refused(struct job *job) {
+    struct lane *lane = job->lane;
+    bool done = sync__health_row_refused(&lane->health, job->row.row);
+    job->write = done ? JOB_QUARANTINE : JOB_DEFER;
+    job->delay_ms = sync__backoff_ms(lane->health.limits.base_ms, lane->health.limits.cap_ms,
+                                     job->row.attempts, sync__random());
+    lane->status.failures++;
+}
+
+static void end_denied(struct job *job, int64_t now_us) {
+    struct lane *lane = job->lane;
+    if (sync__health_denied(&lane->health, now_us, sync__random())) {
+        log_breaker(lane, true, &job->err);
+    }
+    lane->status.failures++;
+}
+
+static void end_receipt(struct job *job) {
+    struct lane *lane = job->lane;
+    job->write = JOB_RECEIPT;
+    if (sync__health_success(&lane->health, job->row.row)) {
+        log_breaker(lane, false, NULL);
+    }
+}
+
+static void note_reason(struct job *job) {
+    struct sync_remote_status *status = &job->lane->status;
+    char text[ERR_TEXT_MAX * 2];
+    err_text(&job->err, text, sizeof text);
+    snprintf(job->reason, sizeof job->reason, "%.*s", STORE_REASON_MAX, text);
+    snprintf(status->last_error, sizeof status->last_error, "%.*s", ERR_TEXT_MAX - 1, text);
+}
+
+static void job_end(struct job *job, enum remote_verdict verdict) {
+    struct lane *lane = job->lane;
+    int64_t now_us = clock_boot_us();
+    job->verdict = verdict;
+    bytes_free(job);
+    lane->running--;
+    switch (verdict) {
+    case REMOTE_STORED:
+    case REMOTE_COMPARED:
+    case REMOTE_EXISTS:
+        end_receipt(job);
+        break;
+    case REMOTE_RETRY:
+    case REMOTE_AGAIN:
+        end_retry(job, now_us);
+        break;
+    case REMOTE_REFUSED:
+        end_refused(job);
+        break;
+    case REMOTE_CONFLICT:
+        job->write = JOB_QUARANTINE;
+        lane->status.failures++;
+        break;
+    case REMOTE_DENIED:
+        end_denied(job, now_us);
+        break;
+    }
+    if (job->write != JOB_RECEIPT) {
+        note_reason(job);
+    }
+    if (job->write == JOB_NOTHING) {
+        sync__lane_settle(job);
+    } else {
+        queue_put(lane->sync->to_clerk, job); /* has room for every job there can be */
+    }
+}
+
+/* ---- the conversation ---- */
+
+static void job_ask(struct job *job) {
+    struct lane *lane = job->lane;
+    struct remote *remote = lane->remote;
+    struct http_request request = {0};
+    if (++job->put.steps > REMOTE_STEPS_MAX) {
+        err_set(&job->err, ERR_NET, "remote %s keeps changing its mind about %s", remote->name,
+                job->key);
+        job_end(job, REMOTE_RETRY);
+        return;
+    }
+    int code = remote->ops->request(remote, &job->put, clock_utc_us(), &request, &job->err);
+    if (code != 0) {
+        job_end(job, code == ERR_INVALID ? REMOTE_REFUSED : REMOTE_RETRY);
+        return;
+    }
+    if (sync__http_start(lane->sync->http, &request, job, &job->err) != 0) {
+        job_end(job, REMOTE_RETRY);
+        return;
+    }
+    lane->status.requests++;
+}
+
+void sync__lane_reply(struct job *job, const struct http_reply *reply) {
+    struct lane *lane = job->lane;
+    if (reply->sent > 1) {
+        lane->status.requests += reply->sent - 1; /* libcurl's own replays cost as much */
+    }
+    enum remote_verdict verdict =
+        lane->remote->ops->judge(lane->remote, &job->put, reply, &job->err);
+    if (verdict == REMOTE_AGAIN && !atomic_load(&lane->sync->stopping)) {
+        job_ask(job);
+        return;
+    }
+    if (verdict == REMOTE_AGAIN) {
+        err_set(&job->err, ERR_CLOSED, "creel is stopping");
+    }
+    job_end(job, verdict);
+}
+
+void sync__lane_carried(struct job *job) {
+    job_end(job, job->verdict);
+}
+
+static void warn_row(struct lane *lane, const char *text, const struct job *job,
+                     const char *reason) {
+    uint64_t missed = 0;
+    if (log_gate_open(&lane->gate, LANE_LOG_MS, &missed)) {
+        log_warn(text, "remote=%s key=%s reason=\"%s\" more=%" PRIu64, lane->remote->name, job->key,
+                 reason, missed);
+    }
+}
+
+static void count_receipt(struct job *job) {
+    struct sync_remote_status *status = &job->lane->status;
+    if (job->verdict == REMOTE_STORED) {
+        status->uploaded++;
+        status->uploaded_bytes += job->row.blob_bytes;
+    } else {
+        status->already_there++;
+    }
+}
+
+static void job_unlink(struct job *job) {
+    struct job **at = &job->lane->jobs;
+    while (*at != job) {
+        at = &(*at)->next;
+    }
+    *at = job->next;
+    job->lane->busy--;
+}
+
+void sync__lane_settle(struct job *job) {
+    struct lane *lane = job->lane;
+    bool gone =
+        job->write != JOB_RECEIPT && job->store_code == ERR_NOT_FOUND; /* evicted meanwhile */
+    if (job->store_code != 0 && !gone) {
+        warn_row(lane, "the store did not take what became of an upload", job, job->store_err.msg);
+        lane->read_after_us = clock_boot_us() + LANE_PAUSE_US;
+    } else if (job->write == JOB_RECEIPT) {
+        count_receipt(job);
+    } else if (job->write == JOB_QUARANTINE) {
+        warn_row(lane, "frame set aside; creel sync retry releases it", job, job->reason);
+    }
+    if (job->write != JOB_RECEIPT || job->store_code != 0) {
+        lane->stale = true; /* the row comes again, now or later */
+    }
+    job_unlink(job);
+    job_destroy(job);
+}
+
+/* ---- rows ---- */
+
+static bool is_busy(const struct lane *lane, uint64_t row) {
+    for (const struct job *job = lane->jobs; job != NULL; job = job->next) {
+        if (job->row.row == row) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rows that are in jobs are still in the outbox, so as many more are read. */
+static void rows_read(struct lane *lane, int64_t now_us) {
+    struct store_outbox_row rows[LANE_ROWS + LANE_BUSY_MAX];
+    size_t limit = LANE_ROWS + lane->busy, count = 0;
+    struct err err = {0};
+    lane->row_next = lane->row_count = 0;
+    lane->read_us = now_us;
+    lane->next_due_us = 0;
+    int code = store_outbox_read(lane->sync->reader, lane->remote->name, lane->sync->config.order,
+                                 limit, rows, &count, &lane->next_due_us, &err);
+    if (code != 0) {
+        uint64_t missed = 0;
+        if (log_gate_open(&lane->gate, LANE_LOG_MS, &missed)) {
+            log_err(LOG_LEVEL_WARN, "the outbox could not be read", &err);
+        }
+        lane->read_after_us = now_us + LANE_PAUSE_US;
+        return;
+    }
+    lane->stale = count == limit;
+    for (size_t i = 0; i < count && lane->row_count < LANE_ROWS; i++) {
+        if (!is_busy(lane, rows[i].row)) {
+            lane->rows[lane->row_count++] = rows[i];
+        }
+    }
+}
+
+static bool rows_wanted(const struct lane *lane, int64_t now_us) {
+    return lane->stale || (lane->next_due_us != 0 && now_us >= lane->next_due_us) ||
+           now_us - lane->read_us >= LANE_REREAD_US;
+}
+
+static const struct store_outbox_row *row_next(struct lane *lane, int64_t now_us) {
+    if (lane->row_next == lane->row_count && now_us >= lane->read_after_us &&
+        rows_wanted(lane, now_us)) {
+        rows_read(lane, now_us);
+    }
+    return lane->row_next < lane->row_count ? &lane->rows[lane->row_next] : NULL;
+}
+
+/* ---- starting ---- */
+
+static struct job *job_create(struct lane *lane, const struct store_outbox_row *row) {
+    struct job *job = mem_alloc(sizeof *job);
+    if (job != NULL) {
+        job->lane = lane;
+        job->row = *row;
+        job->next = lane->jobs;
+        lane->jobs = job;
+        lane->busy++;
+    }
+    return job;
+}
+
+/* The blob is not as it should be: no remote can help, a person may. */
+static void job_set_aside(struct job *job) {
+    err_wrap(&job->err, "the store cannot give the frame");
+    note_reason(job);
+    job->write = JOB_QUARANTINE;
+    job->lane->status.failures++;
+    queue_put(job->lane->sync->to_clerk, job);
+}
+
+/* False: the store has a fault that is not this frame's; try later. */
+static bool job_begin(struct job *job, int64_t now_us) {
+    struct lane *lane = job->lane;
+    struct sync *sync = lane->sync;
+    size_t size = 0;
+    int code = sync_key_format(sync->config.device, &job->row, job->key, &job->err);
+    if (code == 0) {
+        code = store_blob_read(sync->reader, job->row.tier, &job->row.blob, &job->bytes, &size,
+                               &job->err);
+    }
+    if (code == ERR_NOT_FOUND || code == ERR_CORRUPT || code == ERR_INVALID) {
+        job_set_aside(job);
+        return true;
+    }
+    if (code != 0) {
+        warn_row(lane, "a frame could not be read for upload", job, job->err.msg);
+        lane->read_after_us = now_us + LANE_PAUSE_US;
+        lane->stale = true;
+        job_unlink(job);
+        job_destroy(job);
+        return false;
+    }
+    sync->bytes += size;
+    sync__object_init(&job->object, &job->row, job->key, job->bytes, size);
+    job->put.object = &job->object;
+    lane->running++;
+    if (lane->porter != NULL) {
+        lane->status.requests++;
+        sync__porter_give(lane->porter, job);
+    } else {
+        job_ask(job);
+    }
+    return true;
+}
+
+static bool may_start(const struct lane *lane, const struct store_outbox_row *row, int64_t now_us) {
+    const struct sync *sync = lane->sync;
+    bool fits = lane->running == 0 || sync->bytes + row->blob_bytes <= SYNC_BYTES_MAX;
+    return fits && lane->busy < LANE_BUSY_MAX &&
+           sync__health_room(&lane->health, lane->running, now_us) > 0;
+}
+
+void sync__lane_fill(struct lane *lane) {
+    int64_t now_us = clock_boot_us();
+    if (now_us < lane->read_after_us ||
+        sync__health_room(&lane->health, lane->running, now_us) == 0) {
+        return;
+    }
+    for (;;) {
+        const struct store_outbox_row *row = row_next(lane, now_us);
+        if (row == NULL || !may_start(lane, row, now_us)) {
+            return;
+        }
+        struct job *job = job_create(lane, row);
+        lane->row_next++;
+        if (job == NULL) {
+            lane->stale = true;
+            lane->read_after_us = now_us + LANE_PAUSE_US;
+            return;
+        }
+        if (!job_begin(job, now_us)) {
+            return;
+        }
+    }
+}
+
+int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us) {
+    bool work = lane->row_next < lane->row_count || lane->stale;
+    int64_t at = work ? now_us : lane->next_due_us;
+    if (at == 0) {
+        at = lane->read_us + LANE_REREAD_US;
+    }
+    if (at < lane->health.retry_at_us) {
+        at = lane->health.retry_at_us;
+    }
+    if (at < lane->read_after_us) {
+        at = lane->read_after_us;
+    }
+    /* Due, and yet nothing was started: a job must end first, and that wakes the loop. */
+    return at <= now_us && lane->busy > 0 ? INT64_MAX : at;
+}
+
+void sync__lane_publish(struct lane *lane) {
+    struct sync_remote_status *status = &lane->status;
+    int64_t wait_us = lane->health.retry_at_us - clock_boot_us();
+    status->running = lane->running;
+    status->breaker_open = lane->health.open;
+    status->retry_at_utc_us = wait_us > 0 ? clock_utc_us() + wait_us : 0;
+    pthread_mutex_lock(&lane->sync->lock);
+    lane->published = *status;
+    pthread_mutex_unlock(&lane->sync->lock);
+}

@@ -1,0 +1,190 @@
+/* remote: what every kind of remote can do, so that the engine need not know which one it talks to.
+ *
+ * Bringing one object to one remote is a conversation, `struct remote_put`. Kinds that speak HTTP
+ * are pure: they build the next request and judge its reply; somebody else moves the bytes, so that
+ * one thread serves many transfers and a test can replay any answer. The kind that writes files
+ * blocks, and says so.
+ *
+ *   PUT --409/412--> HEAD --same--> COMPARED            PUT --2xx with the right checksum--> STORED
+ *    | ^               \--may not read--> EXISTS        PUT --2xx without--> HEAD --same--> STORED
+ *    | \--CREATE <--no container-- PUT                  any --5xx, network--> RETRY
+ *    \--wrong time: adopt the server's, PUT again once  HEAD --other bytes--> CONFLICT
+ *
+ * Keys are given without the configured prefix; a remote puts it in front wherever it names an
+ * object, in links too. Life cycle: open -> request and judge, or store -> close. Thread: a remote
+ * belongs to one thread at a time.
+ */
+#ifndef CREEL_SYNC_REMOTE_H
+#define CREEL_SYNC_REMOTE_H
+
+#include "daemon/base/buf.h"
+#include "daemon/base/hash.h"
+#include "sync/reply.h"
+#include "sync/sync.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REMOTE_STEPS_MAX  8 /* requests of one attempt */
+#define HTTP_HEADERS_MAX  24
+#define REMOTE_PREFIX_MAX 512
+#define REMOTE_SKEW_MIN_US                                                                         \
+    (60 * INT64_C(1000000)) /* a clock nearer than this is not why it was refused */
+
+/* ---- a request ---- */
+
+struct http_request {
+    const char *method;            /* static */
+    char *url;                     /* owned; may hold a SAS: never to be logged */
+    char *lines[HTTP_HEADERS_MAX]; /* owned, "name: value" */
+    size_t line_count;
+    const void *body; /* borrowed until the transfer ended */
+    size_t body_size;
+    size_t reply_max;    /* bytes of a reply's body to keep; 0: REPLY_BODY_MAX */
+    const char *ca_file; /* borrowed; NULL: the system's */
+    bool direct;         /* never through a proxy: the host is this machine */
+};
+
+void sync__request_finish(struct http_request *request);
+/* Takes no ownership; false when memory ran out or there are too many. */
+bool sync__request_add(struct http_request *request, const char *name, const char *value);
+
+/* ---- an object on its way ---- */
+
+struct remote_object {
+    enum frame_tier tier; /* TIER_NONE: the rest (manifests) */
+    enum frame_media media;
+    const char *key;      /* without the prefix */
+    const uint8_t *bytes; /* borrowed */
+    size_t size;
+    struct frame_hash sha256;
+    uint8_t md5[HASH_MD5_SIZE];
+    uint32_t width, height; /* 0: not an image */
+};
+
+/* Fills the object from a row of the outbox; the MD5 is worked out here. */
+void sync__object_init(struct remote_object *object, const struct store_outbox_row *row,
+                       const char *key, const uint8_t *bytes, size_t size);
+
+enum remote_step { REMOTE_PUT = 0, REMOTE_HEAD, REMOTE_CREATE };
+
+enum remote_verdict {
+    REMOTE_AGAIN = 0, /* the conversation goes on: ask for the next request */
+    REMOTE_STORED,    /* a receipt: stored by us, checksum confirmed */
+    REMOTE_COMPARED,  /* a receipt: was there, and is the same */
+    REMOTE_EXISTS,   /* a weaker receipt: something is there under this name, and may not be read */
+    REMOTE_RETRY,    /* the network or the server: later */
+    REMOTE_REFUSED,  /* the server will not have this object; later, but not for ever */
+    REMOTE_CONFLICT, /* other bytes lie under this name: a person must look */
+    REMOTE_DENIED, /* the remote as a whole refuses us: a person must act, no object is to blame */
+};
+
+struct remote_put {                     /* zero-initialise, then set `object` */
+    const struct remote_object *object; /* borrowed */
+    enum remote_step step;
+    unsigned steps;        /* requests so far */
+    int64_t signed_utc_us; /* our time when the last request was built */
+    bool accepted;         /* a PUT was answered 2xx, but without proof */
+    bool mismatch;         /* … and with a checksum that is not ours */
+    bool created;          /* the container was made in this conversation */
+    bool skewed;           /* the server's time was adopted in this conversation */
+    char etag[STORE_ETAG_MAX + 1];
+};
+
+/* ---- a remote ---- */
+
+/* How a directory remembers across restarts which directory it is. NULL slots: it does not. */
+struct remote_memory {
+    void *ctx;
+    /* The mark remembered for this remote into `mark` (HASH_ID_SIZE); ERR_NOT_FOUND: none yet. */
+    int (*get)(void *ctx, char *mark, struct err *err);
+    int (*put)(void *ctx, const char *mark, struct err *err); /* durable when it returns 0 */
+};
+
+struct remote_ops;
+
+struct remote { /* first member of each kind's own struct */
+    const struct remote_ops *ops;
+    char name[STORE_REMOTE_NAME_MAX + 1];
+    char where[256];                    /* for people: endpoint and container, or path; no secret */
+    char prefix[REMOTE_PREFIX_MAX + 2]; /* "" or with one slash at its end */
+    char *ca_file;                      /* owned; NULL: the system's */
+    int64_t skew_us; /* the server's clock minus ours, 0 until it had to be measured */
+    struct frame_hash identity;
+    struct remote_memory memory;
+};
+
+struct remote_ops {
+    const char *kind;
+
+    /* Checks the fields and makes a remote of them. Never blocks, no network. ERR_CONFIG says which
+     * key is wrong. */
+    int (*open)(const struct sync_remote_config *config, struct remote **out, struct err *err);
+
+    /* Wipes the secrets. A half-built remote is accepted. Never blocks. */
+    void (*close)(struct remote *remote);
+
+    /* HTTP kinds, else NULL: the next request of the conversation, signed for `now_utc_us` by our
+     * clock. Never blocks; may be called again for the same step (each time signed anew). */
+    int (*request)(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
+                   struct http_request *out, struct err *err);
+
+    /* HTTP kinds, else NULL: what the reply means. Fills `err` for RETRY (with retry_after_ms where
+     * the server said so), REFUSED, CONFLICT and DENIED; the text names what is missing. Never
+     * blocks. */
+    enum remote_verdict (*judge)(struct remote *remote, struct remote_put *put,
+                                 const struct http_reply *reply, struct err *err);
+
+    /* Blocking kinds, else NULL: the whole conversation; blocks on the disk. May be repeated at any
+     * time, and from several processes at once. Durable when it returns a receipt. */
+    enum remote_verdict (*store)(struct remote *remote, struct remote_put *put, struct err *err);
+
+    /* A read-only link; no network. ERR_REFUSED says what is missing. NULL: never possible. */
+    int (*link)(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,
+                int64_t now_utc_us, struct buf *out, struct err *err);
+};
+
+extern const struct remote_ops sync__directory_ops;
+extern const struct remote_ops sync__azure_ops;
+extern const struct remote_ops sync__s3_ops;
+
+/* The kind's open behind a check of what all kinds share. */
+int sync__remote_open(const struct sync_remote_config *config, struct remote **out,
+                      struct err *err);
+void sync__remote_close(struct remote *remote); /* NULL is accepted */
+
+/* Prefix and key as one name; ERR_INVALID where it would be longer than STORE_KEY_MAX. */
+int sync__remote_name(const struct remote *remote, const char *key, char out[STORE_KEY_MAX + 1],
+                      struct err *err);
+
+/* Parts of an identity, each ended so that none can pass for another; NULL counts as "". */
+void sync__identity_set(struct remote *remote, const char *const *parts, size_t count);
+
+const char *sync__media_type(enum frame_media media); /* "image/jpeg" */
+
+/* ---- what the HTTP kinds share in judging ---- */
+
+struct judge_row { /* an error code, or a status where code is NULL, and what it means */
+    const char *code;
+    int status;
+    enum remote_verdict verdict;
+    const char *hint; /* the way out */
+};
+
+/* Table first, by error code; then by status. Fills `err`. */
+enum remote_verdict sync__judge_error(const struct remote *remote, const struct remote_put *put,
+                                      const struct judge_row *rows, size_t count,
+                                      const struct http_reply *reply, struct err *err);
+
+/* True when the refusal may come from our clock, and the server's was adopted: ask again. Once a
+ * conversation. */
+bool sync__judge_skew(struct remote *remote, struct remote_put *put,
+                      const struct http_reply *reply);
+
+/* HEAD's verdict over size and checksums. `md5` is base64 or hex as the cloud writes it, "" where
+ * unknown. */
+enum remote_verdict sync__judge_same(const struct remote *remote, const struct remote_put *put,
+                                     bool md5_known, bool md5_same, const struct http_reply *reply,
+                                     struct err *err);
+
+#endif

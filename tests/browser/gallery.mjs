@@ -1,0 +1,328 @@
+// The gallery in a real browser, against the real daemon with the model it comes with, the demo cameras and Azurite:
+// first visit, filters, endless scrolling, a frame and its boxes, links that work, no error in the console, nothing that the
+// Content-Security-Policy had to stop, nothing fetched from elsewhere. Leaves screenshots in <build>/screenshots.
+import assert from 'node:assert';
+import fs from 'node:fs';
+import path from 'node:path';
+import { createRequire } from 'node:module';
+import {
+  account, accountKey, answers, buildDir, curlScore, freePort, main, nodeDir, photos, scratch, sha256, sourceDir,
+  startAzurite, startDaemon, stop, until, writeConfig,
+} from '../lib.mjs';
+
+const require = createRequire(path.join(nodeDir, 'package.json'));
+const { chromium } = require('playwright-core');
+const Ajv = require('ajv/dist/2020').default;
+
+const PER_PAGE = 60;
+const FRAMES = 90; // more than a page
+const shots = path.join(buildDir, 'screenshots');
+const chrome = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) => fs.existsSync(file));
+
+// ---- the daemon ----
+
+function config(dir, { webPort, ingestPort, azuritePort }, cameras) {
+  const file = writeConfig(dir, `
+version: 1
+device: {id: test-device, clock: trusted}
+${cameras ? 'cameras: {dock: {source: "demo:", fps: 12, seed: 3}, gate: {source: "demo:", fps: 12, seed: 11}}' : ''}
+model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
+triage: {budget: {per: ${cameras ? '400ms' : 'off'}, day: off}, empty_fraction: ${cameras ? 0.05 : 1.0}}
+store: {dir: ${dir}/store, quota: 2GiB, min_free: off}
+web: {listen: "127.0.0.1:${webPort}"}
+ingest: {listen: "127.0.0.1:${ingestPort}"}
+${cameras ? `sync:
+  remotes:
+    cloud:
+      type: azure
+      required: true
+      create_containers: true
+      connection_string: "DefaultEndpointsProtocol=http;AccountName=${account};AccountKey=${accountKey};BlobEndpoint=http://127.0.0.1:${azuritePort}/${account};"` : ''}
+`);
+  fs.chmodSync(file, 0o600); // it holds a key
+  return file;
+}
+
+function frameValidator() {
+  const schema = JSON.parse(fs.readFileSync(path.join(sourceDir, 'schemas/frame.schema.json'), 'utf8'));
+  return new Ajv({ allErrors: true, strict: false }).compile(schema);
+}
+
+// ---- the browser ----
+
+const faults = [];
+
+async function open(browser, base, options = {}) {
+  const context = await browser.newContext({
+    viewport: { width: 1360, height: 860 }, colorScheme: 'light', timezoneId: 'Europe/Berlin', locale: 'en-GB',
+    permissions: ['clipboard-read', 'clipboard-write'], ...options,
+  });
+  const page = await context.newPage();
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') faults.push(`console: ${message.text()}`);
+  });
+  page.on('pageerror', (error) => faults.push(`script: ${error}`));
+  page.on('request', (request) => {
+    const url = request.url();
+    if (!url.startsWith(base) && !url.startsWith('data:')) faults.push(`fetched from elsewhere: ${url}`);
+  });
+  if (options.javaScriptEnabled !== false) {
+    await page.addInitScript(() => {
+      window.seen = { violations: [], shift: 0 };
+      document.addEventListener('securitypolicyviolation', (event) => window.seen.violations.push(event.violatedDirective));
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.seen.shift += entry.value;
+      }).observe({ type: 'layout-shift', buffered: true });
+    });
+  }
+  return page;
+}
+
+async function settle(page) {
+  const seen = await page.evaluate(() => window.seen);
+  assert.deepStrictEqual(seen.violations, [], 'the Content-Security-Policy was violated');
+  assert.ok(seen.shift < 0.05, `the layout shifted by ${seen.shift} at ${page.url()}`);
+  return seen;
+}
+
+async function shoot(page, name) {
+  await page.waitForLoadState('networkidle');
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(wide <= 0, `${name}: the page is ${wide} pixels wider than the screen`);
+  await page.screenshot({ path: path.join(shots, `${name}.png`) });
+}
+
+const cards = (page) => page.locator('#grid .card');
+const ids = (page) => page.$$eval('#grid .card a', (links) => links.map((link) => link.pathname));
+
+// ---- what a visitor does ----
+
+async function firstVisit(browser, base, ports, dir) {
+  const page = await open(browser, base);
+  await page.goto(`${base}/`);
+  assert.match(await page.locator('.notice').innerText(), /No frame has been kept yet/);
+  assert.match(await page.locator('.notice').innerText(), new RegExp(`127\\.0\\.0\\.1:${ports.ingestPort}/score`));
+  await shoot(page, 'empty');
+
+  // Do what it says, and there is a frame; no remote has it, so its link is creel's own.
+  fs.mkdirSync(path.join(dir, 'photo'));
+  const [photo] = photos(path.join(dir, 'photo'), 1);
+  const reply = await curlScore(ports.ingestPort, photo, '?wait=stored');
+  const id = reply.headers.get('creel-frame');
+  assert.ok(id, `nothing was stored: ${reply.status} ${reply.body}`);
+  await until('the frame in the gallery', async () => {
+    await page.goto(`${base}/`);
+    return await cards(page).count() === 1;
+  });
+  await cards(page).first().click();
+  assert.ok(page.url().includes(id));
+  const link = await copyLink(page);
+  assert.match(link.said, /this device's link/);
+  assert.ok(link.url.startsWith(`${base}/blob/`));
+  const bytes = Buffer.from(await (await fetch(link.url)).arrayBuffer());
+  assert.strictEqual(sha256(bytes), sha256(fs.readFileSync(photo)), 'the link gives other bytes than came in');
+  const forged = await fetch(link.url.replace(/s=./, 's=!'));
+  assert.strictEqual(forged.status, 403);
+  await settle(page);
+  await page.context().close();
+}
+
+async function copyLink(page) {
+  await page.click('#copy-link');
+  await page.waitForFunction(() => /link/.test(document.querySelector('#link-said').textContent));
+  return {
+    said: await page.locator('#link-said').innerText(),
+    url: await page.evaluate(() => navigator.clipboard.readText()),
+  };
+}
+
+async function gallery(browser, base) {
+  const page = await open(browser, base);
+  await page.goto(`${base}/`);
+  assert.strictEqual(await cards(page).count() >= PER_PAGE, true);
+  const broken = await page.$$eval('#grid img', (images) => images.slice(0, 12).filter((image) => !image.complete || !image.naturalWidth).length);
+  assert.ok(broken <= 12);
+  await page.waitForFunction(() => [...document.querySelectorAll('#grid img')].slice(0, 10).every((image) => image.naturalWidth > 0));
+  assert.ok(await page.locator('#grid .box').count() > 0, 'no boxes in the grid');
+  const time = page.locator('#grid time').first();
+  assert.doesNotMatch(await time.innerText(), /UTC/);
+  assert.match(await time.getAttribute('datetime'), /Z$/);
+  await shoot(page, 'gallery-light');
+
+  // Boxes off, and remembered.
+  await page.click('#toggle-boxes');
+  assert.strictEqual(await page.locator('#grid .boxes').first().isVisible(), false);
+  await page.reload();
+  assert.strictEqual(await page.locator('#toggle-boxes').getAttribute('aria-pressed'), 'false');
+  await page.click('#toggle-boxes');
+
+  // Scrolling brings the rest, each frame once.
+  await until('more cards', async () => {
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+    return await cards(page).count() > PER_PAGE;
+  });
+  const all = await ids(page);
+  assert.strictEqual(new Set(all).size, all.length, 'a frame is there twice');
+  await settle(page);
+  await filters(page, base);
+  await page.context().close();
+}
+
+async function filters(page, base) {
+  await page.goto(`${base}/`);
+  await page.click('.tabs a:has-text("Unannotated")');
+  await page.waitForURL(/tier=unannotated/);
+  assert.strictEqual(await page.locator('#grid .tier-annotated').count(), 0);
+  assert.ok(await page.locator('#grid .tier-unannotated').count() > 0);
+  await page.selectOption('select[name=camera]', 'gate');
+  await page.waitForURL(/camera=gate/);
+  assert.match(page.url(), /tier=unannotated/);
+  const cameras = await page.$$eval('#grid .camera', (all) => [...new Set(all.map((one) => one.textContent))]);
+  assert.deepStrictEqual(cameras, ['gate']);
+  const label = await page.$eval('select[name=class] option:nth-child(2)', (option) => option.value);
+  await page.goto(`${base}/`);
+  await page.selectOption('select[name=class]', label);
+  await page.waitForURL(new RegExp(`class=${label}`));
+  await page.selectOption('select[name=min]', '0.8');
+  await page.waitForURL(/min=0\.8/);
+  const { frames } = await (await fetch(`${base}/api/v1/frames?limit=500&class=${label}&min=0.8`)).json();
+  assert.ok(frames.every((frame) => frame.detections.some((found) => found.class === label && found.confidence >= 0.8)));
+  await page.fill('input[name=until]', '2001-01-01T00:00');
+  await page.locator('input[name=until]').dispatchEvent('change');
+  await page.waitForURL(/until=2000-12-31T23%3A00/); // the viewer is in Berlin
+  assert.match(await page.locator('.notice').innerText(), /No frame matches/);
+  await page.goBack();
+  await page.waitForURL((url) => !url.search.includes('until'));
+  await settle(page);
+}
+
+async function frame(browser, base) {
+  const page = await open(browser, base);
+  const { frames } = await (await fetch(`${base}/api/v1/frames?limit=500&sync=done`)).json();
+  const best = frames.reduce((one, other) => (other.detections.length > one.detections.length ? other : one));
+  const whole = await (await fetch(`${base}/api/v1/frames/${best.id}`)).json();
+  await page.goto(`${base}/frames/${best.id}`);
+  await page.waitForFunction(() => document.querySelector('#picture').naturalWidth > 0);
+  assert.strictEqual(await page.$eval('#picture', (image) => image.naturalWidth), whole.width);
+  const boxes = () => page.$$eval('#boxes .box', (all) => all.filter((box) => box.getAttribute('display') !== 'none').length);
+  const slide = (value) => page.$eval('#threshold', (slider, to) => {
+    slider.value = to;
+    slider.dispatchEvent(new Event('input'));
+  }, value);
+  for (const threshold of [0, 0.25, 0.6, 1]) {
+    await slide(threshold);
+    const expected = whole.detections.filter((found) => found.confidence >= threshold).length;
+    assert.strictEqual(await boxes(), expected, `boxes from ${threshold}`);
+  }
+  await slide(0.25);
+  await page.hover('#detections tbody tr');
+  assert.strictEqual(await page.locator('#boxes .box.lit').count(), 1);
+  await page.keyboard.press('b');
+  assert.strictEqual(await page.locator('#boxes').isVisible(), false);
+  await page.keyboard.press('b');
+
+  const link = await copyLink(page);
+  assert.match(link.said, /Azure link/);
+  const bytes = Buffer.from(await (await fetch(link.url)).arrayBuffer());
+  assert.strictEqual(sha256(bytes), whole.sha256, 'the link into the cloud gives other bytes');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click('#download')]);
+  assert.strictEqual(sha256(fs.readFileSync(await download.path())), whole.sha256);
+  await page.mouse.move(0, 0);
+  await shoot(page, 'frame-light');
+  await settle(page);
+
+  const before = page.url();
+  await page.keyboard.press('ArrowRight');
+  await page.waitForURL((url) => url.href !== before && url.pathname.startsWith('/frames/'));
+  await page.keyboard.press('ArrowLeft');
+  await page.waitForURL(before);
+  await page.context().close();
+  return best.id;
+}
+
+async function looks(browser, base, id) {
+  const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+  for (const [name, where, options] of [
+    ['gallery-dark', '/', { colorScheme: 'dark' }], ['frame-dark', `/frames/${id}`, { colorScheme: 'dark' }],
+    ['phone', '/', phone], ['phone-dark', '/', { ...phone, colorScheme: 'dark' }], ['phone-frame', `/frames/${id}`, phone],
+    ['status-light', '/status', {}], ['status-dark', '/status', { colorScheme: 'dark' }], ['phone-status', '/status', phone],
+  ]) {
+    const page = await open(browser, base, options);
+    await page.goto(base + where);
+    await shoot(page, name);
+    await settle(page);
+    await page.context().close();
+  }
+}
+
+async function withoutScript(browser, base) {
+  const page = await open(browser, base, { javaScriptEnabled: false });
+  await page.goto(`${base}/`);
+  const first = await page.locator('#grid .card a').first().getAttribute('href');
+  await page.selectOption('select[name=camera]', 'dock');
+  await page.click('form.filters button[type=submit]');
+  assert.match(page.url(), /camera=dock/);
+  await page.goto(`${base}/`);
+  await page.click('.more a');
+  assert.match(page.url(), /after=/);
+  assert.ok(await page.locator('#grid .card').count() > 0);
+  await page.goto(base + first);
+  assert.ok(await page.locator('#picture').isVisible());
+  await page.context().close();
+}
+
+async function api(base) {
+  const validate = frameValidator();
+  const seen = new Set();
+  let next = '';
+  do {
+    const page = await (await fetch(`${base}/api/v1/frames?limit=37${next && `&after=${next}`}`)).json();
+    for (const one of page.frames) {
+      assert.ok(validate(one), `${JSON.stringify(one)}: ${JSON.stringify(validate.errors)}`);
+      seen.add(one.id);
+    }
+    next = page.next;
+  } while (next && seen.size < 2000);
+  assert.ok(seen.size >= FRAMES);
+  const metrics = await (await fetch(`${base}/metrics`)).text();
+  const families = [...metrics.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+  assert.strictEqual(new Set(families).size, families.length, 'a metric family is there twice');
+  assert.ok(families.every((name) => name.startsWith('creel_')));
+  assert.strictEqual((await fetch(`${base}/readyz`)).status, 200);
+}
+
+await main(async () => {
+  assert.ok(chrome, 'no chromium: apt-get install chromium');
+  const dir = scratch('gallery');
+  const ports = { webPort: await freePort(), ingestPort: await freePort(), azuritePort: await freePort() };
+  const base = `http://127.0.0.1:${ports.webPort}`;
+  fs.mkdirSync(shots, { recursive: true });
+  fs.mkdirSync(path.join(dir, 'azurite'));
+  await startAzurite(path.join(dir, 'azurite'), ports.azuritePort);
+  const browser = await chromium.launch({
+    executablePath: chrome,
+    args: ['--headless', '--no-sandbox', '--disable-quic', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'],
+  });
+  try {
+    let daemon = await startDaemon(config(dir, ports, false), answers(`${base}/readyz`));
+    await firstVisit(browser, base, ports, dir);
+    assert.strictEqual(await stop(daemon), 0);
+
+    daemon = await startDaemon(config(dir, ports, true), answers(`${base}/readyz`));
+    await until(`${FRAMES} frames of both tiers, some in Azurite`, async () => {
+      const count = async (query) => (await (await fetch(`${base}/api/v1/frames?limit=500&${query}`)).json()).frames.length;
+      return await count('tier=annotated') >= 20 && await count('tier=unannotated') >= 20 && await count('') >= FRAMES &&
+        await count('sync=done') >= 30;
+    }, 180000);
+    await gallery(browser, base);
+    const id = await frame(browser, base);
+    await looks(browser, base, id);
+    await withoutScript(browser, base);
+    await api(base);
+    assert.deepStrictEqual(faults, []);
+    assert.strictEqual(await stop(daemon), 0);
+  } finally {
+    await browser.close();
+  }
+});

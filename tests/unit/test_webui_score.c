@@ -1,0 +1,508 @@
+/* POST /score over real sockets, against a pipeline that is told what to do: verdicts that come at
+ * once, later, never, or after the caller has gone.
+ */
+#include "tests/unit/webui_case.h"
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define JPEG     "Content-Type: image/jpeg\r\n"
+#define BODY_MAX (1u << 20)
+
+static const uint8_t picture[2000] = {0xff, 0xd8, 0xff, 0xe0, 1, 2, 3};
+static const uint8_t png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0};
+
+static char dir[64];
+static struct store *store;
+static struct webui *webui;
+static uint16_t port;
+
+/* ---- the pipeline that does as it is told ---- */
+
+enum behaviour { AT_ONCE, ON_A_THREAD, REFUSE, HOLD };
+
+static struct {
+    pthread_mutex_t lock;
+    _Atomic enum behaviour behaviour;
+    atomic_int code; /* of the verdict, or of the refusal */
+    const char *_Atomic reason;
+    atomic_bool nothing; /* found */
+    atomic_bool stored, kept;
+    atomic_int delay_ms;
+    /* what it saw */
+    atomic_uint frames;
+    char camera[64]; /* under the lock */
+    atomic_size_t size;
+    atomic_bool wait_stored, same_bytes;
+    /* under the lock; HOLD: verdicts that are owed */
+    webui_reply_fn *held[64];
+    void *held_ctx[64];
+    size_t held_count;
+} pipeline = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct verdict {
+    webui_reply_fn *reply;
+    void *ctx;
+};
+
+static void give(webui_reply_fn *reply, void *ctx) {
+    struct frame_detection found[] = {
+        {{0.1, 0.2, 0.3, 0.4}, 0.9f, 0, "car"},
+        {{0.7, 0.7, 0.9, 0.9}, 0.4f, 1, "dog"},
+        {{0.1, 0.1, 0.1, 0.1}, 0.1f, 1, "dog"},
+    };
+    struct webui_reply answer = {
+        .code = pipeline.code, .stored = pipeline.stored, .kept = pipeline.kept};
+    if (pipeline.code) {
+        err_set(&answer.err, pipeline.code, "%s", pipeline.reason);
+    }
+    answer.record.detections = found;
+    answer.record.detection_count = pipeline.nothing ? 0 : ARRAY_LENGTH(found);
+    memset(answer.record.id.bytes, 0x11, sizeof(answer.record.id.bytes));
+    reply(ctx, &answer);
+    memset(found, 0x5a, sizeof(found)); /* valid during the call only */
+}
+
+static void *give_later(void *arg) {
+    struct verdict *verdict = arg;
+    clock_sleep_ms(pipeline.delay_ms);
+    give(verdict->reply, verdict->ctx);
+    free(verdict);
+    return NULL;
+}
+
+static int submit(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
+                  webui_reply_fn *reply, void *reply_ctx, struct err *err) {
+    (void)ctx;
+    pthread_mutex_lock(&pipeline.lock);
+    pipeline.frames++;
+    pipeline.size = size;
+    pipeline.wait_stored = wait_stored;
+    pipeline.same_bytes = size == sizeof(picture) && memcmp(blob, picture, size) == 0;
+    snprintf(pipeline.camera, sizeof(pipeline.camera), "%s", camera);
+    enum behaviour behaviour = pipeline.behaviour;
+    if (behaviour == HOLD) {
+        ck_assert_uint_lt(pipeline.held_count, ARRAY_LENGTH(pipeline.held));
+        pipeline.held[pipeline.held_count] = reply;
+        pipeline.held_ctx[pipeline.held_count++] = reply_ctx;
+    }
+    pthread_mutex_unlock(&pipeline.lock);
+    free(blob);
+    if (behaviour == REFUSE) {
+        return err_set(err, pipeline.code, "%s", pipeline.reason);
+    }
+    if (behaviour == AT_ONCE) {
+        give(reply, reply_ctx);
+    } else if (behaviour == ON_A_THREAD) {
+        struct verdict *verdict = malloc(sizeof(*verdict));
+        *verdict = (struct verdict){reply, reply_ctx};
+        pthread_t thread;
+        ck_assert_int_eq(pthread_create(&thread, NULL, give_later, verdict), 0);
+        pthread_detach(thread);
+    }
+    return 0;
+}
+
+static void give_held(void) {
+    pthread_mutex_lock(&pipeline.lock);
+    for (size_t i = 0; i < pipeline.held_count; i++) {
+        give(pipeline.held[i], pipeline.held_ctx[i]);
+    }
+    pipeline.held_count = 0;
+    pthread_mutex_unlock(&pipeline.lock);
+}
+
+static void expect_camera(const char *name) {
+    pthread_mutex_lock(&pipeline.lock);
+    ck_assert_str_eq(pipeline.camera, name);
+    pthread_mutex_unlock(&pipeline.lock);
+}
+
+static size_t held(void) {
+    pthread_mutex_lock(&pipeline.lock);
+    size_t count = pipeline.held_count;
+    pthread_mutex_unlock(&pipeline.lock);
+    return count;
+}
+
+/* ---- fixture ---- */
+
+static const struct webui_hooks hooks = {.submit_frame = submit};
+
+static void start_with(const char *token) {
+    struct err err = {0};
+    uint16_t none = 0;
+    store = case_store_open(dir);
+    struct webui_config config = {.ingest_listen = "127.0.0.1:0",
+                                  .ingest_token = token,
+                                  .body_max_bytes = BODY_MAX,
+                                  .request_timeout_s = 1};
+    ck_assert_msg(webui_start(&config, store, &hooks, &webui, &err) == 0, "%s", err.msg);
+    webui_ports(webui, &none, &port);
+}
+
+static void start(void) {
+    start_with(NULL);
+}
+
+static void stop(void) {
+    webui_stop(webui);
+    webui = NULL;
+    give_held(); /* nobody is there any more: must touch nothing */
+    store_close(store);
+    case_remove(dir);
+}
+
+static struct case_reply score(const char *query, const char *headers) {
+    char target[400];
+    snprintf(target, sizeof(target), "/score%s", query);
+    return case_post(port, target, headers, picture, sizeof(picture));
+}
+
+static void expect(const char *query, const char *headers, const void *body, size_t size,
+                   int status, const char *says) {
+    char target[400], type[512];
+    snprintf(target, sizeof(target), "/score%s", query);
+    struct case_reply reply = case_post(port, target, headers, body, size);
+    ck_assert_msg(reply.status == status, "%s: %d\n%s", query, reply.status, reply.raw);
+    ck_assert_msg(strstr(reply.body, says) != NULL, "%s", reply.body);
+    if (status >= 400) {
+        ck_assert_str_eq(case_header(&reply, "Content-Type", type), "application/problem+json");
+    }
+    case_reply_finish(&reply);
+}
+
+static size_t count(const char *query) {
+    struct case_reply reply = score(query, JPEG);
+    size_t found = 0;
+    if (reply.status != 204) {
+        ck_assert_msg(reply.status == 200, "%s", reply.raw);
+        json_t *json = json_loadb(reply.body, reply.body_size, 0, NULL);
+        found = json_array_size(json_object_get(json, "inferences"));
+        ck_assert_uint_gt(found, 0);
+        json_decref(json);
+    } else {
+        ck_assert_uint_eq(reply.body_size, 0);
+    }
+    case_reply_finish(&reply);
+    return found;
+}
+
+/* ---- the answers ---- */
+
+START_TEST(found) {
+    char type[512];
+    for (int round = 0; round < 2; round++) {
+        pipeline.behaviour = round ? ON_A_THREAD : AT_ONCE;
+        pipeline.delay_ms = 30;
+        struct case_reply reply = score("", JPEG);
+        ck_assert_int_eq(reply.status, 200);
+        ck_assert_str_eq(case_header(&reply, "Content-Type", type), "application/json");
+        ck_assert_str_eq(case_header(&reply, "creel-frame", type), "");
+        static const char expected[] =
+            "{\"inferences\":["
+            "{\"type\":\"entity\",\"entity\":{\"tag\":{\"value\":\"car\",\"confidence\":0.9},"
+            "\"box\":{\"l\":0.1,\"t\":0.2,\"w\":0.3,\"h\":0.4}}},"
+            "{\"type\":\"entity\",\"entity\":{\"tag\":{\"value\":\"dog\",\"confidence\":0.4},"
+            "\"box\":{\"l\":0.7,\"t\":0.7,\"w\":0.3,\"h\":0.3}}}]}";
+        ck_assert_uint_eq(reply.body_size, strlen(expected));
+        ck_assert_str_eq(reply.body, expected);
+        case_reply_finish(&reply);
+        ck_assert(pipeline.same_bytes);
+        expect_camera("http");
+    }
+}
+END_TEST
+
+START_TEST(parameters) {
+    ck_assert_uint_eq(count("?confidence=0"), 3);
+    ck_assert_uint_eq(count("?confidence=0.5"), 1);
+    ck_assert_uint_eq(count("?confidence=0.9"), 1);
+    ck_assert_uint_eq(count("?confidence=0.95"), 0);
+    ck_assert_uint_eq(count("?object=dog"), 1);
+    ck_assert_uint_eq(count("?object=bird"), 0);
+    ck_assert_uint_eq(count("?object=bird,CAR&confidence=0.1"), 1);
+    ck_assert_uint_eq(count("?stream=dock-2&unknown=1"), 2);
+    expect_camera("dock-2");
+    unsigned before = pipeline.frames;
+    expect("?confidence=2", JPEG, picture, sizeof(picture), 400, "confidence=");
+    expect("?confidence=high", JPEG, picture, sizeof(picture), 400, "confidence=");
+    expect("?stream=../etc", JPEG, picture, sizeof(picture), 400, "stream=");
+    expect("?wait=forever", JPEG, picture, sizeof(picture), 400, "wait=");
+    ck_assert_uint_eq(pipeline.frames, before);
+    pipeline.nothing = true;
+    ck_assert_uint_eq(count(""), 0);
+}
+END_TEST
+
+START_TEST(bodies) {
+    uint8_t *large = calloc(1, BODY_MAX + 1);
+    memcpy(large, picture, sizeof(picture));
+    expect("", JPEG, large, BODY_MAX, 200, "car");
+    unsigned before = pipeline.frames;
+    expect("", JPEG, large, BODY_MAX + 1, 413, "at most 1048576");
+    expect("", JPEG, "", 0, 400, "empty");
+    expect("", JPEG, "GIF89a....", 10, 400, "does not begin like");
+    expect("", "Content-Type: image/bmp\r\n", picture, sizeof(picture), 415, "image/png");
+    expect("", "Content-Type: application/x-www-form-urlencoded\r\n", picture, sizeof(picture), 415,
+           "image/jpeg");
+    expect("", "", "text", 4, 415, "neither");
+    ck_assert_uint_eq(pipeline.frames, before);
+    expect("", "", picture, sizeof(picture), 200, "car");
+    expect("", "Content-Type: application/octet-stream\r\n", png, sizeof(png), 200, "car");
+    expect("", "Content-Type: IMAGE/PNG; q=1\r\n", png, sizeof(png), 200, "car");
+    free(large);
+    case_status(port, "GET", "/score", "", 405);
+    case_status(port, "GET", "/", "", 200);
+    case_status(port, "GET", "/frames/@last", "", 404);
+}
+END_TEST
+
+/* Chunks, one of which goes over the limit; and a client that asks first. */
+START_TEST(framing) {
+    static const char chunked[] =
+        "POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JPEG
+        "Transfer-Encoding: chunked\r\n\r\n"
+        "4\r\n\xff\xd8\xff\xe0\r\n6\r\nabcdef\r\n0\r\n\r\n";
+    struct case_reply reply = case_exchange(port, chunked, sizeof(chunked) - 1);
+    ck_assert_int_eq(reply.status, 200);
+    ck_assert_uint_eq(pipeline.size, 10);
+    case_reply_finish(&reply);
+
+    static const char ask[] = "POST /score HTTP/1.1\r\nHost: localhost\r\n" JPEG
+                              "Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n";
+    int fd = case_connect(port);
+    case_send(fd, ask, sizeof(ask) - 1);
+    char text[64] = "";
+    ck_assert_int_gt(recv(fd, text, sizeof(text) - 1, 0), 12);
+    ck_assert_int_eq(strncmp(text, "HTTP/1.1 413", 12), 0);
+    close(fd);
+
+    fd = case_connect(port);
+    static const char over[] =
+        "POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JPEG
+        "Transfer-Encoding: chunked\r\n\r\n110000\r\n\xff\xd8\xff";
+    case_send(fd, over, sizeof(over) - 1);
+    char *rest = calloc(1, 0x110000);
+    memcpy(rest + 0x110000 - 3, "\r\n0", 3);
+    case_send(fd, rest, 0x110000 - 3);
+    case_send(fd, "\r\n0\r\n\r\n", 7);
+    free(rest);
+    reply = case_receive(fd);
+    close(fd);
+    ck_assert_int_eq(reply.status, 413);
+    case_reply_finish(&reply);
+}
+END_TEST
+
+START_TEST(refusals) {
+    char after[512];
+    static const struct {
+        int code, status;
+    } cases[] = {{ERR_FULL, 503},    {ERR_CLOSED, 503},  {ERR_TIMEOUT, 503}, {ERR_BUSY, 503},
+                 {ERR_INVALID, 400}, {ERR_CRASHED, 500}, {ERR_NOMEM, 500}};
+    pipeline.reason = "because of \"it\"";
+    for (size_t i = 0; i < 2 * ARRAY_LENGTH(cases); i++) {
+        size_t at = i / 2;
+        pipeline.behaviour = i % 2 ? REFUSE : ON_A_THREAD;
+        pipeline.code = cases[at].code;
+        struct case_reply reply = score("", JPEG);
+        ck_assert_int_eq(reply.status, cases[at].status);
+        ck_assert_ptr_nonnull(strstr(reply.body, "because of \\\"it\\\""));
+        ck_assert_str_eq(case_header(&reply, "Retry-After", after),
+                         cases[at].status == 503 ? "1" : "");
+        case_reply_finish(&reply);
+    }
+}
+END_TEST
+
+START_TEST(wait_stored) {
+    char id[512];
+    pipeline.stored = pipeline.kept = true;
+    struct case_reply reply = score("?wait=stored", JPEG);
+    ck_assert_int_eq(reply.status, 200);
+    ck_assert(pipeline.wait_stored);
+    ck_assert_str_eq(case_header(&reply, "creel-frame", id),
+                     "11111111-1111-1111-1111-111111111111");
+    case_reply_finish(&reply);
+
+    pipeline.nothing = true; /* kept although nothing was found: the id comes all the same */
+    reply = score("?wait=stored", JPEG);
+    ck_assert_int_eq(reply.status, 204);
+    ck_assert_str_eq(case_header(&reply, "creel-frame", id),
+                     "11111111-1111-1111-1111-111111111111");
+    case_reply_finish(&reply);
+
+    pipeline.nothing = pipeline.stored = pipeline.kept = false; /* not worth keeping */
+    reply = score("?wait=stored", JPEG);
+    ck_assert_int_eq(reply.status, 200);
+    ck_assert_str_eq(case_header(&reply, "creel-frame", id), "");
+    case_reply_finish(&reply);
+
+    pipeline.kept = true; /* wanted, and lost */
+    expect("?wait=stored", JPEG, picture, sizeof(picture), 503, "not stored");
+    expect("", JPEG, picture, sizeof(picture), 200,
+           "car"); /* who does not wait does not hear of it */
+}
+END_TEST
+
+/* ---- callers that go, and verdicts that come late ---- */
+
+START_TEST(aborted) {
+    static const char begun[] = "POST /score HTTP/1.1\r\nHost: localhost\r\n" JPEG
+                                "Content-Length: 5000\r\n\r\n\xff\xd8\xff";
+    for (int i = 0; i < 20; i++) {
+        int fd = case_connect(port);
+        case_send(fd, begun, sizeof(begun) - 1);
+        close(fd);
+    }
+    int fd = case_connect(port); /* and one that stops sending, but stays */
+    case_send(fd, begun, sizeof(begun) - 1);
+    struct case_reply reply = case_receive(fd);
+    ck_assert_int_ne(reply.status, 200);
+    close(fd);
+    case_reply_finish(&reply);
+    ck_assert_uint_eq(pipeline.frames, 0);
+    ck_assert_uint_eq(count(""), 2);
+}
+END_TEST
+
+static int begin_score(void) {
+    char text[200];
+    int size = snprintf(text, sizeof(text),
+                        "POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JPEG
+                        "Content-Length: %zu\r\n\r\n",
+                        sizeof(picture));
+    int fd = case_connect(port);
+    case_send(fd, text, (size_t)size);
+    case_send(fd, picture, sizeof(picture));
+    return fd;
+}
+
+static void wait_held(size_t count_wanted) {
+    for (int i = 0; held() < count_wanted && i < 2000; i++) {
+        clock_sleep_ms(5);
+    }
+    ck_assert_uint_eq(held(), count_wanted);
+}
+
+START_TEST(gone) {
+    pipeline.behaviour = HOLD;
+    for (int i = 0; i < 20; i++) {
+        close(begin_score());
+    }
+    wait_held(20);
+    clock_sleep_ms(50);
+    give_held();
+    pipeline.behaviour = AT_ONCE;
+    ck_assert_uint_eq(count(""), 2);
+}
+END_TEST
+
+/* Many callers wait while others are served: a wait costs no thread. */
+START_TEST(patience) {
+    int fds[40];
+    pipeline.behaviour = HOLD;
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        fds[i] = begin_score();
+    }
+    wait_held(ARRAY_LENGTH(fds));
+    clock_sleep_ms(1500); /* longer than request_timeout_s: waiting is not being slow */
+    case_status(port, "GET", "/", "", 200);
+    give_held();
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        struct case_reply reply = case_receive(fds[i]);
+        ck_assert_int_eq(reply.status, 200);
+        case_reply_finish(&reply);
+        close(fds[i]);
+    }
+}
+END_TEST
+
+START_TEST(shutdown_answers) {
+    int fds[10];
+    pipeline.behaviour = HOLD;
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        fds[i] = begin_score();
+    }
+    wait_held(ARRAY_LENGTH(fds));
+    int64_t begin = clock_boot_us();
+    webui_stop(TAKE_PTR(webui));
+    ck_assert_int_lt(clock_boot_us() - begin, 2500000);
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        struct case_reply reply = case_receive(fds[i]);
+        ck_assert_int_eq(reply.status, 503);
+        ck_assert_ptr_nonnull(strstr(reply.body, "shutting down"));
+        case_reply_finish(&reply);
+        close(fds[i]);
+    }
+    give_held();
+    store_close(store);
+    case_remove(dir);
+    start_with(NULL); /* for the fixture */
+}
+END_TEST
+
+static void *push_some(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 20; i++) {
+        if (i % 4 == 3) {
+            close(begin_score());
+        } else {
+            ck_assert_uint_eq(count(""), 2);
+        }
+    }
+    return NULL;
+}
+
+START_TEST(many) {
+    pthread_t threads[8];
+    pipeline.behaviour = ON_A_THREAD;
+    pipeline.delay_ms = 3;
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, push_some, NULL), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        pthread_join(threads[i], NULL);
+    }
+    clock_sleep_ms(100); /* the detached verdicts */
+}
+END_TEST
+
+START_TEST(token) {
+    stop();
+    start_with("t0ken");
+    char basic[200], base64[HASH_BASE64_SIZE(64)];
+    expect("", JPEG, picture, sizeof(picture), 401, "ingest.token");
+    expect("", JPEG "Authorization: Bearer t0kenx\r\n", picture, sizeof(picture), 401, "");
+    expect("", JPEG "Authorization: Bearer \r\n", picture, sizeof(picture), 401, "");
+    ck_assert_uint_eq(pipeline.frames, 0);
+    expect("", JPEG "Authorization: Bearer t0ken\r\n", picture, sizeof(picture), 200, "car");
+    snprintf(basic, sizeof(basic), JPEG "Authorization: Basic %s\r\n",
+             hash_base64("camera:t0ken", 12, base64));
+    expect("", basic, picture, sizeof(picture), 200, "car");
+    case_status(port, "GET", "/", "", 200);
+}
+END_TEST
+
+/* A page of another site may make a browser post here; it must not get a frame in. */
+START_TEST(other_sites) {
+    expect("", "Origin: http://evil.example\r\n", picture, sizeof(picture), 403, "another site");
+    ck_assert_uint_eq(pipeline.frames, 0);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("webui score");
+    TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 90);
+    tcase_add_checked_fixture(tcase, start, stop);
+    TTest const *const tests[] = {found,       parameters, bodies,     framing,  refusals,
+                                  wait_stored, aborted,    gone,       patience, shutdown_answers,
+                                  many,        token,      other_sites};
+    for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
+        tcase_add_test(tcase, tests[i]);
+    }
+    suite_add_tcase(suite, tcase);
+    return case_run(suite);
+}

@@ -1,0 +1,175 @@
+/* http: requests, routes and replies; what all the rooms of webui stand on.
+ *
+ * A server is one listener with its route table. A handler is called once, on one of the server's
+ * threads, when the whole request is here and admitted (method, host, login, bounds), and answers
+ * through one of webui__reply_*; or it parks the request (webui__park) and is called again when it
+ * was woken. Life cycle: webui__server_start -> webui__server_quiesce (no new connections) ->
+ * webui__server_stop. Thread: a request belongs to the thread its handler runs on; nothing may keep
+ * a pointer to it but the ticket of score.c, under that ticket's lock.
+ */
+#ifndef CREEL_WEBUI_HTTP_H
+#define CREEL_WEBUI_HTTP_H
+
+#include "daemon/base/buf.h"
+#include "daemon/base/err.h"
+#include "daemon/base/hash.h"
+#include "webui/text.h"
+#include "webui/webui.h"
+#include <jansson.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define WEBUI__URI_MAX     4096         /* bytes of path and query */
+#define WEBUI__PAGE_MAX    (16u << 20)  /* bytes of one page of HTML or JSON */
+#define WEBUI__HEADERS_MAX 8            /* extra headers of a reply */
+#define WEBUI__HEADER_MAX  256          /* bytes of such a header's value */
+#define WEBUI__BODIES_MAX  (256u << 20) /* bytes of request bodies being received, all together */
+#define WEBUI__DRAIN_MAX   (64u << 20)  /* bytes of a refused body that are read and thrown away */
+
+struct webui__server;
+struct webui__request;
+struct webui__ticket;
+struct store_reader;
+
+typedef void webui__handler(struct webui__request *request);
+
+enum webui__methods { METHOD_GET = 1, METHOD_POST = 2 }; /* GET serves HEAD too */
+enum webui__route_flags {
+    ROUTE_OPEN = 1, /* needs no login (or sees to it itself) */
+    ROUTE_BODY = 2, /* takes a body */
+};
+
+struct webui__route {
+    unsigned methods;
+    const char *pattern; /* "*" stands for one segment, see webui__route_match */
+    webui__handler *handle;
+    unsigned flags;
+};
+
+/* Who may talk to a server. */
+struct webui__gate {
+    bool loopback;      /* the Host header must be ours: a page of another site must not reach us */
+    char host[256];     /* the host of the listen address */
+    bool basic, bearer; /* which login is needed; neither: none */
+    struct frame_hash secret; /* SHA-256 of the password or the token */
+};
+
+struct webui__server_config {
+    const char *name, *listen;
+    const char *option; /* "web.password", for the error that asks for it */
+    bool next_free_port;
+    int timeout_s;
+    uint32_t body_max;
+    const char *password, *token; /* borrowed during the call */
+    const struct webui__route *routes;
+    size_t route_count;
+    unsigned threads, connections;
+};
+
+/* A connection as the watch sees it: ended when its deadline passes. */
+struct webui__watch {
+    struct webui__watch *prev, *next;
+    int fd;
+    int64_t deadline_boot_us; /* 0: none; microhttpd's own idle limit still holds */
+};
+
+struct webui__server {
+    struct webui *webui;
+    const char *name;
+    const struct webui__route *routes;
+    size_t route_count;
+    struct webui__gate gate;
+    struct MHD_Daemon *daemon;
+    int listener; /* after quiesce: ours to close */
+    uint16_t port;
+    int timeout_s;
+    uint32_t body_max;
+    pthread_mutex_t lock;                 /* guards watches */
+    struct webui__watch watches;          /* list head */
+    atomic_uint active;                   /* requests between their first byte and their end */
+    atomic_ullong requests, refused, cut; /* ended for being slow */
+};
+
+struct webui__request {
+    struct webui__server *server;
+    struct webui *webui;
+    struct MHD_Connection *connection; /* NULL until the headers are here */
+    const char *path;                  /* unescaped; valid during the request */
+    const struct webui__route *route;  /* NULL: unknown */
+    char capture[WEBUI__CAPTURE_SIZE]; /* what the "*" of the route took */
+    size_t uri_size;
+    bool post, head;
+    struct buf body;
+    uint64_t reserved; /* of WEBUI__BODIES_MAX */
+    uint64_t drained;
+    int refusal; /* status decided before the body was read, or 0 */
+    char reason[ERR_TEXT_MAX];
+    struct webui__ticket *ticket; /* score.c */
+    struct {
+        const char *name;
+        char value[WEBUI__HEADER_MAX];
+    } headers[WEBUI__HEADERS_MAX];
+    size_t header_count;
+    bool parked; /* suspended by its handler, which will be called again */
+    bool answered;
+    enum MHD_Result queued;
+};
+
+/* ---- server ---- */
+
+int webui__server_start(struct webui__server *server, struct webui *webui,
+                        const struct webui__server_config *config, struct err *err);
+void webui__server_quiesce(struct webui__server *server);
+void webui__server_stop(struct webui__server *server);
+/* Ends the connections whose deadline is past. */
+void webui__server_sweep(struct webui__server *server);
+bool webui__server_running(const struct webui__server *server);
+
+/* microhttpd's callbacks, in http.c. */
+void *webui__on_uri(void *server, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result webui__on_request(void *server, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **request);
+void webui__on_completed(void *server, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode why);
+void webui__on_connection(void *server, struct MHD_Connection *connection, void **watch,
+                          enum MHD_ConnectionNotificationCode what);
+
+/* ---- login (auth.c) ---- */
+
+int webui__gate_init(struct webui__gate *gate, const char *password, const char *token);
+/* 0, or the status to refuse with; the reason is in request->reason. */
+int webui__gate_check(struct webui__request *request);
+/* The login alone: 0 or 401. */
+int webui__login_check(struct webui__request *request);
+
+/* score.c: the request ends; its ticket, if it has one, may live on until the verdict comes. */
+void webui__ticket_leave(struct webui__request *request);
+
+/* ---- the request ---- */
+
+const char *webui__arg(struct webui__request *request, const char *name);    /* "" when absent */
+const char *webui__header(struct webui__request *request, const char *name); /* NULL when absent */
+
+/* ---- replies: the first one counts; bytes are moved in ---- */
+
+void webui__set_header(struct webui__request *request, const char *name, const char *fmt, ...)
+    ERR_PRINTF(3, 4);
+/* `bytes` is malloc'd; `from` and `size` name the part that is sent. */
+void webui__reply_bytes(struct webui__request *request, int status, const char *type, void *bytes,
+                        size_t from, size_t size);
+void webui__reply_static(struct webui__request *request, int status, const char *type,
+                         const void *bytes, size_t size);
+void webui__reply_text(struct webui__request *request, int status, const char *type,
+                       struct buf *text);
+/* Takes the reference; NULL: out of memory, 500. */
+void webui__reply_json(struct webui__request *request, int status, const char *type, json_t *json);
+/* problem+json, or a page for a browser that shows the answer itself. */
+void webui__reply_problem(struct webui__request *request, int status, const char *fmt, ...)
+    ERR_PRINTF(3, 4);
+/* The problem that `err` is; an internal fault is logged here. */
+void webui__reply_err(struct webui__request *request, const struct err *err);
+
+#endif

@@ -1,0 +1,24 @@
+/* json: a frame in the words of others. webui_frame_json (webui.h) is here too.
+ *
+ * Thread: any; pure.
+ */
+#ifndef CREEL_WEBUI_JSON_H
+#define CREEL_WEBUI_JSON_H
+
+#include "schemas/frame.h"
+#include "store/store.h"
+#include <jansson.h>
+
+#define WEBUI__JSON_DUMP (JSON_COMPACT | JSON_REAL_PRECISION(9))
+
+/* "pending", "done", "quarantined", or "none" where no remote has or wants the frame. */
+const char *webui__sync_state(const struct store_row *row);
+
+/* The answer of /score in the form of the Live Video Analytics inference extension: one entity a
+ * detection of at least `threshold` whose label is in the comma-separated `classes` ("": all).
+ * Boxes are clipped so that l + w <= 1 and t + h <= 1. `*count` is how many; with none, `*out` is
+ * left alone (the answer is 204). ERR_NOMEM. */
+int webui__lva_format(const struct frame_record *record, double threshold, const char *classes,
+                      json_t **out, size_t *count);
+
+#endif

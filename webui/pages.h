@@ -1,0 +1,27 @@
+/* pages: the handlers of the web server, each in the file named; routes.c has their table.
+ *
+ * Thread: microhttpd's.
+ */
+#ifndef CREEL_WEBUI_PAGES_H
+#define CREEL_WEBUI_PAGES_H
+
+#include "webui/http.h"
+
+void webui__on_gallery(struct webui__request *request);    /* gallery.c */
+void webui__on_frame(struct webui__request *request);      /* frame.c */
+void webui__on_status(struct webui__request *request);     /* status.c */
+void webui__on_api_frames(struct webui__request *request); /* api.c */
+void webui__on_api_frame(struct webui__request *request);
+void webui__on_api_link(struct webui__request *request);
+void webui__on_api_status(struct webui__request *request);
+void webui__on_thumb(struct webui__request *request); /* blob.c */
+void webui__on_blob(struct webui__request *request);
+void webui__on_healthz(struct webui__request *request); /* probe.c */
+void webui__on_readyz(struct webui__request *request);
+void webui__on_metrics(struct webui__request *request);
+
+/* The frame that the "*" of the route names (an id, "@last", or 8 or more hex digits of its hash),
+ * with all its detections; NULL: answered. Free with store_row_destroy. */
+struct store_row *webui__frame_named(struct webui__request *request);
+
+#endif

@@ -1,0 +1,233 @@
+/* server: one listener: its socket, its microhttpd daemon, and the sweep over its connections.
+ *
+ * The socket is made here and not by microhttpd, so that a taken port is told from other faults,
+ * the next free one can be tried, and port 0 can be asked back.
+ */
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/base/mem.h"
+#include "webui/http.h"
+#include "webui/state.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PORTS_TRIED       20
+#define CONNECTION_MEMORY (32u << 10) /* bytes of request line and headers of one connection */
+#define BACKLOG           128
+
+static void free_addresses(struct addrinfo **list) {
+    if (*list) {
+        freeaddrinfo(*list);
+    }
+}
+
+/* "host:port", "[v6]:port" or ":port" (every address). */
+static int split(const char *listen, char host[256], uint16_t *port, struct err *err) {
+    const char *colon = strrchr(listen, ':');
+    int64_t number = 0;
+    size_t size = colon ? (size_t)(colon - listen) : 0;
+    if (!colon || size >= 256 || !webui__integer_parse(colon + 1, 0, 65535, &number)) {
+        return err_set(err, ERR_CONFIG,
+                       "cannot listen on \"%s\": expected host:port, as in 127.0.0.1:8080", listen);
+    }
+    memcpy(host, listen, size);
+    host[size] = '\0';
+    *port = (uint16_t)number;
+    return 0;
+}
+
+static int resolve(const char *listen, const char *host, struct addrinfo **out, struct err *err) {
+    char bare[256];
+    size_t size = strlen(host);
+    bool v6 = size > 2 && host[0] == '[' && host[size - 1] == ']';
+    snprintf(bare, sizeof(bare), "%.*s", (int)(v6 ? size - 2 : size), v6 ? host + 1 : host);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    int code = getaddrinfo(bare[0] ? bare : NULL, "0", &hints, out);
+    if (code != 0) {
+        return err_set(err, ERR_CONFIG, "cannot listen on \"%s\": %s", listen, gai_strerror(code));
+    }
+    return 0;
+}
+
+static bool is_loopback(const struct sockaddr *address) {
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof(v4));
+        return ntohl(v4.sin_addr.s_addr) >> 24 == 127;
+    }
+    struct sockaddr_in6 v6;
+    memcpy(&v6, address, sizeof(v6));
+    return address->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+}
+
+/* A listening socket, or -1 and errno. */
+static int listen_at(const struct addrinfo *where, uint16_t port) {
+    struct sockaddr_storage address = {0};
+    memcpy(&address, where->ai_addr, where->ai_addrlen);
+    if (where->ai_family == AF_INET6) {
+        ((struct sockaddr_in6 *)&address)->sin6_port = htons(port);
+    } else {
+        ((struct sockaddr_in *)&address)->sin_port = htons(port);
+    }
+    int fd = socket(where->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int on = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        bind(fd, (struct sockaddr *)&address, where->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+        int saved = errno;
+        fd_close_at(&fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+static uint16_t port_of(int fd) {
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof(address);
+    getsockname(fd, (struct sockaddr *)&address, &size);
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+static int listen_near(const struct webui__server_config *config, const struct addrinfo *where,
+                       uint16_t port, int *out, struct err *err) {
+    int tries = config->next_free_port && port ? PORTS_TRIED + 1 : 1;
+    int saved = EADDRINUSE;
+    for (int i = 0; i < tries && port + i <= UINT16_MAX; i++) {
+        int fd = listen_at(where, (uint16_t)(port + i));
+        if (fd >= 0) {
+            *out = fd;
+            return 0;
+        }
+        saved = errno;
+        if (saved != EADDRINUSE) {
+            break;
+        }
+    }
+    return err_sys(err, saved, "cannot listen on %s (%s.listen names the address)", config->listen,
+                   config->name);
+}
+
+static int check_gate(const struct webui__server_config *config, struct webui__server *server,
+                      struct err *err) {
+    struct webui__gate *gate = &server->gate;
+    if (webui__gate_init(gate, config->password, config->token) != 0) {
+        return err_set(err, ERR_CONFIG, "%s is too long: at most 500 bytes", config->option);
+    }
+    if (!gate->loopback && !gate->basic && !gate->bearer) {
+        return err_set(
+            err, ERR_CONFIG,
+            "%s.listen is %s, which others can reach, and %s is not set: set it, or listen "
+            "on 127.0.0.1 and come in through ssh -L",
+            config->name, config->listen, config->option);
+    }
+    return 0;
+}
+
+static void log_microhttpd(void *name, const char *fmt, va_list args) {
+    char text[256];
+    vsnprintf(text, sizeof(text), fmt, args);
+    text[strcspn(text, "\n")] = '\0';
+    log_debug("microhttpd", "server=%s says=\"%s\"", (const char *)name, text);
+}
+
+static int start_daemon(struct webui__server *server, const struct webui__server_config *config,
+                        int fd, struct err *err) {
+    union { /* the log callback's argument is not const */
+        const char *in;
+        void *out;
+    } name = {.in = server->name};
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        webui__on_request, server, MHD_OPTION_EXTERNAL_LOGGER, log_microhttpd, name.out,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, config->threads,
+        MHD_OPTION_CONNECTION_LIMIT, config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)server->timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, webui__on_uri, server,
+        MHD_OPTION_NOTIFY_COMPLETED, webui__on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        webui__on_connection, server, MHD_OPTION_END);
+    if (!server->daemon) {
+        return err_set(err, ERR_SYS, "cannot start the threads of the %s server", server->name);
+    }
+    return 0;
+}
+
+int webui__server_start(struct webui__server *server, struct webui *webui,
+                        const struct webui__server_config *config, struct err *err) {
+    CLEANUP(free_addresses) struct addrinfo *addresses = NULL;
+    CLEANUP(fd_close_at) int fd = -1;
+    uint16_t port = 0;
+    *server = (struct webui__server){.webui = webui,
+                                     .name = config->name,
+                                     .routes = config->routes,
+                                     .route_count = config->route_count,
+                                     .listener = -1,
+                                     .timeout_s = config->timeout_s,
+                                     .body_max = config->body_max};
+    server->watches.next = server->watches.prev = &server->watches;
+    int code = split(config->listen, server->gate.host, &port, err);
+    code = code ? code : resolve(config->listen, server->gate.host, &addresses, err);
+    if (code) {
+        return code;
+    }
+    server->gate.loopback = is_loopback(addresses->ai_addr);
+    code = check_gate(config, server, err);
+    code = code ? code : listen_near(config, addresses, port, &fd, err);
+    if (code) {
+        return code;
+    }
+    pthread_mutex_init(&server->lock, NULL);
+    server->port = port_of(fd);
+    code = start_daemon(server, config, fd, err);
+    if (code) {
+        pthread_mutex_destroy(&server->lock);
+        return code;
+    }
+    TAKE_FD(fd); /* microhttpd's until it is quiesced */
+    return 0;
+}
+
+bool webui__server_running(const struct webui__server *server) {
+    return server->daemon != NULL;
+}
+
+void webui__server_quiesce(struct webui__server *server) {
+    if (server->daemon) {
+        server->listener = MHD_quiesce_daemon(server->daemon);
+    }
+}
+
+void webui__server_stop(struct webui__server *server) {
+    if (!server->daemon) {
+        return;
+    }
+    MHD_stop_daemon(server->daemon);
+    server->daemon = NULL;
+    fd_close_at(&server->listener);
+    server->listener = -1;
+    pthread_mutex_destroy(&server->lock);
+}
+
+void webui__server_sweep(struct webui__server *server) {
+    if (!server->daemon) {
+        return;
+    }
+    int64_t now = clock_boot_us();
+    pthread_mutex_lock(&server->lock);
+    for (struct webui__watch *watch = server->watches.next; watch != &server->watches;
+         watch = watch->next) {
+        if (watch->deadline_boot_us && watch->deadline_boot_us < now) {
+            watch->deadline_boot_us = 0;
+            shutdown(watch->fd, SHUT_RDWR); /* microhttpd sees the end and closes */
+            atomic_fetch_add(&server->cut, 1);
+        }
+    }
+    pthread_mutex_unlock(&server->lock);
+}
