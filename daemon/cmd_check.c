@@ -27,17 +27,37 @@ static void fsck_progress(void *ctx, uint64_t done, uint64_t total) {
             (double)total / 1e6, left);
 }
 
-static void fsck_print(const struct store_fsck *found, bool clean, bool json) {
-    if (json) {
-        printf("{\"clean\":%s,\"segments\":%" PRIu64 ",\"records\":%" PRIu64 ",\"frames\":%" PRIu64
-               ",\"blobs\":%" PRIu64 ",\"receipts\":%" PRIu64 ",\"bytes\":%" PRIu64
-               ",\"torn_tail_bytes\":%" PRIu64 ",\"damaged\":%" PRIu64 ",\"missing_blobs\":%" PRIu64
-               ",\"index_missing\":%" PRIu64 ",\"index_extra\":%" PRIu64 "}\n",
-               clean ? "true" : "false", found->segments, found->records, found->frames,
-               found->blobs, found->receipts, found->bytes, found->torn_tail_bytes, found->damaged,
-               found->missing_blobs, found->index_missing, found->index_extra);
-        return;
+static void print_json(json_t *object) {
+    json_dumpf(object, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(object);
+}
+
+static json_t *fsck_json(const struct store_fsck *found, bool clean) {
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"segments", found->segments},
+        {"records", found->records},
+        {"frames", found->frames},
+        {"blobs", found->blobs},
+        {"receipts", found->receipts},
+        {"bytes", found->bytes},
+        {"torn_tail_bytes", found->torn_tail_bytes},
+        {"damaged", found->damaged},
+        {"missing_blobs", found->missing_blobs},
+        {"index_missing", found->index_missing},
+        {"index_extra", found->index_extra},
+    };
+    json_t *out = json_pack("{s:b,s:s}", "clean", clean, "first_problem", found->first_problem);
+    for (size_t i = 0; i < ARRAY_LENGTH(counts); i++) {
+        json_object_set_new(out, counts[i].name, json_integer((json_int_t)counts[i].value));
     }
+    return out;
+}
+
+static void fsck_print(const struct store_fsck *found, bool clean) {
     printf("%" PRIu64 " segments, %" PRIu64 " records, %" PRIu64 " frames, %" PRIu64
            " blobs, %" PRIu64 " receipts, %.1f MB read\n",
            found->segments, found->records, found->frames, found->blobs, found->receipts,
@@ -76,7 +96,11 @@ int cmd_fsck(int argc, char **argv) {
         fputs("\r\033[K", stderr);
     }
     if (!code || code == ERR_CORRUPT) {
-        fsck_print(&found, !code, options.json);
+        if (options.json) {
+            print_json(fsck_json(&found, !code));
+        } else {
+            fsck_print(&found, !code);
+        }
         status = code ? EXIT_DAMAGED : EXIT_OK;
     } else {
         status = commands_fail(&err);
@@ -90,6 +114,20 @@ int cmd_fsck(int argc, char **argv) {
 static const char model_usage[] =
     "usage: creel model check [DIR] [--json] [--config FILE] [--set KEY=VALUE]...\n"
     "Checks a model directory (default: model.dir) completely, without running it.\n";
+
+static void model_print(const struct model *model, bool json) {
+    char hex[HASH_HEX_SIZE];
+    hash_hex(model->hash.bytes, sizeof(model->hash.bytes), hex);
+    if (json) {
+        print_json(json_pack("{s:s,s:s,s:s,s:i,s:i,s:i}", "name", model->name, "version",
+                             model->version, "hash", hex, "width", (int)model->input_width,
+                             "height", (int)model->input_height, "classes",
+                             (int)model->class_count));
+    } else {
+        printf("%s %s, hash %s, input %ux%u, %zu classes: good\n", model->name, model->version, hex,
+               model->input_width, model->input_height, model->class_count);
+    }
+}
 
 int cmd_model(int argc, char **argv) {
     struct options options;
@@ -113,13 +151,7 @@ int cmd_model(int argc, char **argv) {
     if (model_open(dir, &model, &err)) {
         status = commands_fail(&err);
     } else {
-        char hex[HASH_HEX_SIZE];
-        hash_hex(model->hash.bytes, sizeof(model->hash.bytes), hex);
-        printf(options.json ? "{\"name\":\"%s\",\"version\":\"%s\",\"hash\":\"%s\",\"width\":%u,"
-                              "\"height\":%u,\"classes\":%zu}\n"
-                            : "%s %s, hash %s, input %ux%u, %zu classes: good\n",
-               model->name, model->version, hex, model->input_width, model->input_height,
-               model->class_count);
+        model_print(model, options.json);
         status = EXIT_OK;
     }
     model_close(model);
@@ -234,13 +266,12 @@ int cmd_version(int argc, char **argv) {
     json_t *all =
         json_pack("{s:s,s:s,s:o}", "version", CREEL_VERSION, "worker", backend, "options", in);
     if (options.json) {
-        json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        putchar('\n');
-    } else {
-        printf("creel %s\nworker: %s\n", CREEL_VERSION, backend);
-        for (size_t i = 0; i < ARRAY_LENGTH(features); i++) {
-            printf("%s: %s\n", features[i].name, features[i].in ? "built in" : "not built in");
-        }
+        print_json(all);
+        return EXIT_OK;
+    }
+    printf("creel %s\nworker: %s\n", CREEL_VERSION, backend);
+    for (size_t i = 0; i < ARRAY_LENGTH(features); i++) {
+        printf("%s: %s\n", features[i].name, features[i].in ? "built in" : "not built in");
     }
     json_decref(all);
     return EXIT_OK;

@@ -48,10 +48,10 @@ static void print_pipeline(const json_t *status) {
     size_t index;
     json_t *camera;
     json_array_foreach(json_object_get(status, "cameras"), index, camera) {
-        printf("camera      %-16s seen %lld, kept %lld, errors %lld  %s%s%s\n", text(camera, "name"),
-               number(camera, "frames_seen"), number(camera, "kept"), number(camera, "errors"),
-               text(camera, "source"), *text(camera, "last_error") ? "  last error: " : "",
-               text(camera, "last_error"));
+        printf("camera      %-16s seen %lld, kept %lld, errors %lld  %s%s%s\n",
+               text(camera, "name"), number(camera, "frames_seen"), number(camera, "kept"),
+               number(camera, "errors"), text(camera, "source"),
+               *text(camera, "last_error") ? "  last error: " : "", text(camera, "last_error"));
     }
 }
 

@@ -62,13 +62,12 @@ static int hook_submit(void *ctx, const char *camera, uint8_t *blob, size_t size
 }
 
 static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
-                     struct err *err) {
+                     const char **kind, struct err *err) {
     const struct daemon *daemon = ctx;
     struct store_reader *reader;
     int code = store_reader_open(daemon->rooms.store, &reader, err);
     if (!code) {
-        const char *kind;
-        code = link_mint(daemon->values, reader, row, ttl_s, out, &kind, err);
+        code = link_mint(daemon->values, reader, row, ttl_s, out, kind, err);
         store_reader_close(reader);
     }
     return code;

@@ -1,6 +1,6 @@
--- The index: what the log says, in the orders that pages, the outbox and retention ask for. It holds nothing
--- that the log does not; delete it and it is made again. PRAGMA user_version (set by the store) is its
--- version: another one is set aside and rebuilt, so there are no migrations.
+-- The index: what the log says, in the orders that pages, the outbox and retention ask for. It holds
+-- nothing that the log does not; delete it and it is made again. PRAGMA user_version (set by the store) is
+-- its version: another one is set aside and rebuilt, so there are no migrations.
 
 CREATE TABLE info (             -- one row
     id       INTEGER PRIMARY KEY CHECK (id = 1),
@@ -47,7 +47,7 @@ CREATE TABLE blob (
     width        INTEGER NOT NULL DEFAULT 0,
     height       INTEGER NOT NULL DEFAULT 0,
     local        INTEGER NOT NULL DEFAULT 0,
-    segment      INTEGER NOT NULL DEFAULT 0, -- with local: the file and the place of the record in it
+    segment      INTEGER NOT NULL DEFAULT 0, -- with local: the file, and the record's place in it
     at           INTEGER NOT NULL DEFAULT 0,
     kept_utc     INTEGER NOT NULL DEFAULT 0,
     kept_boot    INTEGER NOT NULL DEFAULT 0,
@@ -58,7 +58,7 @@ CREATE TABLE blob (
     pinned       INTEGER NOT NULL DEFAULT 0, -- pinned frames
     owed         INTEGER NOT NULL DEFAULT 0, -- outbox rows of required remotes
     receipts     INTEGER NOT NULL DEFAULT 0,
-    replicated   INTEGER NOT NULL DEFAULT 0, -- all required remotes have it, or with none required any
+    replicated   INTEGER NOT NULL DEFAULT 0, -- all required remotes have it; none required: any has
     uploaded_utc INTEGER NOT NULL DEFAULT 0, -- since when it is replicated
     UNIQUE (tier, sha)
 );
@@ -155,7 +155,7 @@ CREATE TABLE segment (                   -- of the tiers: what is still alive in
 );
 CREATE INDEX segment_dead ON segment (number) WHERE live = 0;
 
-CREATE TABLE reclaim (                   -- space that a tombstone freed and that is still to be given back
+CREATE TABLE reclaim (                   -- space that a tombstone freed, still to be given back
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     stream  INTEGER NOT NULL,
     segment INTEGER NOT NULL,

@@ -1,13 +1,14 @@
 /* clock: frames that were kept before the clock was right, and how their time is mended.
  *
- * Every boot has one number that is wanted: UTC minus boot time. It is known when the kernel says that the clock is
- * synchronised, or when a frame with a synchronised stamp of that boot comes. Until then frames are kept with
- * what the clock said and are not queued (index: outbox rows held); a CLOCK record then mends them all at once.
- * Frames of a boot that ended without ever being synchronised cannot be mended: once a later boot is
- * synchronised they are let go with the time they have, rather than kept from the cloud for ever.
+ * Every boot has one number that is wanted: UTC minus boot time. It is known when the kernel says
+ * that the clock is synchronised, or when a frame with a synchronised stamp of that boot comes.
+ * Until then frames are kept with what the clock said and are not queued (index: outbox rows held);
+ * a CLOCK record then mends them all at once. Frames of a boot that ended without ever being
+ * synchronised cannot be mended: once a later boot is synchronised they are let go with the time
+ * they have, rather than kept from the cloud for ever.
  */
-#include "store/store_impl.h"
 #include "daemon/base/clock.h"
+#include "store/store_impl.h"
 #include <string.h>
 
 static bool same_boot(const uint8_t *a, const uint8_t *b) {
@@ -74,10 +75,9 @@ static bool repair_for(const struct writer *writer, const struct clock_stamp *no
                        const uint8_t *boot_id, struct record *out) {
     bool mend = evidence_for(writer, boot_id);
     bool past = !same_boot(boot_id, now->boot_id) && evidence_for(writer, now->boot_id);
-    *out = (struct record){
-        .kind = RECORD_CLOCK,
-        .clock = {.repair = mend ? CLOCK_REPAIR_OFFSET : CLOCK_REPAIR_GIVE_UP,
-                  .offset_us = mend ? writer->evidence.offset_us : 0}};
+    *out = (struct record){.kind = RECORD_CLOCK,
+                           .clock = {.repair = mend ? CLOCK_REPAIR_OFFSET : CLOCK_REPAIR_GIVE_UP,
+                                     .offset_us = mend ? writer->evidence.offset_us : 0}};
     memcpy(out->clock.boot_id, boot_id, 16);
     return mend || past;
 }

@@ -32,9 +32,9 @@ int store__db_open(struct db *db, const char *path, enum db_mode mode, const cha
     db->sql = sql;
     db->sql_count = sql_count;
     snprintf(db->path, sizeof(db->path), "%s", path);
-    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-                (mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                                  : SQLITE_OPEN_READONLY);
+    int flags =
+        SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+        (mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
     if (sqlite3_open_v2(path, &db->handle, flags, NULL) != SQLITE_OK) {
         int code = store__db_error(db, "cannot open", err);
         store__db_close(db);

@@ -1,8 +1,9 @@
-/* db: SQLite as the store uses it: one connection a thread, statements made once and kept, errors as ours.
+/* db: SQLite as the store uses it: one connection a thread, statements made once and kept, errors
+ * as ours.
  *
- * A `struct db` has a fixed table of SQL texts; a statement is compiled at its first use. Binding and columns go by
- * short format texts instead of ten calls a row.
- * Thread: one at a time (connections are opened without SQLite's mutex).
+ * A `struct db` has a fixed table of SQL texts; a statement is compiled at its first use. Binding
+ * and columns go by short format texts instead of ten calls a row. Thread: one at a time
+ * (connections are opened without SQLite's mutex).
  */
 #ifndef CREEL_STORE_DB_H
 #define CREEL_STORE_DB_H
@@ -31,8 +32,9 @@ void store__db_close(struct db *db); /* accepts a zeroed one */
 
 int store__db_exec(struct db *db, const char *sql, struct err *err);
 
-/* The statement number `which`, reset and with its values bound: i int64_t, u uint64_t, n int, d double,
- * t const char *, b const void * and size_t. Borrowed texts and bytes must stay until the statement is reset. */
+/* The statement number `which`, reset and with its values bound: i int64_t, u uint64_t, n int, d
+ * double, t const char *, b const void * and size_t. Borrowed texts and bytes must stay until the
+ * statement is reset. */
 int store__db_bind(struct db *db, unsigned which, sqlite3_stmt **out, struct err *err,
                    const char *format, ...);
 
@@ -50,8 +52,8 @@ int store__db_number(struct db *db, unsigned which, int64_t *out, struct err *er
  * t char * and size_t (size with NUL), b void * and size_t (exact; false if the size differs). */
 bool store__db_columns(sqlite3_stmt *statement, const char *format, ...);
 
-/* The error of the last call on `db` as ours: CORRUPT and NOTADB are ERR_CORRUPT, FULL is ERR_FULL, BUSY and LOCKED
- * ERR_BUSY. */
+/* The error of the last call on `db` as ours: CORRUPT and NOTADB are ERR_CORRUPT, FULL is ERR_FULL,
+ * BUSY and LOCKED ERR_BUSY. */
 int store__db_error(struct db *db, const char *doing, struct err *err);
 
 #endif

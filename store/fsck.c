@@ -1,11 +1,12 @@
 /* fsck: a read-only check of everything, from the log up.
  *
- * First the meta log (what was buried and forgotten), then each tier: every record's header, every payload's SHA-256
- * but for what a tombstone names, and each frame and blob against the index as far as the index claims to have come.
- * What lies behind that is not disagreement: the next open brings it in. A bad place is judged by the rule of
- * segment.c: torn tail when nothing whole of a later group follows and the index never saw it, damage otherwise.
- * What must be remembered over the passes lies in a temporary SQLite database that spills to disk, so memory does
- * not grow with the store.
+ * First the meta log (what was buried and forgotten), then each tier: every record's header, every
+ * payload's SHA-256 but for what a tombstone names, and each frame and blob against the index as
+ * far as the index claims to have come. What lies behind that is not disagreement: the next open
+ * brings it in. A bad place is judged by the rule of segment.c: torn tail when nothing whole of a
+ * later group follows and the index never saw it, damage otherwise. What must be remembered over
+ * the passes lies in a temporary SQLite database that spills to disk, so memory does not grow with
+ * the store.
  */
 #include "daemon/base/mem.h"
 #include "store/store_impl.h"
@@ -268,7 +269,8 @@ static int is_buried(struct fsck *fsck, unsigned stream, const struct record_hea
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
-/* The next record, whole. A buried blob's payload may be a hole, so it is not looked at; `*skip` then. */
+/* The next record, whole. A buried blob's payload may be a hole, so it is not looked at; `*skip`
+ * then. */
 static int next_whole(struct fsck *fsck, unsigned stream, struct segment_scan *scan,
                       struct record_at *found, bool *skip, struct err *err) {
     uint64_t at = scan->at;
@@ -285,13 +287,14 @@ static int next_whole(struct fsck *fsck, unsigned stream, struct segment_scan *s
     return store__scan_next(scan, true, found, err);
 }
 
-/* A bad place: damage is counted and stepped over (0); a torn tail ends the file (ERR_NOT_FOUND). */
+/* A bad place: damage is counted and stepped over (0); a torn tail ends the file (ERR_NOT_FOUND).
+ */
 static int bad_place(struct fsck *fsck, unsigned stream, struct segment_scan *scan,
                      const struct err *why, struct err *err) {
     uint64_t bad = scan->at;
     const struct log_position *seen = &fsck->seen[stream];
-    bool trusted = fsck->has_index &&
-                   (scan->number < seen->segment || (scan->number == seen->segment && bad < seen->at));
+    bool trusted = fsck->has_index && (scan->number < seen->segment ||
+                                       (scan->number == seen->segment && bad < seen->at));
     int code = store__scan_resync(scan, trusted, err);
     if (code && code != ERR_NOT_FOUND) {
         return code;
@@ -346,15 +349,16 @@ static int stream_check(struct fsck *fsck, unsigned stream, struct err *err) {
 
 static int tmp_open(struct fsck *fsck, struct err *err) {
     int code = store__db_open(&fsck->tmp, "", DB_WRITE, tmp_sql, TMP_STATEMENTS, err);
-    return code ? code
-                : store__db_exec(&fsck->tmp,
-                                 "CREATE TABLE buried (tier, sha BLOB, lsn, PRIMARY KEY (tier, sha))"
-                                 " WITHOUT ROWID;"
-                                 "CREATE TABLE blob (tier, sha BLOB, PRIMARY KEY (tier, sha))"
-                                 " WITHOUT ROWID;"
-                                 "CREATE TABLE frame (tier, sha BLOB);"
-                                 "CREATE TABLE forgotten (segment INTEGER PRIMARY KEY); BEGIN",
-                                 err);
+    return code
+               ? code
+               : store__db_exec(&fsck->tmp,
+                                "CREATE TABLE buried (tier, sha BLOB, lsn, PRIMARY KEY (tier, sha))"
+                                " WITHOUT ROWID;"
+                                "CREATE TABLE blob (tier, sha BLOB, PRIMARY KEY (tier, sha))"
+                                " WITHOUT ROWID;"
+                                "CREATE TABLE frame (tier, sha BLOB);"
+                                "CREATE TABLE forgotten (segment INTEGER PRIMARY KEY); BEGIN",
+                                err);
 }
 
 static int streams_list(struct fsck *fsck, struct err *err) {
@@ -390,8 +394,9 @@ static int totals_compare(struct fsck *fsck, struct err *err) {
     uint64_t extra_blobs = (uint64_t)blobs - fsck->blobs_matched;
     fsck->out.index_extra = extra + extra_blobs + (uint64_t)counters;
     if (fsck->out.index_extra) {
-        problem(fsck, "the index has %llu frames and %llu blobs that the log does not have, and %lld "
-                      "wrong counters",
+        problem(fsck,
+                "the index has %llu frames and %llu blobs that the log does not have, and %lld "
+                "wrong counters",
                 (unsigned long long)extra, (unsigned long long)extra_blobs, (long long)counters);
     }
     return 0;
@@ -409,8 +414,8 @@ static int check_all(struct fsck *fsck, const char *dir, struct err *err) {
     return code ? code : totals_compare(fsck, err);
 }
 
-int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
-               struct store_fsck *out, struct err *err) {
+int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t total),
+               void *ctx, struct store_fsck *out, struct err *err) {
     struct err own = {0};
     CLEANUP(mem_free_at) struct fsck *fsck = mem_alloc(sizeof(*fsck));
     if (!fsck) {

@@ -1,14 +1,15 @@
 /* group: one group commit, from requests to acknowledgements.
  *
  * Goal: an acknowledgement means durable; a failure means invisible.
- * Order: hash and admit each frame (this may remove others) -> find duplicates -> begin the streams -> encode ->
- * write -> fdatasync each stream written -> publish -> acknowledge -> thumbnails, which nobody waits for.
- * Invariants:
- *   1. Removal is over before duplicates are looked for: no frame of the group rests on a blob that goes.
- *   2. Either all streams of a group are published or none: a failed write or fdatasync aborts every stream
- *      that the group has begun, and all its requests fail with that code.
- *   3. An lsn is used once, whether its group came through or not. A seq of a failed group is used again.
- * When the disk is full, room is made once and the group tried once more.
+ * Order: hash and admit each frame (this may remove others) -> find duplicates -> begin the streams
+ * -> encode -> write -> fdatasync each stream written -> publish -> acknowledge -> thumbnails,
+ * which nobody waits for. Invariants:
+ *   1. Removal is over before duplicates are looked for: no frame of the group rests on a blob that
+ * goes.
+ *   2. Either all streams of a group are published or none: a failed write or fdatasync aborts
+ * every stream that the group has begun, and all its requests fail with that code.
+ *   3. An lsn is used once, whether its group came through or not. A seq of a failed group is used
+ * again. When the disk is full, room is made once and the group tried once more.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"

@@ -2,11 +2,12 @@
  *
  * Invariants:
  *   1. A transaction holds whole records only, and the lsn and positions of the last of them.
- *   2. Counters in table tier are what a count over blob and frame would give: every change of a blob row goes
- *      through index->blob, and the flush adds what it counts for now and takes what it counted for before.
+ *   2. Counters in table tier are what a count over blob and frame would give: every change of a
+ * blob row goes through index->blob, and the flush adds what it counts for now and takes what it
+ * counted for before.
  *   3. After a rollback everything kept in memory is loaded again.
- * Rejected: triggers for the counters (they run for each statement, three times as slow); one row a detection
- * (five inserts a frame that no query asks for one by one).
+ * Rejected: triggers for the counters (they run for each statement, three times as slow); one row a
+ * detection (five inserts a frame that no query asks for one by one).
  */
 #include "store/index.h"
 #include "daemon/base/clock.h"
@@ -150,7 +151,8 @@ static int created(struct index *index, struct err *err) {
     snprintf(version, sizeof(version), "PRAGMA user_version = %d", INDEX_VERSION);
     int code = store__db_exec(&index->db, "BEGIN IMMEDIATE", err);
     code = code ? code : store__db_exec(&index->db, embed_schemas_index_sql, err);
-    code = code ? code : store__db_run(&index->db, IX_INFO_NEW, err, "b", index->layout->uuid, (size_t)16);
+    code = code ? code
+                : store__db_run(&index->db, IX_INFO_NEW, err, "b", index->layout->uuid, (size_t)16);
     for (int tier = 0; !code && tier < TIER_COUNT; tier++) {
         code = store__db_run(&index->db, IX_TIER_NEW, err, "n", tier);
     }
@@ -184,8 +186,8 @@ static int memory_load(struct index *index, struct err *err) {
     if (code) {
         return code == ERR_NOT_FOUND ? ERR_CORRUPT : code;
     }
-    bool whole = store__db_columns(statement, "buu", uuid, sizeof(uuid), &index->applied,
-                                   &index->next_seq);
+    bool whole =
+        store__db_columns(statement, "buu", uuid, sizeof(uuid), &index->applied, &index->next_seq);
     sqlite3_reset(statement);
     if (!whole || memcmp(uuid, index->layout->uuid, 16) != 0) {
         return err_set(err, ERR_CORRUPT, "%s is the index of another store", index->db.path);
@@ -298,9 +300,9 @@ int store__index_commit(struct index *index, struct err *err) {
         code = store__db_run(&index->db, IX_POSITION_PUT, err, "nuu", stream, position->segment,
                              position->at);
     }
-    code = code ? code
-                : store__db_run(&index->db, IX_INFO_PUT, err, "uu", index->applied,
-                                index->next_seq);
+    code = code
+               ? code
+               : store__db_run(&index->db, IX_INFO_PUT, err, "uu", index->applied, index->next_seq);
     code = code ? code : store__db_exec(&index->db, "COMMIT", err);
     if (!code) {
         memset(index->delta, 0, sizeof(index->delta));
@@ -319,10 +321,10 @@ static int blob_load(struct index *index, sqlite3_stmt *statement, struct err *e
     }
     *blob = (struct blob_row){0};
     bool has_boot = sqlite3_column_bytes(statement, 11) == 16;
-    bool whole = store__db_columns(
-        statement, "nbuniinuuii", &blob->tier, blob->sha.bytes, sizeof(blob->sha.bytes),
-        &blob->bytes, &blob->media, &blob->width, &blob->height, &blob->local, &blob->segment,
-        &blob->at, &blob->kept_utc, &blob->kept_boot);
+    bool whole = store__db_columns(statement, "nbuniinuuii", &blob->tier, blob->sha.bytes,
+                                   sizeof(blob->sha.bytes), &blob->bytes, &blob->media,
+                                   &blob->width, &blob->height, &blob->local, &blob->segment,
+                                   &blob->at, &blob->kept_utc, &blob->kept_boot);
     if (has_boot) {
         memcpy(blob->boot_id, sqlite3_column_blob(statement, 11), 16);
     }
@@ -353,9 +355,9 @@ int store__index_blob_use_id(struct index *index, int64_t id, struct err *err) {
     int code = store__index_blob_flush(index, err);
     code = code ? code : store__db_bind(&index->db, IX_BLOB_GET_ID, &statement, err, "i", id);
     code = code ? code : blob_load(index, statement, err);
-    return code == ERR_NOT_FOUND ? err_set(err, ERR_CORRUPT, "%s: a frame's blob has no row",
-                                           index->db.path)
-                                 : code;
+    return code == ERR_NOT_FOUND
+               ? err_set(err, ERR_CORRUPT, "%s: a frame's blob has no row", index->db.path)
+               : code;
 }
 
 int store__index_blob_use(struct index *index, int tier, const struct frame_hash *sha,
@@ -371,8 +373,8 @@ int store__index_blob_use(struct index *index, int tier, const struct frame_hash
                                  sizeof(sha->bytes));
     code = code ? code : blob_load(index, statement, err);
     if (code == ERR_NOT_FOUND) {
-        *blob = (struct blob_row){.id = index->next_blob, .tier = tier, .sha = *sha,
-                                  .kept_clock = 1};
+        *blob =
+            (struct blob_row){.id = index->next_blob, .tier = tier, .sha = *sha, .kept_clock = 1};
         index->blob_before = *blob;
         index->blob_stored = false;
         code = 0;

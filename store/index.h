@@ -1,10 +1,10 @@
 /* index: the SQLite index, seen by its only writer. schemas/index.sql has the tables.
  *
- * Records of the log are applied in the order of their lsn inside transactions that also store how far they
- * came, so the index is always a state that the log went through, and applying again from there is exact.
- * Life cycle: open (makes it, or sets a damaged one aside and makes it) -> begin, apply..., commit or rollback -> close.
- * Thread: one (the index thread; before it starts, the one that opens the store).
- * Not: durability. A lost index costs time, never a frame.
+ * Records of the log are applied in the order of their lsn inside transactions that also store how
+ * far they came, so the index is always a state that the log went through, and applying again from
+ * there is exact. Life cycle: open (makes it, or sets a damaged one aside and makes it) -> begin,
+ * apply..., commit or rollback -> close. Thread: one (the index thread; before it starts, the one
+ * that opens the store). Not: durability. A lost index costs time, never a frame.
  */
 #ifndef CREEL_STORE_INDEX_H
 #define CREEL_STORE_INDEX_H
@@ -52,8 +52,8 @@ struct index_tier {
 struct index {
     struct db db;
     const struct layout *layout;
-    double floor;           /* detections below are not indexed */
-    uint64_t applied;       /* lsn; with what the transaction did so far */
+    double floor;     /* detections below are not indexed */
+    uint64_t applied; /* lsn; with what the transaction did so far */
     uint64_t next_seq;
     struct log_position positions[STREAM_COUNT];
     bool in_transaction;
@@ -74,8 +74,8 @@ struct index {
     } names[INDEX_NAMES_SLOT];
 
     bool remotes_loaded; /* since it was last cleared */
-    bool outbox_grew;  /* since it was last cleared: rows became due */
-    uint64_t released; /* rows that the last RELEASE let go */
+    bool outbox_grew;    /* since it was last cleared: rows became due */
+    uint64_t released;   /* rows that the last RELEASE let go */
 };
 
 /* `*made` tells that it was empty and must be filled from the start of the log. */
@@ -90,8 +90,8 @@ int store__index_begin(struct index *index, struct err *err);
 int store__index_commit(struct index *index, struct err *err);
 void store__index_rollback(struct index *index);
 
-/* Applies one record of a stream and moves the stream's position to `next`. ERR_INVALID: the record does not have
- * its layout, nothing was done. ERR_CORRUPT: the index is damaged. */
+/* Applies one record of a stream and moves the stream's position to `next`. ERR_INVALID: the record
+ * does not have its layout, nothing was done. ERR_CORRUPT: the index is damaged. */
 int store__index_apply(struct index *index, unsigned stream, const struct record_at *found,
                        const struct log_position *next, struct err *err);
 
@@ -183,8 +183,8 @@ enum index_statement {
 };
 extern const char *const store__index_sql[IX_STATEMENTS];
 
-/* The blob row of (tier, sha) in index->blob, loaded or fresh (id given, not stored). Whoever changes it sets
- * blob_dirty. */
+/* The blob row of (tier, sha) in index->blob, loaded or fresh (id given, not stored). Whoever
+ * changes it sets blob_dirty. */
 int store__index_blob_use(struct index *index, int tier, const struct frame_hash *sha,
                           struct err *err);
 int store__index_blob_use_id(struct index *index, int64_t id, struct err *err);

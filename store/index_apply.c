@@ -1,8 +1,9 @@
 /* index_apply: what each record of the log means in the tables. See index.h and schemas/records.md.
  *
- * Each function is exact under repetition from an earlier position: the transaction that applied a record also
- * stored the position behind it. Records that speak of something the index no longer knows (a receipt for a
- * forgotten blob) change nothing, so that a rebuild and a life of small steps end in the same tables.
+ * Each function is exact under repetition from an earlier position: the transaction that applied a
+ * record also stored the position behind it. Records that speak of something the index no longer
+ * knows (a receipt for a forgotten blob) change nothing, so that a rebuild and a life of small
+ * steps end in the same tables.
  */
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
@@ -34,9 +35,9 @@ static int name_id(struct index *index, enum name_kind kind, const char *text, i
 
 static int model_id(struct index *index, const struct frame_record *frame, int64_t *id,
                     struct err *err) {
-    int code = store__db_number(&index->db, IX_MODEL_GET, id, err, "btt", frame->model.bytes,
-                                sizeof(frame->model.bytes), frame->model_name,
-                                frame->model_version);
+    int code =
+        store__db_number(&index->db, IX_MODEL_GET, id, err, "btt", frame->model.bytes,
+                         sizeof(frame->model.bytes), frame->model_name, frame->model_version);
     if (code == ERR_NOT_FOUND) {
         code = store__db_run(&index->db, IX_MODEL_NEW, err, "btt", frame->model.bytes,
                              sizeof(frame->model.bytes), frame->model_name, frame->model_version);
@@ -76,8 +77,8 @@ static int labels_change(struct index *index, const struct labelled *frame, bool
             code = store__db_run(&index->db, IX_LABEL_NEW, err, "iiud", label, frame->utc,
                                  frame->seq, (double)best->confidence);
         } else if (!code) {
-            code = store__db_run(&index->db, IX_LABEL_DROP, err, "iiu", label, frame->utc,
-                                 frame->seq);
+            code =
+                store__db_run(&index->db, IX_LABEL_DROP, err, "iiu", label, frame->utc, frame->seq);
         }
     }
     return code;
@@ -342,9 +343,9 @@ static int retime_next(struct index *index, const struct record_clock *clock, st
     const void *packed = sqlite3_column_blob(statement, 3);
     size_t size = (size_t)sqlite3_column_bytes(statement, 3);
     code = labels_change_packed(index, packed, size, utc, seq, false, err);
-    code = code ? code
-                : labels_change_packed(index, packed, size, boot + clock->offset_us, seq, true,
-                                       err);
+    code = code
+               ? code
+               : labels_change_packed(index, packed, size, boot + clock->offset_us, seq, true, err);
     sqlite3_reset(statement);
     return code ? code
                 : store__db_run(&index->db, IX_FRAME_RETIME, err, "iu", boot + clock->offset_us,
@@ -428,8 +429,7 @@ int store__index_apply(struct index *index, unsigned stream, const struct record
     }
     if (!code) {
         index->positions[stream] = *next;
-        index->applied =
-            found->header.lsn > index->applied ? found->header.lsn : index->applied;
+        index->applied = found->header.lsn > index->applied ? found->header.lsn : index->applied;
     }
     return code;
 }

@@ -2,8 +2,8 @@
  *
  * Invariants:
  *   1. A blob has, for a remote, an outbox row or a receipt or neither, never both.
- *   2. remote.pending counts the rows that are due or held, remote.quarantined the others, remote.done its
- *      receipts; done_0 and done_1 the frames of those blobs.
+ *   2. remote.pending counts the rows that are due or held, remote.quarantined the others,
+ * remote.done its receipts; done_0 and done_1 the frames of those blobs.
  *   3. blob.owed counts its rows of active required remotes: what may not be removed for being old.
  */
 #include "store/index.h"
@@ -51,8 +51,8 @@ static int queue_for(struct index *index, const struct index_remote *remote, str
     struct blob_row *blob = &index->blob;
     int64_t has = 0;
     if (blob->receipts) {
-        int code = store__db_number(&index->db, IX_RECEIPT_HAS, &has, err, "ii", blob->id,
-                                    remote->id);
+        int code =
+            store__db_number(&index->db, IX_RECEIPT_HAS, &has, err, "ii", blob->id, remote->id);
         if (code != ERR_NOT_FOUND) {
             return code;
         }
@@ -106,13 +106,13 @@ int store__index_blob_refresh(struct index *index, struct err *err) {
     int code = store__db_number(&index->db, IX_OUTBOX_OWED, &blob->owed, err, "i", blob->id);
     code = code ? code
                 : store__db_number(&index->db, IX_RECEIPTS_OF, &blob->receipts, err, "i", blob->id);
-    code = code ? code
-                : store__db_number(&index->db, IX_RECEIPTS_REQUIRED, &confirmed, err, "i",
-                                   blob->id);
+    code = code
+               ? code
+               : store__db_number(&index->db, IX_RECEIPTS_REQUIRED, &confirmed, err, "i", blob->id);
     blob->replicated = blob->receipts > 0 && (required == 0 || confirmed == required);
     if (!code && blob->receipts) {
-        code = store__db_number(&index->db, IX_RECEIPTS_LAST, &blob->uploaded_utc, err, "i",
-                                blob->id);
+        code =
+            store__db_number(&index->db, IX_RECEIPTS_LAST, &blob->uploaded_utc, err, "i", blob->id);
     }
     index->blob_dirty = true;
     return code;
@@ -176,8 +176,8 @@ static int remote_find(struct index *index, const struct frame_hash *identity, i
 static int row_find(struct index *index, int64_t remote, int64_t *row, int *state,
                     struct err *err) {
     sqlite3_stmt *statement;
-    int code = store__db_bind(&index->db, IX_OUTBOX_GET, &statement, err, "ii", index->blob.id,
-                              remote);
+    int code =
+        store__db_bind(&index->db, IX_OUTBOX_GET, &statement, err, "ii", index->blob.id, remote);
     code = code ? code : store__db_step(&index->db, statement, err);
     if (!code) {
         store__db_columns(statement, "in", row, state);
@@ -215,11 +215,11 @@ int store__index_apply_receipt(struct index *index, const struct record_receipt 
                          (int)receipt->kind, receipt->key, receipt->etag, receipt->utc_us);
     if (!code && sqlite3_changes(index->db.handle) == 1) {
         code = store__db_run(&index->db, IX_REMOTE_DONE, err, "i", remote);
-        code = code ? code
-                    : store__db_run(&index->db,
-                                    blob->tier == TIER_ANNOTATED ? IX_REMOTE_DONE_0
-                                                                 : IX_REMOTE_DONE_1,
-                                    err, "ii", blob->refs, remote);
+        code =
+            code ? code
+                 : store__db_run(&index->db,
+                                 blob->tier == TIER_ANNOTATED ? IX_REMOTE_DONE_0 : IX_REMOTE_DONE_1,
+                                 err, "ii", blob->refs, remote);
     }
     code = code ? code : row_settle(index, remote, err);
     return code ? code : store__index_blob_refresh(index, err);
@@ -236,8 +236,7 @@ int store__index_apply_quarantine(struct index *index, const struct record_quara
         return code == ERR_NOT_FOUND ? 0 : code;
     }
     code = row_uncount(index, remote, state, err);
-    code = code ? code
-                : store__db_run(&index->db, IX_REMOTE_QUARANTINED, err, "ni", 1, remote);
+    code = code ? code : store__db_run(&index->db, IX_REMOTE_QUARANTINED, err, "ni", 1, remote);
     return code ? code
                 : store__db_run(&index->db, IX_OUTBOX_STATE, err, "nti", OUTBOX_QUARANTINED,
                                 record->reason, row);
@@ -249,9 +248,9 @@ int store__index_apply_release(struct index *index, const struct record_release 
     size_t size = release->all ? 0 : sizeof(release->identity.bytes);
     int64_t rows = 0;
     int code = store__index_blob_flush(index, err);
-    code = code ? code
-                : store__db_number(&index->db, IX_QUARANTINE_COUNT, &rows, err, "b", identity,
-                                   size);
+    code = code
+               ? code
+               : store__db_number(&index->db, IX_QUARANTINE_COUNT, &rows, err, "b", identity, size);
     code = code ? code : store__db_run(&index->db, IX_QUARANTINE_RELEASE, err, "b", identity, size);
     code = code ? code : store__db_run(&index->db, IX_QUARANTINE_SETTLE, err, "b", identity, size);
     if (!code) {

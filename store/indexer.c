@@ -1,8 +1,8 @@
 /* indexer: the thread that brings the log into the index.
  *
- * It reads the same files that recovery reads, by the same code: there is no second path for what was just
- * written, so a crash, a rebuild and a normal day run the same instructions. The writer only says how far the
- * log is durable (written_lsn); the streams are merged by lsn.
+ * It reads the same files that recovery reads, by the same code: there is no second path for what
+ * was just written, so a crash, a rebuild and a normal day run the same instructions. The writer
+ * only says how far the log is durable (written_lsn); the streams are merged by lsn.
  *
  * Invariants:
  *   1. Nothing beyond written_lsn is applied: a group becomes visible whole or not at all.
@@ -17,9 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECORDS_MAX     2048
-#define RETRY_MS        200 /* after a busy or full index */
-#define RESTARTS_MAX    3   /* rebuilds without any progress in between */
+#define RECORDS_MAX  2048
+#define RETRY_MS     200 /* after a busy or full index */
+#define RESTARTS_MAX 3   /* rebuilds without any progress in between */
 
 struct cursor { /* in one stream */
     struct segment_scan scan;
@@ -50,7 +50,8 @@ static void cursors_close(struct indexer *indexer) {
     }
 }
 
-/* A bad record in what was durable: noted, and stepped over, so that one bad sector costs one frame. */
+/* A bad record in what was durable: noted, and stepped over, so that one bad sector costs one
+ * frame. */
 static int damage_skip(struct indexer *indexer, struct cursor *cursor, const struct err *why) {
     store__error_note(indexer->store, why);
     cursor->scan.at = cursor->at.at;
@@ -297,8 +298,8 @@ static int step(struct indexer *indexer, struct err *err) {
     struct store *store = indexer->store;
     if (!store->index.db.handle) { /* a rebuild could not open it: once more */
         bool made;
-        int code = store__index_open(&store->index, &store->layout, store->config.index_floor,
-                                     &made, err);
+        int code =
+            store__index_open(&store->index, &store->layout, store->config.index_floor, &made, err);
         if (code) {
             return code;
         }

@@ -1,9 +1,9 @@
 /* layout: see layout.h.
  *
- * The guard looks before anything is made: a store that is not mounted must not be begun anew in the empty
- * mount point, where it would fill the wrong disk. Order of a first open: directory, lock, IDENTITY (atomic and
- * durable), then the memory of it in the state directory; a crash in between leaves a store without a memory,
- * which the next open remembers.
+ * The guard looks before anything is made: a store that is not mounted must not be begun anew in
+ * the empty mount point, where it would fill the wrong disk. Order of a first open: directory,
+ * lock, IDENTITY (atomic and durable), then the memory of it in the state directory; a crash in
+ * between leaves a store without a memory, which the next open remembers.
  */
 #include "store/layout.h"
 #include "daemon/base/fs.h"
@@ -73,13 +73,15 @@ static int identity_read(const char *path, uint8_t *uuid, struct err *err) {
     struct frame_id id;
     if (!text.len || sscanf(text.data, "creel-store %d %36s%n", &format, id_text, &used) != 2 ||
         !frame_id_parse(id_text, &id) || used + 1 != (int)text.len) {
-        return err_set(err, ERR_CORRUPT,
-                       "%s is damaged: restore its one line \"creel-store %d <uuid>\" from a backup",
-                       path, LAYOUT_FORMAT);
+        return err_set(
+            err, ERR_CORRUPT,
+            "%s is damaged: restore its one line \"creel-store %d <uuid>\" from a backup", path,
+            LAYOUT_FORMAT);
     }
     if (format != LAYOUT_FORMAT) {
-        return err_set(err, ERR_REFUSED, "%s is of format %d, this creel knows %d: run a later creel",
-                       path, format, LAYOUT_FORMAT);
+        return err_set(err, ERR_REFUSED,
+                       "%s is of format %d, this creel knows %d: run a later creel", path, format,
+                       LAYOUT_FORMAT);
     }
     memcpy(uuid, id.bytes, 16);
     return 0;
@@ -144,7 +146,8 @@ static int guard_check(struct layout *layout, const char *state_dir, bool *is_ne
     }
     if (here && access(store__file_path(layout, "log", path), F_OK) == 0) {
         return err_set(err, ERR_CORRUPT,
-                       "%s has a log but no IDENTITY: restore that file from a backup", layout->dir);
+                       "%s has a log but no IDENTITY: restore that file from a backup",
+                       layout->dir);
     }
     return 0;
 }
@@ -207,8 +210,8 @@ int store__layout_open(struct layout *layout, const char *dir, const char *state
 int store__layout_inspect(struct layout *layout, const char *dir, struct err *err) {
     char path[LAYOUT_PATH_MAX];
     int code = dir_set(layout, dir, err);
-    code = code ? code
-                : identity_read(store__file_path(layout, "IDENTITY", path), layout->uuid, err);
+    code =
+        code ? code : identity_read(store__file_path(layout, "IDENTITY", path), layout->uuid, err);
     if (code == ERR_NOT_FOUND) {
         return err_set(err, ERR_NOT_FOUND, "there is no store in %s", layout->dir);
     }

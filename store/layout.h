@@ -2,9 +2,8 @@
  *
  *   LOCK                      held by flock while a process has the store open
  *   IDENTITY                  "creel-store <format> <uuid>"
- *   log/<tier>/<number>.seg   frames and their blobs; number: 16 hex digits, the lsn it was begun with
- *   meta/<number>.log         what must outlive a segment
- *   thumbs/<number>.seg       a cache
+ *   log/<tier>/<number>.seg   frames and their blobs; number: 16 hex digits, the lsn it was begun
+ * with meta/<number>.log         what must outlive a segment thumbs/<number>.seg       a cache
  *   index.db, state.db        SQLite
  *
  * Thread: open and adopt by one thread; the path functions by any.
@@ -35,16 +34,20 @@ struct layout {
     int lock; /* -1: not held */
 };
 
-#define LAYOUT_INIT {.lock = -1}
+#define LAYOUT_INIT                                                                                \
+    { .lock = -1 }
 
-/* Checks the guard, makes what is missing (only for a new store), takes the lock. `state_dir` may be NULL. */
+/* Checks the guard, makes what is missing (only for a new store), takes the lock. `state_dir` may
+ * be NULL. */
 int store__layout_open(struct layout *layout, const char *dir, const char *state_dir,
                        struct err *err);
-/* Takes the lock and reads the identity; makes and changes nothing. ERR_NOT_FOUND: no store there. */
+/* Takes the lock and reads the identity; makes and changes nothing. ERR_NOT_FOUND: no store there.
+ */
 int store__layout_inspect(struct layout *layout, const char *dir, struct err *err);
 void store__layout_close(struct layout *layout);
 
-/* All write into `out` of LAYOUT_PATH_MAX and return it; they cannot fail for a dir that open accepted. */
+/* All write into `out` of LAYOUT_PATH_MAX and return it; they cannot fail for a dir that open
+ * accepted. */
 char *store__stream_dir(const struct layout *layout, unsigned stream, char *out);
 char *store__segment_path(const struct layout *layout, unsigned stream, uint64_t number, char *out);
 char *store__file_path(const struct layout *layout, const char *name, char *out);

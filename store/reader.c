@@ -1,8 +1,9 @@
-/* reader: single frames, blobs, thumbnails, counters and names. reader_page.c has the pages, reader_outbox.c what
- * sync sees.
+/* reader: single frames, blobs, thumbnails, counters and names. reader_page.c has the pages,
+ * reader_outbox.c what sync sees.
  *
- * A blob is read without any lock against removal: the order of removal (tombstone, index, punch) means that bytes
- * which do not match, or a file that is gone, are told from damage by asking the index once more.
+ * A blob is read without any lock against removal: the order of removal (tombstone, index, punch)
+ * means that bytes which do not match, or a file that is gone, are told from damage by asking the
+ * index once more.
  */
 #include "store/reader.h"
 #include "daemon/base/hash.h"
@@ -16,8 +17,8 @@
 #define NAMES_MAX      (STORE_CLASSES_MAX + 256)
 
 static const char *const reader_sql[READER_STATEMENTS] = {
-    [READER_FRAME_ID] = "SELECT " READER_ROW_COLUMNS " FROM frame f" READER_ROW_TABLES
-                        "WHERE f.id = ?",
+    [READER_FRAME_ID] =
+        "SELECT " READER_ROW_COLUMNS " FROM frame f" READER_ROW_TABLES "WHERE f.id = ?",
     [READER_FRAME_LAST] = "SELECT id FROM frame ORDER BY utc DESC, seq DESC LIMIT 1",
     [READER_FRAME_OF_BLOB] = "SELECT f.id FROM frame f JOIN blob b ON b.id = f.blob WHERE b.tier IN"
                              " (0, 1) AND b.sha = ? ORDER BY f.seq DESC LIMIT 1",
@@ -65,9 +66,9 @@ int store__reader_ready(struct store_reader *reader, struct err *err) {
     pages_finish(reader);
     store__db_close(&reader->db);
     reader->generation = generation;
-    int code = store__db_open(&reader->db,
-                              store__file_path(&reader->store->layout, "index.db", path), DB_READ,
-                              reader_sql, READER_STATEMENTS, err);
+    int code =
+        store__db_open(&reader->db, store__file_path(&reader->store->layout, "index.db", path),
+                       DB_READ, reader_sql, READER_STATEMENTS, err);
     snprintf(pragma, sizeof(pragma), "PRAGMA cache_size = -%d", CACHE_KB);
     return code ? code : store__db_exec(&reader->db, pragma, err);
 }
@@ -151,8 +152,8 @@ void store_row_destroy(struct store_row *row) {
     }
 }
 
-/* The index has the detections above its floor; the log has all of them. A log that cannot be read leaves the row
- * as it is: something to show is better than an error. */
+/* The index has the detections above its floor; the log has all of them. A log that cannot be read
+ * leaves the row as it is: something to show is better than an error. */
 static void detections_complete(struct store *store, struct store_row *row,
                                 const struct log_position *place) {
     char path[LAYOUT_PATH_MAX];
@@ -243,8 +244,8 @@ static int blob_by_prefix(struct store_reader *reader, const char *name, struct 
     for (int tier = 0; tier < TIER_COUNT; tier++) {
         sqlite3_stmt *statement;
         struct frame_hash sha;
-        int code = store__db_bind(&reader->db, READER_BLOB_PREFIX, &statement, err, "nbb", tier, low,
-                                  (size_t)32, high, (size_t)32);
+        int code = store__db_bind(&reader->db, READER_BLOB_PREFIX, &statement, err, "nbb", tier,
+                                  low, (size_t)32, high, (size_t)32);
         while (!code && !(code = store__db_step(&reader->db, statement, err))) {
             store__db_columns(statement, "b", sha.bytes, sizeof(sha.bytes));
             found += !found || memcmp(&sha, out, sizeof(sha)) != 0;
@@ -255,8 +256,8 @@ static int blob_by_prefix(struct store_reader *reader, const char *name, struct 
         }
     }
     if (found > 1) {
-        return err_set(err, ERR_INVALID, "\"%.70s\" is the beginning of several hashes: give more digits",
-                       name);
+        return err_set(err, ERR_INVALID,
+                       "\"%.70s\" is the beginning of several hashes: give more digits", name);
     }
     return found ? 0 : err_set(err, ERR_NOT_FOUND, "no frame's hash begins with %.70s", name);
 }
@@ -308,8 +309,8 @@ static int blob_place(struct store_reader *reader, enum frame_tier tier,
     return local ? 0 : err_set(err, ERR_NOT_FOUND, "the blob is no longer in this store");
 }
 
-int store_blob_read(struct store_reader *reader, enum frame_tier tier, const struct frame_hash *blob,
-                    uint8_t **bytes, size_t *size, struct err *err) {
+int store_blob_read(struct store_reader *reader, enum frame_tier tier,
+                    const struct frame_hash *blob, uint8_t **bytes, size_t *size, struct err *err) {
     if ((unsigned)tier >= TIER_COUNT) {
         return err_set(err, ERR_INVALID, "there is no tier %u", (unsigned)tier);
     }
@@ -324,10 +325,9 @@ int store_blob_read(struct store_reader *reader, enum frame_tier tier, const str
         }
         CLEANUP(mem_free_at) uint8_t *payload = NULL;
         store__segment_path(layout, tier, place.segment, path);
-        code = store__record_read(path, place.segment, layout->uuid, place.at, &header, &payload,
-                                  err);
-        if (!code && header.kind == RECORD_BLOB &&
-            memcmp(&header.sha, blob, sizeof(*blob)) == 0) {
+        code =
+            store__record_read(path, place.segment, layout->uuid, place.at, &header, &payload, err);
+        if (!code && header.kind == RECORD_BLOB && memcmp(&header.sha, blob, sizeof(*blob)) == 0) {
             *bytes = TAKE_PTR(payload);
             *size = header.payload_bytes;
             return 0;
@@ -460,8 +460,8 @@ static int names_read(struct store_reader *reader, enum name_kind kind, char ***
     CLEANUP(buf_finish) struct buf texts = BUF_INIT(NAMES_MAX * (FRAME_LABEL_MAX + 1));
     sqlite3_stmt *statement;
     size_t count = 0;
-    int code = store__db_bind(&reader->db, READER_NAMES, &statement, err, "nn", (int)kind,
-                              NAMES_MAX);
+    int code =
+        store__db_bind(&reader->db, READER_NAMES, &statement, err, "nn", (int)kind, NAMES_MAX);
     while (!code && !(code = store__db_step(&reader->db, statement, err))) {
         const char *text = (const char *)sqlite3_column_text(statement, 0);
         if (text && text[0]) {

@@ -1,13 +1,16 @@
-/* reader: what the reading files share. A reader is one read-only connection with its kept statements.
+/* reader: what the reading files share. A reader is one read-only connection with its kept
+ * statements.
  *
- * Each call is one short read transaction (or none): a reader never holds the WAL back between calls.
+ * Each call is one short read transaction (or none): a reader never holds the WAL back between
+ * calls.
  */
 #ifndef CREEL_STORE_READER_H
 #define CREEL_STORE_READER_H
 
 #include "store/store_impl.h"
 
-/* tier, camera, label, confidence, three sync filters, order: every shape of a page query has its statement. */
+/* tier, camera, label, confidence, three sync filters, order: every shape of a page query has its
+ * statement. */
 #define READER_SHAPES 128
 
 enum reader_statement {
@@ -43,8 +46,9 @@ int store__reader_ready(struct store_reader *reader, struct err *err);
 /* A damaged index is reported to the index thread, which makes it again. Returns `code`. */
 int store__reader_seen(struct store_reader *reader, int code);
 
-/* The columns that store__row_read expects, and the tables they come from (frame f comes before). The remotes
- * that are declared now count for owed and quarantined; receipts of former ones still say where a blob lies. */
+/* The columns that store__row_read expects, and the tables they come from (frame f comes before).
+ * The remotes that are declared now count for owed and quarantined; receipts of former ones still
+ * say where a blob lies. */
 #define READER_ROW_COLUMNS                                                                         \
     "f.seq, f.id, f.utc, f.boot, f.boot_id, f.clock, f.tier, f.orientation, f.value, f.phash,"     \
     " f.luma_mean, f.luma_stddev, f.sharpness, f.pinned, b.sha, b.bytes, b.media, b.width,"        \

@@ -53,8 +53,8 @@ int store_outbox_read(struct store_reader *reader, const char *remote, enum stor
         sqlite3_reset(statement);
     }
     code = code == ERR_NOT_FOUND && id ? 0 : code;
-    code = code ? code
-                : store__db_number(&reader->db, READER_OUTBOX_NEXT, &next, err, "ii", id, now);
+    code =
+        code ? code : store__db_number(&reader->db, READER_OUTBOX_NEXT, &next, err, "ii", id, now);
     if (code) {
         return store__reader_seen(reader, code);
     }
@@ -76,9 +76,8 @@ int store_receipt_get(struct store_reader *reader, const char *remote, enum fram
                                  blob->bytes, sizeof(blob->bytes), remote ? remote : "");
     code = code ? code : store__db_step(&reader->db, statement, err);
     if (code) {
-        return code == ERR_NOT_FOUND
-                   ? err_set(err, code, "no remote has confirmed this blob")
-                   : store__reader_seen(reader, code);
+        return code == ERR_NOT_FOUND ? err_set(err, code, "no remote has confirmed this blob")
+                                     : store__reader_seen(reader, code);
     }
     store__db_columns(statement, "nttit", &kind, receipt.key, sizeof(receipt.key), receipt.etag,
                       sizeof(receipt.etag), &receipt.utc_us, receipt.remote,

@@ -1,8 +1,9 @@
 /* reader_page: pages of frames by keyset.
  *
- * A page begins behind (utc, seq) of the row before it, so a deep page costs what the first costs and rows that come
- * or go in between are neither repeated nor skipped. Every combination of filters ("shape") has its own statement,
- * made at its first use, and names the index whose order the page has: the planner is not asked.
+ * A page begins behind (utc, seq) of the row before it, so a deep page costs what the first costs
+ * and rows that come or go in between are neither repeated nor skipped. Every combination of
+ * filters ("shape") has its own statement, made at its first use, and names the index whose order
+ * the page has: the planner is not asked.
  */
 #include "daemon/base/mem.h"
 #include "store/reader.h"
@@ -20,8 +21,17 @@ enum shape {
     SHAPE_SYNC_SHIFT = 5, /* two bits: enum store_sync_filter */
 };
 
-enum { BIND_UTC = 1, BIND_SEQ, BIND_SINCE, BIND_UNTIL, BIND_LIMIT, BIND_TIER, BIND_CAMERA,
-       BIND_LABEL, BIND_CONFIDENCE };
+enum {
+    BIND_UTC = 1,
+    BIND_SEQ,
+    BIND_SINCE,
+    BIND_UNTIL,
+    BIND_LIMIT,
+    BIND_TIER,
+    BIND_CAMERA,
+    BIND_LABEL,
+    BIND_CONFIDENCE
+};
 
 static unsigned shape_of(const struct store_filter *filter) {
     return (filter->by_tier ? SHAPE_TIER : 0) | (filter->camera[0] ? SHAPE_CAMERA : 0) |

@@ -2,11 +2,12 @@
  *
  * Goal: bytes that can be understood, or refused, without anything but themselves.
  * Invariants:
- *   1. What encode writes, decode reads back to the same struct, bit by bit (floats as their IEEE bits).
+ *   1. What encode writes, decode reads back to the same struct, bit by bit (floats as their IEEE
+ * bits).
  *   2. Decode never reads past the payload and never allocates more than the payload can describe.
- *   3. A flipped bit anywhere in header, payload or padding is seen: the CRC covers the header, the SHA-256
- *      in it the payload, and padding must be zero (segment.c looks at that).
- * Each payload has one pair of functions, and `payloads` names the pair of each kind.
+ *   3. A flipped bit anywhere in header, payload or padding is seen: the CRC covers the header, the
+ * SHA-256 in it the payload, and padding must be zero (segment.c looks at that). Each payload has
+ * one pair of functions, and `payloads` names the pair of each kind.
  */
 #include "store/record.h"
 #include "daemon/base/hash.h"
@@ -157,8 +158,12 @@ void store__header_encode(const struct record_header *header, const uint8_t *uui
     const struct {
         uint64_t value;
         size_t size;
-    } fields[] = {{MAGIC, 4},           {header->kind, 2},    {header->version, 2},
-                  {header->payload_bytes, 4}, {header->group_at, 4}, {header->segment, 8},
+    } fields[] = {{MAGIC, 4},
+                  {header->kind, 2},
+                  {header->version, 2},
+                  {header->payload_bytes, 4},
+                  {header->group_at, 4},
+                  {header->segment, 8},
                   {header->lsn, 8}};
     for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
         for (size_t byte = 0; byte < fields[i].size; byte++) {
@@ -552,7 +557,8 @@ int store__record_decode(enum record_kind kind, const uint8_t *payload, size_t s
         return err_set(err, ERR_CORRUPT, "a %s record of %zu bytes does not have its layout",
                        payloads[i].name, size);
     }
-    return err_set(err, ERR_REFUSED, "a record of kind %u was written by a later creel: run that one",
+    return err_set(err, ERR_REFUSED,
+                   "a record of kind %u was written by a later creel: run that one",
                    (unsigned)kind);
 }
 

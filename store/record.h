@@ -1,9 +1,10 @@
-/* record: the self-describing records of the log, as bytes and as structs. schemas/records.md draws them.
+/* record: the self-describing records of the log, as bytes and as structs. schemas/records.md draws
+ * them.
  *
- * Every record is a header of RECORD_HEADER bytes, the payload, and zeros up to a multiple of 8. Numbers are
- * little endian; nothing is ever copied as a struct. Decoding is strict: a length, an enum or a trailing byte
- * that the layout does not allow is ERR_CORRUPT, a kind or version of a later creel is ERR_REFUSED.
- * Not: no files, no threads. Thread: any; all functions are pure.
+ * Every record is a header of RECORD_HEADER bytes, the payload, and zeros up to a multiple of 8.
+ * Numbers are little endian; nothing is ever copied as a struct. Decoding is strict: a length, an
+ * enum or a trailing byte that the layout does not allow is ERR_CORRUPT, a kind or version of a
+ * later creel is ERR_REFUSED. Not: no files, no threads. Thread: any; all functions are pure.
  */
 #ifndef CREEL_STORE_RECORD_H
 #define CREEL_STORE_RECORD_H
@@ -19,8 +20,8 @@
 #define RECORD_VERSION     1u
 #define RECORD_PAYLOAD_MAX FRAME_BLOB_MAX
 /* Of everything but blobs: 512 detections of at most 38 + 48 bytes, or 1,024 hashes. */
-#define RECORD_SMALL_MAX    (256u << 10)
-#define RECORD_BATCH_MAX    1024u /* hashes in one tombstone */
+#define RECORD_SMALL_MAX (256u << 10)
+#define RECORD_BATCH_MAX 1024u /* hashes in one tombstone */
 
 enum record_kind {
     RECORD_SEGMENT = 1,
@@ -41,9 +42,11 @@ struct record_header {
     uint16_t kind;
     uint16_t version;
     uint32_t payload_bytes;
-    uint32_t group_at; /* where the group of this record begins in its file: tells a tear from damage */
-    uint64_t segment;  /* number of the file it was written to: bytes of a recycled block do not pass */
-    uint64_t lsn;      /* order over all streams, from 1, never used twice */
+    uint32_t
+        group_at; /* where the group of this record begins in its file: tells a tear from damage */
+    uint64_t
+        segment;  /* number of the file it was written to: bytes of a recycled block do not pass */
+    uint64_t lsn; /* order over all streams, from 1, never used twice */
     struct frame_hash sha; /* of the payload; of a blob it is its name */
 };
 
@@ -55,7 +58,8 @@ static inline uint64_t store__record_size(uint64_t payload_bytes) {
 /* `uuid` (16 bytes, the store's) salts the checksum, so that a payload cannot forge a record. */
 void store__header_encode(const struct record_header *header, const uint8_t *uuid,
                           uint8_t out[RECORD_HEADER]);
-/* ERR_NOT_FOUND: zeros, nothing was written here. ERR_CORRUPT: not a header. ERR_REFUSED: a later creel's. */
+/* ERR_NOT_FOUND: zeros, nothing was written here. ERR_CORRUPT: not a header. ERR_REFUSED: a later
+ * creel's. */
 int store__header_decode(const uint8_t in[RECORD_HEADER], const uint8_t *uuid,
                          struct record_header *out, struct err *err);
 
@@ -144,15 +148,16 @@ struct record {
     };
 };
 
-/* Appends the payload. A failed append sticks in `out`. Kinds BLOB and THUMB have no encoder: they are bytes. */
+/* Appends the payload. A failed append sticks in `out`. Kinds BLOB and THUMB have no encoder: they
+ * are bytes. */
 void store__record_encode(const struct record *record, struct buf *out);
 /* `*out` owns memory afterwards: finish it. Outputs only on success. */
 int store__record_decode(enum record_kind kind, const uint8_t *payload, size_t size,
                          struct record *out, struct err *err);
 void store__record_finish(struct record *record);
 
-/* The detections of a frame as bytes (count, then each), as in the frame record and the index. `floor` leaves
- * out what is less confident. */
+/* The detections of a frame as bytes (count, then each), as in the frame record and the index.
+ * `floor` leaves out what is less confident. */
 void store__detections_encode(const struct frame_detection *detections, size_t count, double floor,
                               struct buf *out);
 int store__detections_decode(const uint8_t *bytes, size_t size, struct frame_detection **out,

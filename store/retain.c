@@ -1,19 +1,21 @@
 /* retain: what leaves the store, and in which order. The writer thread runs it between groups.
  *
- * Order of every removal: tombstone durable in the meta log -> applied to the index (readers now say "gone") ->
- * payload punched, or the file unlinked. A crash anywhere leaves either a blob that is still there, or one
- * that is buried and whose space the table `reclaim` remembers.
+ * Order of every removal: tombstone durable in the meta log -> applied to the index (readers now
+ * say "gone") -> payload punched, or the file unlinked. A crash anywhere leaves either a blob that
+ * is still there, or one that is buried and whose space the table `reclaim` remembers.
  *
  * Invariants:
- *   1. Nothing is chosen while the index is behind the log: what it says about owed, pinned and local is true.
- *   2. Age, keep-after-upload and tier sizes take only what is neither owed nor pinned, and ages count only while
- *      the clock is trusted.
- *   3. Quota and floor take replicated blobs first (nothing is lost), then the least valuable, the oldest among equals,
- *      never a pinned one, and never one worth more than the frame that wants the room: that one is refused.
+ *   1. Nothing is chosen while the index is behind the log: what it says about owed, pinned and
+ * local is true.
+ *   2. Age, keep-after-upload and tier sizes take only what is neither owed nor pinned, and ages
+ * count only while the clock is trusted.
+ *   3. Quota and floor take replicated blobs first (nothing is lost), then the least valuable, the
+ * oldest among equals, never a pinned one, and never one worth more than the frame that wants the
+ * room: that one is refused.
  *   4. A step removes at most STORE_VICTIMS_MAX blobs.
- * Frame records stay in their segment when the payloads are punched: they are the history that the gallery shows. A
- * file in which nothing is alive goes as a whole when history takes more than 1/HISTORY_SHARE of the quota, or
- * when nothing else is left to take.
+ * Frame records stay in their segment when the payloads are punched: they are the history that the
+ * gallery shows. A file in which nothing is alive goes as a whole when history takes more than
+ * 1/HISTORY_SHARE of the quota, or when nothing else is left to take.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
@@ -25,14 +27,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define HISTORY_SHARE   16
-#define THUMBS_SHARE    32
-#define RESERVE_SHARE   128
-#define ROOM_STEPS_MAX  4096 /* of one admission: a bound, far beyond what it needs */
-#define ROOM_SLACK      16   /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
-#define INDEX_WAIT_MS   5000 /* for room: the frame is refused when the index does not come up */
-#define INDEX_SLICE_MS  50   /* for upkeep: another time, then */
-#define RESERVE_NAME    "RESERVE"
+#define HISTORY_SHARE  16
+#define THUMBS_SHARE   32
+#define RESERVE_SHARE  128
+#define ROOM_STEPS_MAX 4096 /* of one admission: a bound, far beyond what it needs */
+#define ROOM_SLACK     16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
+#define INDEX_WAIT_MS  5000 /* for room: the frame is refused when the index does not come up */
+#define INDEX_SLICE_MS 50   /* for upkeep: another time, then */
+#define RESERVE_NAME   "RESERVE"
 
 enum lookup {
     LOOKUP_LOCAL,
@@ -61,7 +63,8 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
     [LOOKUP_VALUE] = "SELECT tier, sha, bytes, refs FROM blob WHERE local = 1 AND pinned = 0 AND"
                      " replicated = 0 AND value <= ? ORDER BY value, kept_utc LIMIT ?",
     [LOOKUP_DEAD] =
-        "SELECT number, stream FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND stream < 2 AND"
+        "SELECT number, stream FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND stream < 2 "
+        "AND"
         " NOT EXISTS (SELECT 1 FROM frame JOIN blob ON blob.id = frame.blob WHERE frame.seq BETWEEN"
         " segment.first_seq AND segment.last_seq AND frame.segment = segment.number AND"
         " (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
@@ -106,7 +109,8 @@ static int index_ready(struct store *store, int wait_ms, struct err *err) {
 static uint64_t file_bytes(const struct layout *layout, const char *name) {
     char path[LAYOUT_PATH_MAX];
     struct stat info;
-    return stat(store__file_path(layout, name, path), &info) < 0 ? 0 : (uint64_t)info.st_blocks * 512;
+    return stat(store__file_path(layout, name, path), &info) < 0 ? 0
+                                                                 : (uint64_t)info.st_blocks * 512;
 }
 
 void store__disk_measure(struct store *store) {
@@ -257,11 +261,10 @@ static int evict(struct store *store, const struct victims *victims, enum tombst
     }
     for (unsigned tier = 0; tier < TIER_COUNT; tier++) {
         struct record *record = &records[count];
-        *record = (struct record){.kind = RECORD_TOMBSTONE,
-                                  .tombstone = {.tier = tier,
-                                                .reason = reason,
-                                                .utc_us = clock_utc_us(),
-                                                .blobs = blobs + used}};
+        *record = (struct record){
+            .kind = RECORD_TOMBSTONE,
+            .tombstone = {
+                .tier = tier, .reason = reason, .utc_us = clock_utc_us(), .blobs = blobs + used}};
         for (size_t i = 0; i < victims->count; i++) {
             if (victims->tiers[i] == tier) {
                 blobs[used++] = victims->blobs[i];
@@ -329,6 +332,10 @@ static int room_step(struct store *store, uint64_t wanted, double value, struct 
         return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
     }
     int code = index_ready(store, INDEX_WAIT_MS, err);
+    if (code && store->writer.reserve_there) { /* the index may have no room to follow */
+        reserve_give_up(store);
+        code = index_ready(store, INDEX_WAIT_MS, err);
+    }
     if (!code && store->quota && history_bytes(store) > store->quota / HISTORY_SHARE) {
         code = forget_oldest(store, err);
         if (code != ERR_NOT_FOUND) {
@@ -365,9 +372,6 @@ int store__retain_room(struct store *store, uint64_t bytes, double value, struct
 
 int store__retain_emergency(struct store *store, double value, struct err *err) {
     uint64_t wanted = store->streams[TIER_ANNOTATED].limit;
-    if (store->writer.reserve_there) {
-        reserve_give_up(store);
-    }
     int code = room_step(store, wanted, value, err);
     return code == ERR_NOT_FOUND ? err_set(err, ERR_FULL, "the disk is full") : code;
 }
@@ -414,8 +418,7 @@ static int tier_size(struct store *store, int tier, bool *more, struct err *err)
     }
     int code = store__db_bind(&store->writer.lookup, LOOKUP_OLDEST, &statement, err, "nn", tier,
                               STORE_VICTIMS_MAX);
-    return code ? code
-                : slice(store, statement, used - limit, TOMBSTONE_TIER_BYTES, more, err);
+    return code ? code : slice(store, statement, used - limit, TOMBSTONE_TIER_BYTES, more, err);
 }
 
 static int thumbs_run(struct index *index, const struct index_command *command, struct err *err) {
@@ -445,7 +448,8 @@ static void reserve_keep(struct store *store) {
     struct writer *writer = &store->writer;
     char path[LAYOUT_PATH_MAX];
     CLEANUP(fd_close_at) int fd = -1;
-    if (writer->reserve_there || !writer->reserve_bytes || excess(store, writer->reserve_bytes * 2)) {
+    if (writer->reserve_there || !writer->reserve_bytes ||
+        excess(store, writer->reserve_bytes * 2)) {
         return;
     }
     store__file_path(&store->layout, RESERVE_NAME, path);
@@ -462,8 +466,8 @@ static void reserve_keep(struct store *store) {
 static int held_load(struct store *store, struct err *err) {
     struct writer *writer = &store->writer;
     sqlite3_stmt *statement;
-    int code = store__db_bind(&writer->lookup, LOOKUP_HELD, &statement, err, "n",
-                              STORE_HELD_BOOTS_MAX);
+    int code =
+        store__db_bind(&writer->lookup, LOOKUP_HELD, &statement, err, "n", STORE_HELD_BOOTS_MAX);
     writer->held_count = 0;
     while (!code && !(code = store__db_step(&writer->lookup, statement, err))) {
         if (writer->held_count < STORE_HELD_BOOTS_MAX &&

@@ -1,14 +1,15 @@
 /* segment: see segment.h.
  *
- * Goal: after a crash, tell the torn tail of the last group from damage in what was durable, exactly.
- * How: each header says where its group began. Groups are made durable one after another, so a tear can only be
- * in the last one. If behind a bad place there is a whole header whose group began after that place, the bad
- * place belongs to an earlier, durable group: damage. Otherwise it is the tear, and all behind it goes.
- * Invariants:
- *   1. A record is given out only when its header's CRC, its file number and (where loaded) its SHA-256 agree.
+ * Goal: after a crash, tell the torn tail of the last group from damage in what was durable,
+ * exactly. How: each header says where its group began. Groups are made durable one after another,
+ * so a tear can only be in the last one. If behind a bad place there is a whole header whose group
+ * began after that place, the bad place belongs to an earlier, durable group: damage. Otherwise it
+ * is the tear, and all behind it goes. Invariants:
+ *   1. A record is given out only when its header's CRC, its file number and (where loaded) its
+ * SHA-256 agree.
  *   2. Nothing at or behind scan->end is read: the writer may be there.
- * Rejected: a commit record a group (one more write, and a tear between it and its group to think about);
- * zeroing the tail (a second write of 64 MiB).
+ * Rejected: a commit record a group (one more write, and a tear between it and its group to think
+ * about); zeroing the tail (a second write of 64 MiB).
  */
 #include "store/segment.h"
 #include "daemon/base/fs.h"
@@ -57,7 +58,8 @@ void store__scan_close(struct segment_scan *scan) {
     *scan = (struct segment_scan)SEGMENT_SCAN_INIT;
 }
 
-/* `size` (at most WINDOW_MAX) bytes at `at`, borrowed until the next call. The caller has checked the end. */
+/* `size` (at most WINDOW_MAX) bytes at `at`, borrowed until the next call. The caller has checked
+ * the end. */
 static int window_get(struct segment_scan *scan, uint64_t at, size_t size, const uint8_t **out,
                       struct err *err) {
     uint64_t window_end = scan->window_at + scan->window_size;
@@ -102,8 +104,8 @@ static int header_get(struct segment_scan *scan, uint64_t at, struct record_head
     int code = window_get(scan, at, RECORD_HEADER, &bytes, err);
     code = code ? code : store__header_decode(bytes, scan->uuid, out, err);
     if (code == ERR_NOT_FOUND) {
-        code = err_set(err, ERR_CORRUPT, "%s: zeros at byte %llu", scan->path,
-                       (unsigned long long)at);
+        code =
+            err_set(err, ERR_CORRUPT, "%s: zeros at byte %llu", scan->path, (unsigned long long)at);
     } else if (code) {
         err_wrap(err, "%s at byte %llu", scan->path, (unsigned long long)at);
     } else if (out->segment != scan->number) {
@@ -258,7 +260,8 @@ static int tail_step_over(struct segment_scan *scan, uint64_t trusted, struct se
     return code;
 }
 
-/* The blobs of the last group, which the first walk stepped over: the first bad one ends the file. */
+/* The blobs of the last group, which the first walk stepped over: the first bad one ends the file.
+ */
 static int tail_verify(struct segment_scan *scan, uint64_t from, struct segment_tail *tail,
                        struct err *err) {
     uint64_t end = scan->end;

@@ -25,13 +25,14 @@ struct segment_scan {
     size_t large_room;
 };
 
-#define SEGMENT_SCAN_INIT {.fd = -1}
+#define SEGMENT_SCAN_INIT                                                                          \
+    { .fd = -1 }
 
 struct record_at {
     struct record_header header;
     uint64_t at;            /* of the header */
-    const uint8_t *payload; /* borrowed until the next call. Not loaded: NULL for a blob; for a thumb its first
-                               32 bytes, the hash of its blob, not checked */
+    const uint8_t *payload; /* borrowed until the next call. Not loaded: NULL for a blob; for a
+                               thumb its first 32 bytes, the hash of its blob, not checked */
 };
 
 /* Opens the file with `end` at its present size. ERR_NOT_FOUND: no such file. */
@@ -39,31 +40,33 @@ int store__scan_open(struct segment_scan *scan, const char *path, uint64_t numbe
                      const uint8_t *uuid, struct err *err);
 void store__scan_close(struct segment_scan *scan);
 
-/* The record at scan->at, and moves behind it. Payloads are loaded and checked against their SHA-256; those of
- * blobs and thumbs only when `with_bytes`. ERR_NOT_FOUND: at the end. ERR_CORRUPT: no whole record here (the
- * scan stays). ERR_REFUSED: written by a later creel. */
+/* The record at scan->at, and moves behind it. Payloads are loaded and checked against their
+ * SHA-256; those of blobs and thumbs only when `with_bytes`. ERR_NOT_FOUND: at the end.
+ * ERR_CORRUPT: no whole record here (the scan stays). ERR_REFUSED: written by a later creel. */
 int store__scan_next(struct segment_scan *scan, bool with_bytes, struct record_at *out,
                      struct err *err);
 
-/* Looks behind a bad place for the next header whose group began after it, and moves there. ERR_NOT_FOUND:
- * there is none, so the bad place is a torn tail. `any_group` takes every whole header. */
+/* Looks behind a bad place for the next header whose group began after it, and moves there.
+ * ERR_NOT_FOUND: there is none, so the bad place is a torn tail. `any_group` takes every whole
+ * header. */
 int store__scan_resync(struct segment_scan *scan, bool any_group, struct err *err);
 
-/* The size of a frame, meta, blob or other record may be read at a known place, by its own file opening. The
- * caller frees *payload. ERR_NOT_FOUND: file gone; ERR_CORRUPT: not that record, or damaged. */
+/* The size of a frame, meta, blob or other record may be read at a known place, by its own file
+ * opening. The caller frees *payload. ERR_NOT_FOUND: file gone; ERR_CORRUPT: not that record, or
+ * damaged. */
 int store__record_read(const char *path, uint64_t number, const uint8_t *uuid, uint64_t at,
                        struct record_header *header, uint8_t **payload, struct err *err);
 
 struct segment_tail {
-    uint64_t end;       /* behind the last whole record */
-    uint64_t torn;      /* bytes behind `end` that are not zero-length */
-    uint64_t last_lsn;  /* 0: no record */
-    uint64_t next_seq;  /* at least 1 + the greatest seq of a frame in it */
-    uint64_t damaged;   /* bad places that are not the tail */
+    uint64_t end;      /* behind the last whole record */
+    uint64_t torn;     /* bytes behind `end` that are not zero-length */
+    uint64_t last_lsn; /* 0: no record */
+    uint64_t next_seq; /* at least 1 + the greatest seq of a frame in it */
+    uint64_t damaged;  /* bad places that are not the tail */
 };
 
-/* Walks the whole file. What lies before `trusted` was durable once (the index saw it): a bad place there is
- * damage, never a tear. */
+/* Walks the whole file. What lies before `trusted` was durable once (the index saw it): a bad place
+ * there is damage, never a tear. */
 int store__segment_tail(struct segment_scan *scan, uint64_t trusted, struct segment_tail *out,
                         struct err *err);
 

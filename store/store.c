@@ -1,10 +1,11 @@
-/* store: opening and closing, and the calls that become meta records. See store.h for the promises and
- * DESIGN in schemas/records.md for the bytes.
+/* store: opening and closing, and the calls that become meta records. See store.h for the promises
+ * and DESIGN in schemas/records.md for the bytes.
  *
- * Opening: guard and lock -> state.db -> index (its positions say what was durable) -> each stream's tail is cut
- * to its last whole record -> the index thread replays what it has not seen -> the writer starts. An index that
- * claims more than the log holds is not believed and is made again.
- * Closing: the queue closes and drains, the writer ends, the index thread applies what is left and ends.
+ * Opening: guard and lock -> state.db -> index (its positions say what was durable) -> each
+ * stream's tail is cut to its last whole record -> the index thread replays what it has not seen ->
+ * the writer starts. An index that claims more than the log holds is not believed and is made
+ * again. Closing: the queue closes and drains, the writer ends, the index thread applies what is
+ * left and ends.
  */
 #include "store/store.h"
 #include "daemon/base/clock.h"
@@ -18,8 +19,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CATCH_UP_MS    2000 /* opening waits so long for the index; the rest goes on behind it */
-#define SEGMENTS_SHARE 64   /* a segment is at most this part of the quota, so that a few open ones fit */
+#define CATCH_UP_MS 2000 /* opening waits so long for the index; the rest goes on behind it */
+#define SEGMENTS_SHARE                                                                             \
+    64 /* a segment is at most this part of the quota, so that a few open ones fit */
 #define META_BYTES_MIN (256u << 10)
 #define RESERVE_SHARE  128
 
@@ -45,8 +47,8 @@ static int config_set(struct store *store, const struct store_config *config, st
     }
     *own = *config;
     own->dir = own->state_dir = NULL; /* borrowed: not kept */
-    own->group_frames = (unsigned)clamp(config->group_frames ? config->group_frames : 16, 1,
-                                        STORE_GROUP_MAX);
+    own->group_frames =
+        (unsigned)clamp(config->group_frames ? config->group_frames : 16, 1, STORE_GROUP_MAX);
     uint64_t wanted = config->segment_bytes ? config->segment_bytes : STORE_SEGMENT_BYTES;
     own->segment_bytes = clamp(wanted, STORE_SEGMENT_MIN, STORE_SEGMENT_MAX);
     return 0;
@@ -77,8 +79,9 @@ static int limits_set(struct store *store, struct err *err) {
         }
         store__stream_init(&store->streams[stream], stream, &store->layout, &store->lock, limit);
     }
-    store->writer.reserve_bytes =
-        store->quota ? clamp(store->quota / RESERVE_SHARE, 0, STORE_RESERVE_MAX) : STORE_RESERVE_MAX;
+    store->writer.reserve_bytes = store->quota
+                                      ? clamp(store->quota / RESERVE_SHARE, 0, STORE_RESERVE_MAX)
+                                      : STORE_RESERVE_MAX;
     char path[LAYOUT_PATH_MAX];
     store->writer.reserve_there =
         access(store__file_path(&store->layout, "RESERVE", path), F_OK) == 0;
@@ -150,7 +153,8 @@ static int index_settle(struct store *store, struct err *err) {
         store->written_lsn = store->writer.next_lsn - 1;
         store->applied_lsn = store->index.applied;
         store->last_seq = store->writer.next_seq - 1;
-        store__indexer_share(store); /* the remotes of the run before, until this one declares its own */
+        store__indexer_share(
+            store); /* the remotes of the run before, until this one declares its own */
     }
     return code;
 }
@@ -256,9 +260,8 @@ int store_outbox_fd(struct store *store) {
 void store_stats_get(struct store *store, struct store_stats *out) {
     pthread_mutex_lock(&store->lock);
     *out = store->stats;
-    out->index_lag = store->written_lsn > store->applied_lsn
-                         ? store->written_lsn - store->applied_lsn
-                         : 0;
+    out->index_lag =
+        store->written_lsn > store->applied_lsn ? store->written_lsn - store->applied_lsn : 0;
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -290,8 +293,7 @@ static int remote_identity(struct store *store, const char *name, struct frame_h
         *identity = store->remotes[i].identity;
     }
     pthread_mutex_unlock(&store->lock);
-    return found ? 0
-                 : err_set(err, ERR_NOT_FOUND, "no remote named \"%.40s\" is declared", name);
+    return found ? 0 : err_set(err, ERR_NOT_FOUND, "no remote named \"%.40s\" is declared", name);
 }
 
 /* ---- receipts and quarantine ---- */
@@ -374,7 +376,8 @@ int store_outbox_defer(struct store *store, const char *remote, enum frame_tier 
                                     .tier = (int)tier,
                                     .blob = blob,
                                     .reason = reason ? reason : "",
-                                    .number = clock_boot_us() + (delay_ms > 0 ? delay_ms : 0) * 1000};
+                                    .number =
+                                        clock_boot_us() + (delay_ms > 0 ? delay_ms : 0) * 1000};
     return store__indexer_run(store, &command, err);
 }
 

@@ -63,8 +63,8 @@ void store_close(struct store *store); /* NULL accepted; waits for what was put 
 
 void store_uuid(const struct store *store, struct frame_id *out);
 
-/* Makes the store in `dir` the one that `state_dir` expects (the way out of the mount guard). ERR_NOT_FOUND: there
- * is no store in `dir`. ERR_BUSY: it is open. */
+/* Makes the store in `dir` the one that `state_dir` expects (the way out of the mount guard).
+ * ERR_NOT_FOUND: there is no store in `dir`. ERR_BUSY: it is open. */
 int store_adopt(const char *dir, const char *state_dir, struct err *err);
 
 /* ---- writing ---- */
@@ -198,8 +198,8 @@ struct store_counts {
 /* Does not scan: counters kept with the index. */
 int store_counts_read(struct store_reader *reader, struct store_counts *out, struct err *err);
 
-/* Distinct cameras and labels in the index, for filters; NULL-terminated arrays in one malloc'd
- * block. */
+/* Distinct cameras and labels in the index, for filters: two NULL-terminated arrays, each one
+ * malloc'd block with its strings in it. */
 int store_names_read(struct store_reader *reader, char ***cameras, char ***labels, struct err *err);
 
 /* ---- the outbox: what sync sees ---- */
@@ -279,8 +279,8 @@ int store_outbox_retry(struct store *store, const char *remote, uint64_t *count,
 int store_receipt_get(struct store_reader *reader, const char *remote, enum frame_tier tier,
                       const struct frame_hash *blob, struct store_receipt *out, struct err *err);
 
-/* A pinned frame's blob stays until it is unpinned, whatever the limits say; durable. ERR_NOT_FOUND: no such
- * frame in the index. */
+/* A pinned frame's blob stays until it is unpinned, whatever the limits say; durable.
+ * ERR_NOT_FOUND: no such frame in the index. */
 int store_pin_set(struct store *store, const struct frame_id *id, bool pinned, struct err *err);
 
 /* ---- state.db: what no log can make again ---- */

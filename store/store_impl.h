@@ -1,8 +1,8 @@
 /* store_impl: what is behind the opaque `struct store`, shared by the folder's files.
  *
- * Threads: callers, the writer (writer.c, group.c, retain.c: the only one that writes the log), the index thread
- * (indexer.c: the only one that writes index.db) and readers (one connection each). `lock` guards what is marked
- * below and the lists inside the streams; it is never held across I/O.
+ * Threads: callers, the writer (writer.c, group.c, retain.c: the only one that writes the log), the
+ * index thread (indexer.c: the only one that writes index.db) and readers (one connection each).
+ * `lock` guards what is marked below and the lists inside the streams; it is never held across I/O.
  */
 #ifndef CREEL_STORE_STORE_IMPL_H
 #define CREEL_STORE_STORE_IMPL_H
@@ -18,10 +18,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define STORE_QUEUE_MAX       128          /* requests that wait for the writer */
-#define STORE_QUEUE_BYTES_MAX (64u << 20)  /* of blobs in it; one may always wait */
-#define STORE_GROUP_MAX       256          /* requests in one group */
-#define STORE_GROUP_BYTES_MAX (32u << 20)  /* a group takes no further frame beyond this */
+#define STORE_QUEUE_MAX       128         /* requests that wait for the writer */
+#define STORE_QUEUE_BYTES_MAX (64u << 20) /* of blobs in it; one may always wait */
+#define STORE_GROUP_MAX       256         /* requests in one group */
+#define STORE_GROUP_BYTES_MAX (32u << 20) /* a group takes no further frame beyond this */
 #define STORE_SEGMENT_BYTES   (64u << 20)
 #define STORE_SEGMENT_MIN     (64u << 10)
 #define STORE_SEGMENT_MAX     (1024u << 20)
@@ -30,17 +30,17 @@
 #define STORE_RESERVE_MAX     (8u << 20)   /* given up when a full disk must be emptied */
 #define STORE_RECENT_MAX      4096         /* blobs written but perhaps not indexed yet */
 #define STORE_HELD_BOOTS_MAX  16
-#define STORE_VICTIMS_MAX     256          /* blobs removed by one step of retention */
+#define STORE_VICTIMS_MAX     256 /* blobs removed by one step of retention */
 #define STORE_PAST_BOOTS_MAX  16
 
 enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH };
 
-/* One thing for the writer to do. A put is the writer's to free; the others lie on the stack of a caller that
- * waits for `done`. */
+/* One thing for the writer to do. A put is the writer's to free; the others lie on the stack of a
+ * caller that waits for `done`. */
 struct request {
     struct request *next;
     enum request_kind kind;
-    struct store_frame frame; /* PUT */
+    struct store_frame frame;     /* PUT */
     const struct record *records; /* META, borrowed */
     size_t record_count;
     bool done; /* under store->lock */
@@ -58,7 +58,7 @@ struct recent_blob {
     struct frame_hash sha;
 };
 
-struct part { /* of what a group writes to a stream */
+struct part {          /* of what a group writes to a stream */
     const void *bytes; /* NULL: `at` in the arena */
     size_t at, size;
 };
@@ -90,7 +90,7 @@ struct held_boot { /* frames of this boot wait for their time */
 
 struct writer { /* the writer thread's own */
     uint64_t next_lsn, next_seq;
-    size_t last_group; /* requests in the group before */
+    size_t last_group;              /* requests in the group before */
     struct group group, meta_group; /* the second for records made between and within groups */
     struct recent_blob recent[STORE_RECENT_MAX];
     struct db lookup;
@@ -99,9 +99,9 @@ struct writer { /* the writer thread's own */
     struct held_boot held[STORE_HELD_BOOTS_MAX];
     size_t held_count;
     bool held_loaded;
-    bool reclaimed;        /* what an earlier run left to give back is given back */
+    bool reclaimed; /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
-    bool upkeep_more;      /* the last slice left something */
+    bool upkeep_more; /* the last slice left something */
     uint64_t reserve_bytes;
     bool reserve_there;
 };
@@ -190,9 +190,10 @@ void store__group_finish(struct store *store);
 bool store__retain_has(struct store *store, unsigned tier, const struct frame_hash *sha);
 /* Makes `bytes` more fit under quota and floor for a frame of `value`. ERR_FULL: cannot. */
 int store__retain_room(struct store *store, uint64_t bytes, double value, struct err *err);
-/* The disk itself said that it is full: gives the reserve up and removes what a group would need. */
+/* The disk itself said that it is full: removes what a group of at most `value` may displace. */
 int store__retain_emergency(struct store *store, double value, struct err *err);
-/* One slice of what is due: ages, uploads, tier sizes, thumbnails, space to give back, clock repairs. */
+/* One slice of what is due: ages, uploads, tier sizes, thumbnails, space to give back, clock
+ * repairs. */
 void store__retain_upkeep(struct store *store);
 void store__retain_finish(struct store *store);
 void store__disk_measure(struct store *store);
@@ -208,15 +209,18 @@ void store__clock_repair(struct store *store);
 /* ---- indexer.c ---- */
 
 int store__indexer_start(struct store *store, struct err *err);
-/* The remotes that the index calls active become those that names are looked up in. Called with the lock. */
+/* The remotes that the index calls active become those that names are looked up in. Called with the
+ * lock. */
 void store__indexer_share(struct store *store);
 void store__indexer_stop(struct store *store); /* applies what is left */
-/* Waits until the index has `lsn`; false: not within timeout_ms (negative: no limit), or it never will. */
+/* Waits until the index has `lsn`; false: not within timeout_ms (negative: no limit), or it never
+ * will. */
 bool store__indexer_wait(struct store *store, uint64_t lsn, int timeout_ms);
 /* Runs on the index thread in its next transaction; waits for the commit. */
 int store__indexer_run(struct store *store, struct index_command *command, struct err *err);
 
-/* Waits on `condition` with store->lock held until `deadline_us` of CLOCK_MONOTONIC; false: time is up. */
+/* Waits on `condition` with store->lock held until `deadline_us` of CLOCK_MONOTONIC; false: time is
+ * up. */
 bool store__wait_until(struct store *store, pthread_cond_t *condition, int64_t deadline_us);
 int64_t store__monotonic_us(void);
 

@@ -2,14 +2,15 @@
  *
  * Goal: a failed write never makes anything visible and never spoils what follows.
  * Invariants:
- *   1. segments[i].end moves only in publish, after the group is durable (thumbnails: after it is written).
- *   2. After a failed write or fdatasync the file is cut back to its published end and never appended to
- *      again: what a failed fdatasync left in the page cache cannot be trusted (the kernel drops the dirty
- *      marks). The next group begins a new file.
- *   3. While an aborted tail could not be cut off, no group begins: it would be taken for whole at the next
- *      opening.
- *   4. Space is taken ahead with FALLOC_FL_KEEP_SIZE: the file's size is what was written, so the end is
- *      EOF and a copy of the file has no tail of zeros. Closing a file gives the rest back.
+ *   1. segments[i].end moves only in publish, after the group is durable (thumbnails: after it is
+ * written).
+ *   2. After a failed write or fdatasync the file is cut back to its published end and never
+ * appended to again: what a failed fdatasync left in the page cache cannot be trusted (the kernel
+ * drops the dirty marks). The next group begins a new file.
+ *   3. While an aborted tail could not be cut off, no group begins: it would be taken for whole at
+ * the next opening.
+ *   4. Space is taken ahead with FALLOC_FL_KEEP_SIZE: the file's size is what was written, so the
+ * end is EOF and a copy of the file has no tail of zeros. Closing a file gives the rest back.
  */
 #include "store/stream.h"
 #include "daemon/base/clock.h"
@@ -29,8 +30,7 @@
 
 void store__stream_init(struct stream *stream, unsigned id, const struct layout *layout,
                         pthread_mutex_t *lock, uint64_t limit) {
-    *stream = (struct stream){
-        .id = id, .layout = layout, .lock = lock, .limit = limit, .fd = -1};
+    *stream = (struct stream){.id = id, .layout = layout, .lock = lock, .limit = limit, .fd = -1};
 }
 
 static struct segment *last(const struct stream *stream) {
@@ -116,7 +116,8 @@ static void allocation_note(struct stream *stream, struct segment *segment, int 
 /* ---- opening ---- */
 
 static int by_number(const void *a, const void *b) {
-    uint64_t left = ((const struct segment *)a)->number, right = ((const struct segment *)b)->number;
+    uint64_t left = ((const struct segment *)a)->number,
+             right = ((const struct segment *)b)->number;
     return left < right ? -1 : left > right;
 }
 
@@ -164,7 +165,8 @@ int store__stream_list(struct stream *stream, struct err *err) {
     return 0;
 }
 
-/* Cuts to the last whole record, durably, so that what follows in the index rests on a durable log. */
+/* Cuts to the last whole record, durably, so that what follows in the index rests on a durable log.
+ */
 static int last_settle(struct stream *stream, const struct segment_tail *tail, const char *path,
                        struct err *err) {
     const struct fs_ops *ops = fs_ops_get();
@@ -209,8 +211,7 @@ int store__stream_load(struct stream *stream, const struct log_position *seen,
         const struct segment *segment = last(stream);
         store__segment_path(stream->layout, stream->id, segment->number, path);
         code = store__scan_open(&scan, path, segment->number, stream->layout->uuid, err);
-        code = code ? code
-                    : store__segment_tail(&scan, trusted_end(seen, segment), tail, err);
+        code = code ? code : store__segment_tail(&scan, trusted_end(seen, segment), tail, err);
         if (code) {
             break;
         }

@@ -1,10 +1,11 @@
-/* stream: one append-only stream of the log, cut into files (a tier's segments, the meta log, the thumbnails).
+/* stream: one append-only stream of the log, cut into files (a tier's segments, the meta log, the
+ * thumbnails).
  *
- * The writer thread appends a group: begin (which may start a new file), append, sync, and then publish, or
- * abort, which cuts off what was written. Other threads see only what was published.
- * Life cycle: init -> load -> ... -> close. Thread: the writer's alone, but for store__stream_find and
- * store__stream_allocated; `lock` guards what those read and is never held across I/O.
- * Durable when: store__stream_sync returned 0.
+ * The writer thread appends a group: begin (which may start a new file), append, sync, and then
+ * publish, or abort, which cuts off what was written. Other threads see only what was published.
+ * Life cycle: init -> load -> ... -> close. Thread: the writer's alone, but for store__stream_find
+ * and store__stream_allocated; `lock` guards what those read and is never held across I/O. Durable
+ * when: store__stream_sync returned 0.
  */
 #ifndef CREEL_STORE_STREAM_H
 #define CREEL_STORE_STREAM_H
@@ -30,17 +31,17 @@ struct stream {
     uint64_t limit;           /* bytes at which a file is full */
     struct segment *segments; /* by number; owned */
     size_t count, room;
-    uint64_t allocated;       /* over all segments */
+    uint64_t allocated; /* over all segments */
 
     /* The writer's: */
-    int fd;                 /* of the last segment while it is open; -1 */
-    uint64_t group_at;      /* where the group begun last starts */
+    int fd;            /* of the last segment while it is open; -1 */
+    uint64_t group_at; /* where the group begun last starts */
     uint64_t append_at;
     int64_t opened_boot_us;
     bool in_group;
-    bool uncut;             /* an aborted group lies behind `uncut_end` and could not be cut off yet */
+    bool uncut; /* an aborted group lies behind `uncut_end` and could not be cut off yet */
     uint64_t uncut_number, uncut_end;
-    bool no_holes;          /* the file system cannot punch */
+    bool no_holes; /* the file system cannot punch */
 };
 
 /* Where in the log the index was; {0, 0}: nowhere. */
@@ -61,8 +62,8 @@ void store__stream_init(struct stream *stream, unsigned id, const struct layout 
 /* Fills the list of files from the directory, and changes nothing there. Load does it too. */
 int store__stream_list(struct stream *stream, struct err *err);
 
-/* Lists the files, cuts a torn tail off the last one (durably) and goes on in it. `tail` is of the last file
- * that has a record. */
+/* Lists the files, cuts a torn tail off the last one (durably) and goes on in it. `tail` is of the
+ * last file that has a record. */
 int store__stream_load(struct stream *stream, const struct log_position *seen,
                        struct segment_tail *tail, struct err *err);
 void store__stream_close(struct stream *stream); /* gives preallocated space back */
@@ -83,7 +84,8 @@ void store__stream_abort(struct stream *stream);
 /* The number the open file has (valid between begin and publish or abort). */
 uint64_t store__stream_number(const struct stream *stream);
 
-/* Frees the whole pages of a payload. ERR_REFUSED: the file system has no holes. A file that is gone is fine. */
+/* Frees the whole pages of a payload. ERR_REFUSED: the file system has no holes. A file that is
+ * gone is fine. */
 int store__stream_punch(struct stream *stream, uint64_t number, uint64_t at, uint64_t bytes,
                         struct err *err);
 /* Unlinks a file that is not the last. One that is gone is fine. */

@@ -1,12 +1,13 @@
 /* writer: the queue before the writer thread, and its loop. group.c writes, retain.c removes.
  *
  * Invariants:
- *   1. The queue holds at most STORE_QUEUE_MAX requests and STORE_QUEUE_BYTES_MAX bytes (one larger frame may
- *      wait alone); callers wait outside the lock's critical work, on `queue_shrank`.
+ *   1. The queue holds at most STORE_QUEUE_MAX requests and STORE_QUEUE_BYTES_MAX bytes (one larger
+ * frame may wait alone); callers wait outside the lock's critical work, on `queue_shrank`.
  *   2. Requests are done in the order they came; a flush is done when all before it are.
  *   3. Each request is finished exactly once: acknowledged (PUT) or marked done (others).
- * A group is what has gathered while the group before was made durable: waiting for more is only worth it when
- * frames come in parallel, so group_wait_ms applies only after a group of more than one.
+ * A group is what has gathered while the group before was made durable: waiting for more is only
+ * worth it when frames come in parallel, so group_wait_ms applies only after a group of more than
+ * one.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"

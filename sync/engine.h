@@ -112,6 +112,10 @@ void sync__lane_fill(struct lane *lane); /* starts what may start */
 void sync__lane_reply(struct job *job, const struct http_reply *reply);
 void sync__lane_carried(struct job *job); /* a porter brought it back */
 void sync__lane_settle(struct job *job);  /* the clerk wrote it; frees the job */
+/* Takes in what was read from the outbox, at most `limit` rows, but for those that are in jobs;
+ * stale when some may be left. */
+void sync__lane_rows_take(struct lane *lane, const struct store_outbox_row *rows, size_t count,
+                          size_t limit);
 int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us); /* INT64_MAX: none */
 void sync__lane_publish(struct lane *lane);
 

@@ -286,6 +286,22 @@ static bool is_busy(const struct lane *lane, uint64_t row) {
     return false;
 }
 
+void sync__lane_rows_take(struct lane *lane, const struct store_outbox_row *rows, size_t count,
+                          size_t limit) {
+    lane->row_next = lane->row_count = 0;
+    lane->stale = count == limit;
+    for (size_t i = 0; i < count; i++) {
+        if (is_busy(lane, rows[i].row)) {
+            continue;
+        }
+        if (lane->row_count == LANE_ROWS) { /* rows of busy jobs are gone already: more came */
+            lane->stale = true;
+            return;
+        }
+        lane->rows[lane->row_count++] = rows[i];
+    }
+}
+
 /* Rows that are in jobs are still in the outbox, so as many more are read. */
 static void rows_read(struct lane *lane, int64_t now_us) {
     struct store_outbox_row rows[LANE_ROWS + LANE_BUSY_MAX];
@@ -304,12 +320,7 @@ static void rows_read(struct lane *lane, int64_t now_us) {
         lane->read_after_us = now_us + LANE_PAUSE_US;
         return;
     }
-    lane->stale = count == limit;
-    for (size_t i = 0; i < count && lane->row_count < LANE_ROWS; i++) {
-        if (!is_busy(lane, rows[i].row)) {
-            lane->rows[lane->row_count++] = rows[i];
-        }
-    }
+    sync__lane_rows_take(lane, rows, count, limit);
 }
 
 static bool rows_wanted(const struct lane *lane, int64_t now_us) {

@@ -72,7 +72,7 @@ function ended(child) {
     : new Promise((resolve) => child.once('exit', resolve));
 }
 
-function start(command, args, logFile, env = {}) {
+export function startProgram(command, args, logFile, env = {}) {
   const log = fs.openSync(logFile, 'a');
   const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
   fs.closeSync(log);
@@ -99,7 +99,7 @@ export const accountKey =
 export async function startAzurite(dir, port) {
   const program = path.join(nodeDir, 'node_modules/azurite/dist/src/blob/main.js');
   if (!fs.existsSync(program)) throw new Error(`Azurite is missing at ${program}; tests/run.sh installs it`);
-  const child = start(path.join(nodeDir, 'node_modules/.bin/node'),
+  const child = startProgram(path.join(nodeDir, 'node_modules/.bin/node'),
     [program, '--silent', '--disableTelemetry', '--blobHost', '127.0.0.1', '--blobPort', String(port),
       '--location', dir], path.join(dir, 'azurite.log'));
   child.port = port;
@@ -144,7 +144,7 @@ export function writeConfig(dir, text) {
 }
 
 export async function startDaemon(config, ready, args = []) {
-  const child = start(creel, ['run', '--config', config, ...args], path.join(path.dirname(config), 'daemon.log'));
+  const child = startProgram(creel, ['run', '--config', config, ...args], path.join(path.dirname(config), 'daemon.log'));
   await until('the daemon', async () => {
     if (child.exitCode !== null) {
       throw new Error(`the daemon ended with ${child.exitCode}:\n${fs.readFileSync(child.logFile, 'utf8')}`);

@@ -69,14 +69,6 @@ void webui__on_api_status(struct webui__request *request) {
 
 /* ---- links ---- */
 
-/* Which kind of link the other rooms minted: the two schemes have parameters of their own. */
-static const char *link_kind(const char *url) {
-    if (strstr(url, "X-Amz-Signature=")) {
-        return "s3";
-    }
-    return strstr(url, "sig=") && strstr(url, "sv=") ? "azure" : "cloud";
-}
-
 /* "http://host:port" of this request, "" when the Host header is odd: then the link is relative. */
 static void origin(struct webui__request *request, char *out, size_t size) {
     const char *host = webui__header(request, "Host");
@@ -118,10 +110,11 @@ static json_t *make_link(struct webui__request *request, const struct store_row 
     const struct webui_hooks *hooks = &request->webui->hooks;
     int64_t expires_s = clock_utc_us() / 1000000 + ttl_s;
     char url[WEBUI_LINK_MAX], why[ERR_TEXT_MAX * 2] = "";
-    int code = hooks->mint_link ? hooks->mint_link(hooks->ctx, row, ttl_s, url, err)
+    const char *kind = "";
+    int code = hooks->mint_link ? hooks->mint_link(hooks->ctx, row, ttl_s, url, &kind, err)
                                 : err_set(err, ERR_NOT_FOUND, "there is no remote");
     if (code == 0) {
-        return link_json(url, link_kind(url), expires_s, "");
+        return link_json(url, kind, expires_s, "");
     }
     if (code != ERR_NOT_FOUND) {
         err_text(err, why, sizeof(why));

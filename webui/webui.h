@@ -52,7 +52,7 @@ struct webui_hooks {
     /* A link to the frame's object in the cloud; ERR_NOT_FOUND: not replicated, ERR_REFUSED: no
      * link possible. */
     int (*mint_link)(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
-                     struct err *err);
+                     const char **kind, struct err *err);
     /* The status document (a new reference); NULL when memory ran out. */
     json_t *(*status)(void *ctx);
     /* Prometheus text (malloc'd) of everything outside webui; NULL when memory ran out. */

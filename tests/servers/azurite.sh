@@ -42,7 +42,7 @@ stop() {
 
 guard() { # by its pid: the owner may have removed the folder by then
     tail --pid="$OWNER_PID" -f /dev/null
-    ! tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$dir" || kill -TERM "$1"
+    ! tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$dir" || kill -KILL "$1"
 }
 
 certificate() {

@@ -1,5 +1,5 @@
-/* What the tests of the store share: a directory that goes away, frames that can be told apart and made again, and
- * acknowledgements that can be waited for.
+/* What the tests of the store share: a directory that goes away, frames that can be told apart and
+ * made again, and acknowledgements that can be waited for.
  */
 #ifndef CREEL_TESTS_STORE_CASE_H
 #define CREEL_TESTS_STORE_CASE_H
@@ -37,6 +37,14 @@ static inline void case_dir_make(struct case_dir *dir) {
     const char *base = getenv("TMPDIR");
     snprintf(dir->path, sizeof(dir->path), "%s/creel-store-XXXXXX", base ? base : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(dir->path));
+}
+
+/* In memory where the host has that: for tests of what a killed process leaves, not of the disk. */
+static inline void case_dir_make_fast(struct case_dir *dir) {
+    snprintf(dir->path, sizeof(dir->path), "/dev/shm/creel-store-XXXXXX");
+    if (!mkdtemp(dir->path)) {
+        case_dir_make(dir);
+    }
 }
 
 static inline struct store_config case_config(const struct case_dir *dir) {
@@ -163,9 +171,11 @@ static inline void case_put_many(struct store *store, uint64_t first, uint64_t c
     ck_assert_msg(store_flush(store, &err) == 0, "store_flush: %s", err.msg);
 }
 
-/* Frame `n` is there, whole: record, all detections, and the blob unless `gone`. */
-static inline void case_check(struct store_reader *reader, uint64_t n, size_t size, bool gone) {
+/* Frame `n` is there, whole: record, all detections, and the blob. */
+static inline void case_check_valued(struct store_reader *reader, uint64_t n, size_t size,
+                                     double value) {
     struct store_frame want = case_frame(n, size);
+    want.record.value = value < 0 ? want.record.value : value;
     struct store_row *row = NULL;
     struct err err = {0};
     int code = store_frame_get(reader, &want.record.id, &row, &err);
@@ -189,16 +199,17 @@ static inline void case_check(struct store_reader *reader, uint64_t n, size_t si
     uint8_t *bytes = NULL;
     size_t found = 0;
     code = store_blob_read(reader, got->tier, &got->blob, &bytes, &found, &err);
-    if (gone) {
-        ck_assert_int_eq(code, ERR_NOT_FOUND);
-    } else {
-        ck_assert_msg(code == 0, "blob of frame %llu: %s", (unsigned long long)n, err.msg);
-        ck_assert_uint_eq(found, size);
-        ck_assert_int_eq(memcmp(bytes, want.blob, size), 0);
-    }
+    ck_assert_msg(code == 0, "blob of frame %llu: %s", (unsigned long long)n, err.msg);
+    ck_assert_uint_eq(found, size);
+    ck_assert_int_eq(memcmp(bytes, want.blob, size), 0);
     free(bytes);
     store_row_destroy(row);
     case_frame_free(&want);
+}
+
+/* The same with the value that case_frame gives it. */
+static inline void case_check(struct store_reader *reader, uint64_t n, size_t size) {
+    case_check_valued(reader, n, size, -1);
 }
 
 static inline struct store_fsck case_fsck(const struct case_dir *dir, int expected) {
@@ -227,8 +238,10 @@ static inline struct store_remote case_remote(const char *name, bool required) {
 
 static inline int case_receipt(struct store *store, const char *remote,
                                const struct store_outbox_row *row, struct err *err) {
-    struct store_receipt receipt = {.blob = row->blob, .tier = row->tier,
-                                    .kind = STORE_RECEIPT_STORED, .utc_us = clock_utc_us()};
+    struct store_receipt receipt = {.blob = row->blob,
+                                    .tier = row->tier,
+                                    .kind = STORE_RECEIPT_STORED,
+                                    .utc_us = clock_utc_us()};
     snprintf(receipt.remote, sizeof(receipt.remote), "%s", remote);
     snprintf(receipt.key, sizeof(receipt.key), "frames/%llu", (unsigned long long)row->row);
     snprintf(receipt.etag, sizeof(receipt.etag), "\"etag\"");

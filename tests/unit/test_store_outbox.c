@@ -1,4 +1,5 @@
-/* The outbox: rows, receipts, deferral, quarantine, counters, remotes that change, clocks that are wrong, pins. */
+/* The outbox: rows, receipts, deferral, quarantine, counters, remotes that change, clocks that are
+ * wrong, pins. */
 #include "tests/unit/store_case.h"
 #include <poll.h>
 
@@ -160,9 +161,8 @@ START_TEST(deferred_rows_wait) {
     case_put_many(store, 0, 2, BLOB);
     rows("cloud", STORE_OLDEST, out, 8);
     int64_t before = clock_boot_us();
-    ck_assert_int_eq(store_outbox_defer(store, "cloud", out[0].tier, &out[0].blob, 60000, "503",
-                                        NULL),
-                     0);
+    ck_assert_int_eq(
+        store_outbox_defer(store, "cloud", out[0].tier, &out[0].blob, 60000, "503", NULL), 0);
     ck_assert_int_eq(store_outbox_read(reader, "cloud", STORE_OLDEST, 8, out, &count, &next, NULL),
                      0);
     ck_assert_uint_eq(count, 1);
@@ -184,12 +184,10 @@ START_TEST(quarantine_and_release) {
     declare("cloud", true, NULL, false);
     case_put_many(store, 0, 3, BLOB);
     rows("cloud", STORE_OLDEST, out, 8);
-    ck_assert_int_eq(store_outbox_quarantine(store, "cloud", out[1].tier, &out[1].blob, "403: no",
-                                             NULL),
-                     0);
-    ck_assert_int_eq(store_outbox_quarantine(store, "cloud", out[1].tier, &out[1].blob, "again",
-                                             NULL),
-                     0);
+    ck_assert_int_eq(
+        store_outbox_quarantine(store, "cloud", out[1].tier, &out[1].blob, "403: no", NULL), 0);
+    ck_assert_int_eq(
+        store_outbox_quarantine(store, "cloud", out[1].tier, &out[1].blob, "again", NULL), 0);
     for (int without = 0; without < 2; without++) {
         struct store_counts counts = case_counts(store);
         ck_assert_uint_eq(remote_counts(&counts, "cloud")->pending, 2);
@@ -369,9 +367,15 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 60);
     const TTest *const all[] = {
-        rows_flow_to_receipts, orders_of_the_outbox, the_eventfd_rings, deferred_rows_wait,
-        quarantine_and_release, a_duplicate_is_not_sent_twice, a_new_identity_is_a_new_remote,
-        a_wrong_clock_is_mended, pins_are_kept,
+        rows_flow_to_receipts,
+        orders_of_the_outbox,
+        the_eventfd_rings,
+        deferred_rows_wait,
+        quarantine_and_release,
+        a_duplicate_is_not_sent_twice,
+        a_new_identity_is_a_new_remote,
+        a_wrong_clock_is_mended,
+        pins_are_kept,
     };
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++) {
         tcase_add_test(tests, all[i]);

@@ -1,4 +1,5 @@
-/* Records as bytes: what encode writes decode reads, and no flipped bit, cut or later version passes. */
+/* Records as bytes: what encode writes decode reads, and no flipped bit, cut or later version
+ * passes. */
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "store/record.h"
@@ -60,8 +61,8 @@ static struct record sample(enum record_kind kind) {
 }
 
 static const enum record_kind kinds[] = {
-    RECORD_SEGMENT, RECORD_FRAME, RECORD_REMOTES, RECORD_RECEIPT, RECORD_TOMBSTONE,
-    RECORD_PIN, RECORD_QUARANTINE, RECORD_RELEASE, RECORD_CLOCK, RECORD_FORGET,
+    RECORD_SEGMENT, RECORD_FRAME,      RECORD_REMOTES, RECORD_RECEIPT, RECORD_TOMBSTONE,
+    RECORD_PIN,     RECORD_QUARANTINE, RECORD_RELEASE, RECORD_CLOCK,   RECORD_FORGET,
 };
 
 static void encode(enum record_kind kind, struct buf *out) {

@@ -1,4 +1,5 @@
-/* What a crash, a bad sector or a careless hand leaves behind, and what opening and fsck make of it. */
+/* What a crash, a bad sector or a careless hand leaves behind, and what opening and fsck make of
+ * it. */
 #include "store/layout.h"
 #include "store/segment.h"
 #include "tests/unit/store_case.h"
@@ -71,7 +72,7 @@ static void check_frames(const struct store_config *config, uint64_t count) {
     ck_assert_int_eq(store_flush(store, NULL), 0);
     struct store_reader *reader = case_reader(store);
     for (uint64_t n = 0; n < count; n++) {
-        case_check(reader, n * 2, BLOB, false);
+        case_check(reader, n * 2, BLOB);
     }
     struct store_counts counts = case_counts(store);
     ck_assert_uint_eq(counts.frames[TIER_ANNOTATED], count);
@@ -81,8 +82,8 @@ static void check_frames(const struct store_config *config, uint64_t count) {
 
 #define FRAMES 4
 
-/* FRAMES frames, one a group. `index_before` is the index that has not seen the last one; `before` is where the last
- * group begins. The log is left in `path`, a copy of it in `whole`. */
+/* FRAMES frames, one a group. `index_before` is the index that has not seen the last one; `before`
+ * is where the last group begins. The log is left in `path`, a copy of it in `whole`. */
 struct torn {
     char path[700], whole[800], index[400], index_before[500];
     off_t before, end;
@@ -115,8 +116,8 @@ static void torn_prepare(struct torn *torn, const struct store_config *config) {
     close(fd);
 }
 
-/* Cuts at `cut`; with `zeros` what lies behind is zero instead (its size was durable, its data was not). Is the last
- * frame still whole? Zeros at the very end are padding. */
+/* Cuts at `cut`; with `zeros` what lies behind is zero instead (its size was durable, its data was
+ * not). Is the last frame still whole? Zeros at the very end are padding. */
 static bool torn_cut(const struct torn *torn, off_t cut, bool zeros) {
     copy_file(torn->whole, torn->path);
     ck_assert_int_eq(truncate(torn->path, cut), 0);
@@ -198,7 +199,8 @@ START_TEST(goes_on_after_a_tear) {
 }
 END_TEST
 
-/* Every byte of a durable record counts: header, payload and padding of a blob and of a frame record. */
+/* Every byte of a durable record counts: header, payload and padding of a blob and of a frame
+ * record. */
 START_TEST(fsck_sees_every_flipped_byte) {
     char path[700];
     struct store_config config = case_config(&dir);
@@ -242,8 +244,8 @@ START_TEST(a_bad_sector_costs_one_frame) {
         uint8_t *bytes = NULL;
         size_t size;
         if (!store_frame_get(reader, &want.record.id, &row, NULL)) {
-            int code = store_blob_read(reader, TIER_ANNOTATED, &row->record.blob, &bytes, &size,
-                                       NULL);
+            int code =
+                store_blob_read(reader, TIER_ANNOTATED, &row->record.blob, &bytes, &size, NULL);
             ck_assert(code == 0 || code == ERR_CORRUPT || code == ERR_NOT_FOUND);
             good += code == 0;
         }
@@ -331,7 +333,8 @@ START_TEST(an_index_ahead_of_the_log_is_not_believed) {
 }
 END_TEST
 
-/* Garbage in the middle of a running index: a reader sees it, the index thread makes it again, capture goes on. */
+/* Garbage in the middle of a running index: a reader sees it, the index thread makes it again,
+ * capture goes on. */
 START_TEST(a_damaged_index_is_made_again_while_running) {
     enum { MANY = 400 };
     char path[400];
@@ -367,7 +370,7 @@ START_TEST(a_damaged_index_is_made_again_while_running) {
     ck_assert_int_eq(case_put(again, MANY, 64).code, 0);
     ck_assert_int_eq(store_flush(again, NULL), 0);
     for (uint64_t n = 0; n <= MANY; n++) {
-        case_check(reader, n, 64, false);
+        case_check(reader, n, 64);
     }
     store_reader_close(reader);
     store_close(again);
@@ -387,7 +390,8 @@ START_TEST(a_later_creels_record_is_refused) {
     last_file("log/annotated", path, sizeof(path));
     struct buf bytes = BUF_INIT(1u << 20);
     ck_assert_int_eq(fs_read_file(path, &bytes, NULL), 0);
-    /* The segment's own record, with version 2 and a right checksum: as a later creel would write it. */
+    /* The segment's own record, with version 2 and a right checksum: as a later creel would write
+     * it. */
     uint8_t salted[68 + 16];
     struct frame_id uuid;
     char text[128] = "";
@@ -438,9 +442,13 @@ int main(void) {
     tcase_add_loop_test(tests, a_torn_store_opens, 0, 4);
     tcase_add_loop_test(tests, an_index_is_made_again, 0, 5);
     const TTest *const all[] = {
-        goes_on_after_a_tear, fsck_sees_every_flipped_byte, a_bad_sector_costs_one_frame,
-        an_index_ahead_of_the_log_is_not_believed, a_damaged_index_is_made_again_while_running,
-        a_later_creels_record_is_refused, a_damaged_state_db_is_not_replaced,
+        goes_on_after_a_tear,
+        fsck_sees_every_flipped_byte,
+        a_bad_sector_costs_one_frame,
+        an_index_ahead_of_the_log_is_not_believed,
+        a_damaged_index_is_made_again_while_running,
+        a_later_creels_record_is_refused,
+        a_damaged_state_db_is_not_replaced,
     };
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++) {
         tcase_add_test(tests, all[i]);

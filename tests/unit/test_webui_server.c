@@ -13,9 +13,10 @@ static uint16_t port;
 static bool cloud;
 
 static int mint_link(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
-                     struct err *err) {
+                     const char **kind, struct err *err) {
     (void)ctx;
     (void)row;
+    *kind = "azure";
     if (!cloud) {
         return err_set(err, ERR_NOT_FOUND, "not replicated");
     }
