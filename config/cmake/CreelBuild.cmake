@@ -3,6 +3,7 @@
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_C_FLAGS_DEBUG "-O1 -g") # what the sanitizers are built with: usable speed, usable traces
 set(CMAKE_C_FLAGS_RELEASE "-O2") # asserts stay in: a broken invariant must not reach the disk
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)

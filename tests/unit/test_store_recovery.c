@@ -177,6 +177,58 @@ START_TEST(a_torn_store_opens) {
 }
 END_TEST
 
+/* A power cut may keep the end of the last group and lose its beginning. What is whole behind the
+ * hole belongs to the same group, so it is a tear; the same hole in an earlier group is damage. */
+START_TEST(a_hole_is_judged_by_its_group) {
+    struct store_config config = case_config(&dir);
+    struct torn torn = {0};
+    struct segment_scan scan = SEGMENT_SCAN_INIT;
+    struct segment_tail tail;
+    struct record_at found;
+    uint64_t number, first = 0, records = 0, end = 0;
+    struct store *store = case_open(&config);
+    for (uint64_t n = 0; n < 100; n++) { /* they gather while the first ones are made durable */
+        struct store_frame frame = case_frame(n * 2, BLOB);
+        ck_assert_int_eq(store_put(store, &frame, NULL), 0);
+    }
+    store_uuid(store, &torn.uuid);
+    store_close(store);
+    last_file("log/annotated", torn.path, sizeof(torn.path));
+    ck_assert(store__segment_name_parse(TIER_ANNOTATED, strrchr(torn.path, '/') + 1, &number));
+    ck_assert_int_eq(store__scan_open(&scan, torn.path, number, torn.uuid.bytes, NULL), 0);
+    while (records < 6 && !store__scan_next(&scan, false, &found, NULL)) {
+        records = found.header.group_at == first ? records + 1 : 1;
+        first = found.header.group_at;
+    }
+    ck_assert_uint_eq(records, 6); /* a group of several frames, not the first one */
+    while (found.header.group_at == first) {
+        end = scan.at;
+        if (store__scan_next(&scan, false, &found, NULL)) {
+            break;
+        }
+    }
+    ck_assert_uint_gt(first, 0);
+    uint64_t last = scan.end;
+    store__scan_close(&scan);
+    flip(torn.path, (off_t)first + 3, 0xff);
+    ck_assert_int_eq(store__scan_open(&scan, torn.path, number, torn.uuid.bytes, NULL), 0);
+    ck_assert_int_eq(store__segment_tail(&scan, 0, &tail, NULL), 0);
+    if (end < last) { /* later groups prove that it was durable */
+        ck_assert_uint_eq(tail.damaged, 1);
+        ck_assert_uint_eq(tail.end, last);
+    }
+    scan.end = end;
+    ck_assert_int_eq(store__segment_tail(&scan, 0, &tail, NULL), 0);
+    ck_assert_uint_eq(tail.damaged, 0);
+    ck_assert_uint_eq(tail.end, first);
+    ck_assert_int_eq(store__segment_tail(&scan, end, &tail, NULL),
+                     0); /* the index saw it: damage */
+    ck_assert_uint_eq(tail.damaged, 1);
+    ck_assert_uint_eq(tail.end, end);
+    store__scan_close(&scan);
+}
+END_TEST
+
 /* After a tear the store goes on, and what it then keeps is found again. */
 START_TEST(goes_on_after_a_tear) {
     struct store_config config = case_config(&dir);
@@ -442,6 +494,7 @@ int main(void) {
     tcase_add_loop_test(tests, a_torn_store_opens, 0, 4);
     tcase_add_loop_test(tests, an_index_is_made_again, 0, 5);
     const TTest *const all[] = {
+        a_hole_is_judged_by_its_group,
         goes_on_after_a_tear,
         fsck_sees_every_flipped_byte,
         a_bad_sector_costs_one_frame,
