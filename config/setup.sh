@@ -26,7 +26,7 @@ build_packages='
     libsqlite3-dev libcurl4-openssl-dev libssl-dev libyaml-dev libturbojpeg0-dev libpng-dev zlib1g-dev
     libmicrohttpd-dev libjansson-dev libexpat1-dev libseccomp-dev libsystemd-dev ca-certificates'
 test_packages='
-    check clang-format:clang-format curl:curl jq:jq openssl:openssl git:git
+    check clang-format:clang-format curl:curl openssl:openssl
     radosgw ceph-mon ceph-osd chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
     groff:groff-base'
 

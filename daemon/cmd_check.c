@@ -84,7 +84,7 @@ int cmd_fsck(int argc, char **argv) {
     }
     struct err err = {0};
     struct config *config = NULL;
-    if (options_config(&options, &config, &err)) {
+    if (options_config(&options, false, &config, &err)) {
         return commands_fail(&err);
     }
     struct store_fsck found = {0};
@@ -142,7 +142,7 @@ int cmd_model(int argc, char **argv) {
     }
     struct err err = {0};
     struct config *config = NULL;
-    if (options_config(&options, &config, &err)) {
+    if (options_config(&options, false, &config, &err)) {
         return commands_fail(&err);
     }
     struct model *model = NULL;
@@ -204,7 +204,7 @@ int cmd_config(int argc, char **argv) {
     }
     struct err err = {0};
     struct config *config = NULL;
-    if (options_config(&options, &config, &err)) {
+    if (options_config(&options, true, &config, &err)) {
         return commands_fail(&err);
     }
     if (strcmp(verb, "show") == 0) {

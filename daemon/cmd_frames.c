@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 /* Loads the configuration, asks, and gives the reply to `show`. Consumes `request`. */
-static int ask(const struct options *options, json_t *request,
+static int ask(const struct options *options, bool secrets, json_t *request,
                int (*show)(const struct options *, const json_t *, const struct control_bytes *,
                            void *),
                void *ctx) {
     struct err err = {0};
     struct config *config = NULL;
-    if (options_config(options, &config, &err)) {
+    if (options_config(options, secrets, &config, &err)) {
         json_decref(request);
         return commands_fail(&err);
     }
@@ -123,7 +123,7 @@ int cmd_ls(int argc, char **argv) {
         json_decref(request);
         return EXIT_USAGE;
     }
-    return ask(&options, request, show_list, NULL);
+    return ask(&options, false, request, show_list, NULL);
 }
 
 /* ---- show ---- */
@@ -173,8 +173,9 @@ int cmd_show(int argc, char **argv) {
     if (done) {
         return status;
     }
-    return ask(&options, json_pack("{s:s,s:s}", "request", "show", "frame", options.operands[0]),
-               show_frame, NULL);
+    return ask(&options, false,
+               json_pack("{s:s,s:s}", "request", "show", "frame", options.operands[0]), show_frame,
+               NULL);
 }
 
 /* ---- get ---- */
@@ -212,8 +213,9 @@ int cmd_get(int argc, char **argv) {
     if (done) {
         return status;
     }
-    return ask(&options, json_pack("{s:s,s:s}", "request", "get", "frame", options.operands[0]),
-               write_bytes, &output);
+    return ask(&options, false,
+               json_pack("{s:s,s:s}", "request", "get", "frame", options.operands[0]), write_bytes,
+               &output);
 }
 
 /* ---- link ---- */
@@ -253,7 +255,7 @@ int cmd_link(int argc, char **argv) {
         fprintf(stderr, "creel: --ttl takes seconds, not \"%s\"\n", ttl);
         return EXIT_USAGE;
     }
-    return ask(&options,
+    return ask(&options, true,
                json_pack("{s:s,s:s,s:I}", "request", "link", "frame", options.operands[0], "ttl_s",
                          (json_int_t)seconds),
                show_link, NULL);

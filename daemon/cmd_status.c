@@ -104,7 +104,7 @@ int cmd_status(int argc, char **argv) {
     }
     struct err err = {0};
     struct config *config = NULL;
-    if (options_config(&options, &config, &err)) {
+    if (options_config(&options, false, &config, &err)) {
         return commands_fail(&err);
     }
     json_t *status = fetch(config, "status", NULL, &err);
@@ -220,7 +220,7 @@ int cmd_sync(int argc, char **argv) {
     }
     struct err err = {0};
     struct config *config = NULL;
-    if (options_config(&options, &config, &err)) {
+    if (options_config(&options, false, &config, &err)) {
         return commands_fail(&err);
     }
     status = retry

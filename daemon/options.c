@@ -95,11 +95,13 @@ int options_parse(int argc, char **argv, const char *usage, const struct option_
     return EXIT_OK;
 }
 
-int options_config(const struct options *options, struct config **out, struct err *err) {
+int options_config(const struct options *options, bool secrets, struct config **out,
+                   struct err *err) {
     struct config_source source = {.path = options->config_path,
                                    .flags = options->sets,
                                    .flag_count = options->set_count,
-                                   .environment = environ};
+                                   .environment = environ,
+                                   .without_secrets = !secrets};
     struct buf problems = BUF_INIT(64 * 1024);
     int code = config_load(&source, out, &problems, err);
     if (code && problems.len) {

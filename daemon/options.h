@@ -37,7 +37,10 @@ int options_parse(int argc, char **argv, const char *usage, const struct option_
                   size_t own_count, size_t operands_min, size_t operands_max, struct options *out,
                   bool *done);
 
-/* Loads the configuration these options name; every problem goes to stderr, a line each. */
-int options_config(const struct options *options, struct config **out, struct err *err);
+/* Loads the configuration these options name; every problem goes to stderr, a line each. Without
+ * `secrets`, none is looked up, so that a person may look at a store without holding the cloud's
+ * keys. */
+int options_config(const struct options *options, bool secrets, struct config **out,
+                   struct err *err);
 
 #endif

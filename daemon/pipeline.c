@@ -17,6 +17,7 @@
 #include "daemon/base/queue.h"
 #include "inference/triage.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,8 @@ struct pipeline {
     struct worker workers[PIPELINE_WORKERS_MAX];
     size_t worker_count;
     pthread_t keeper;
-    bool keeper_running, drained;
+    bool keeper_running;
+    atomic_bool drained;
     struct source *sources[SOURCE_CAMERAS_MAX];
     size_t source_count;
     struct triage_memory triage_memory;
@@ -130,7 +132,9 @@ static void count_locked(struct pipeline *pipeline, const struct frame *frame,
     case FRAME_DROPPED:
         stats->dropped++;
         camera->dropped++;
-        complain(&pipeline->dropped_gate, LOG_LEVEL_WARN, "frame dropped", name, err);
+        if (!atomic_load(&pipeline->drained)) { /* a closing door is no news */
+            complain(&pipeline->dropped_gate, LOG_LEVEL_WARN, "frame dropped", name, err);
+        }
         break;
     case FRAME_FAILED:
         stats->failed++;
@@ -564,10 +568,9 @@ int pipeline_start(const struct config_values *values, const struct model *model
 }
 
 void pipeline_drain(struct pipeline *pipeline) {
-    if (pipeline->drained) {
+    if (atomic_exchange(&pipeline->drained, true)) {
         return;
     }
-    pipeline->drained = true;
     for (size_t i = 0; i < pipeline->source_count; i++) {
         source_quiesce(pipeline->sources[i]);
     }

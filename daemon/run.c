@@ -198,7 +198,7 @@ static void reload(struct daemon *daemon) {
     struct err err = {0};
     struct config *fresh = NULL;
     struct buf changed = BUF_INIT(64 * 1024);
-    int code = options_config(&daemon->options, &fresh, &err);
+    int code = options_config(&daemon->options, true, &fresh, &err);
     size_t count = code ? 0 : config_diff(daemon->config, fresh, &changed);
     if (!code && count) {
         apply_level(config_values(fresh));
@@ -366,7 +366,7 @@ int cmd_run(int argc, char **argv) {
         return status;
     }
     struct err err = {0};
-    if (options_config(&daemon.options, &daemon.config, &err)) {
+    if (options_config(&daemon.options, true, &daemon.config, &err)) {
         return commands_fail(&err);
     }
     daemon.values = config_values(daemon.config);

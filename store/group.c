@@ -413,13 +413,16 @@ static double greatest_value(const struct group *group) {
     return value;
 }
 
+/* A full disk: what quota and floor did not foresee (others fill it too). Each step frees about a
+ * segment, and a group may need one for each stream. */
 static int commit_or_make_room(struct store *store, struct group *group, struct err *err) {
     int code = commit(store, group, err);
-    if (code == ERR_FULL) {
+    for (unsigned tries = 0; code == ERR_FULL && tries < STREAM_COUNT; tries++) {
         struct err room = {0};
-        if (!store__retain_emergency(store, greatest_value(group), &room)) {
-            code = commit(store, group, err);
+        if (store__retain_emergency(store, greatest_value(group), &room)) {
+            break;
         }
+        code = commit(store, group, err);
     }
     return code;
 }

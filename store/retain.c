@@ -32,7 +32,7 @@
 #define RESERVE_SHARE  128
 #define ROOM_STEPS_MAX 4096 /* of one admission: a bound, far beyond what it needs */
 #define ROOM_SLACK     16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
-#define INDEX_WAIT_MS  5000 /* for room: the frame is refused when the index does not come up */
+#define INDEX_WAIT_MS  1000 /* for room: the frame is refused when the index does not come up */
 #define INDEX_SLICE_MS 50   /* for upkeep: another time, then */
 #define RESERVE_NAME   "RESERVE"
 
@@ -444,7 +444,7 @@ static void thumbs_trim(struct store *store) {
 }
 
 /* Keeps the reserve in place while there is room for it. */
-static void reserve_keep(struct store *store) {
+void store__retain_reserve(struct store *store) {
     struct writer *writer = &store->writer;
     char path[LAYOUT_PATH_MAX];
     CLEANUP(fd_close_at) int fd = -1;
@@ -511,7 +511,7 @@ void store__retain_upkeep(struct store *store) {
         writer->upkeep_more = more;
     }
     store__clock_repair(store);
-    reserve_keep(store);
+    store__retain_reserve(store);
     store__disk_measure(store);
 }
 

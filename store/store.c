@@ -23,7 +23,7 @@
 #define SEGMENTS_SHARE                                                                             \
     64 /* a segment is at most this part of the quota, so that a few open ones fit */
 #define META_BYTES_MIN (256u << 10)
-#define RESERVE_SHARE  128
+#define RESERVE_SHARE  64
 
 void store__error_note(struct store *store, const struct err *err) {
     pthread_mutex_lock(&store->lock);
@@ -79,9 +79,8 @@ static int limits_set(struct store *store, struct err *err) {
         }
         store__stream_init(&store->streams[stream], stream, &store->layout, &store->lock, limit);
     }
-    store->writer.reserve_bytes = store->quota
-                                      ? clamp(store->quota / RESERVE_SHARE, 0, STORE_RESERVE_MAX)
-                                      : STORE_RESERVE_MAX;
+    store->writer.reserve_bytes = clamp((store->quota ? store->quota : total) / RESERVE_SHARE,
+                                        STORE_RESERVE_MIN, STORE_RESERVE_MAX);
     char path[LAYOUT_PATH_MAX];
     store->writer.reserve_there =
         access(store__file_path(&store->layout, "RESERVE", path), F_OK) == 0;

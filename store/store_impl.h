@@ -27,8 +27,9 @@
 #define STORE_SEGMENT_MAX     (1024u << 20)
 #define STORE_META_BYTES      (4u << 20)
 #define STORE_THUMBS_MAX      (256u << 20) /* all thumbnails; quota / 32 where there is a quota */
-#define STORE_RESERVE_MAX     (8u << 20)   /* given up when a full disk must be emptied */
-#define STORE_RECENT_MAX      4096         /* blobs written but perhaps not indexed yet */
+#define STORE_RESERVE_MIN     (1u << 20)
+#define STORE_RESERVE_MAX     (8u << 20) /* given up when a full disk must be emptied */
+#define STORE_RECENT_MAX      4096       /* blobs written but perhaps not indexed yet */
 #define STORE_HELD_BOOTS_MAX  16
 #define STORE_VICTIMS_MAX     256 /* blobs removed by one step of retention */
 #define STORE_PAST_BOOTS_MAX  16
@@ -195,6 +196,7 @@ int store__retain_emergency(struct store *store, double value, struct err *err);
 /* One slice of what is due: ages, uploads, tier sizes, thumbnails, space to give back, clock
  * repairs. */
 void store__retain_upkeep(struct store *store);
+void store__retain_reserve(struct store *store);
 void store__retain_finish(struct store *store);
 void store__disk_measure(struct store *store);
 

@@ -330,6 +330,17 @@ static int space_take(int fd, uint64_t bytes, const char *path, struct err *err)
     return 0;
 }
 
+/* A tier that cannot have a whole segment has others removed for it. The meta log is what removes:
+ * on a full disk it contents itself with what the group needs. */
+static int space_begin(const struct stream *stream, int fd, uint64_t bytes, const char *path,
+                       struct err *err) {
+    int code = space_take(fd, bytes > stream->limit ? bytes : stream->limit, path, err);
+    if (code == ERR_FULL && stream->id == STREAM_META) {
+        code = space_take(fd, bytes, path, err);
+    }
+    return code;
+}
+
 static int segment_create(struct stream *stream, uint64_t bytes, const struct segment_birth *birth,
                           struct err *err) {
     char path[LAYOUT_PATH_MAX], dir[LAYOUT_PATH_MAX];
@@ -340,7 +351,7 @@ static int segment_create(struct stream *stream, uint64_t bytes, const struct se
     if (code) {
         return code;
     }
-    code = space_take(fd, bytes > stream->limit ? bytes : stream->limit, path, err);
+    code = space_begin(stream, fd, bytes, path, err);
     code = code ? code : birth_write(stream, fd, path, birth, err);
     code = code ? code : fs_sync_dir(store__stream_dir(stream->layout, stream->id, dir), err);
     code = code ? code : segments_add(stream, &segment, err);

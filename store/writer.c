@@ -217,6 +217,7 @@ static struct request *take(struct store *store, int64_t wait_us, bool *over) {
 static void *run(void *arg) {
     struct store *store = arg;
     struct writer *writer = &store->writer;
+    store__retain_reserve(store);
     for (bool over = false; !over;) {
         int64_t now = clock_boot_us();
         int64_t wait = writer->upkeep_more ? 0 : writer->upkeep_boot_us + TICK_US - now;

@@ -133,6 +133,7 @@ static void told(void *ctx, const struct store_ack *ack) {
 static void receipt_oldest(struct store *store, struct store_reader *reader) {
     struct store_outbox_row row;
     size_t count = 0;
+    store_flush(store, NULL);
     if (!store_outbox_read(reader, "cloud", STORE_OLDEST, 1, &row, &count, NULL, NULL) && count &&
         !case_receipt(store, "cloud", &row, NULL)) {
         uint64_t name;

@@ -196,11 +196,11 @@ START_TEST(a_hole_is_judged_by_its_group) {
     last_file("log/annotated", torn.path, sizeof(torn.path));
     ck_assert(store__segment_name_parse(TIER_ANNOTATED, strrchr(torn.path, '/') + 1, &number));
     ck_assert_int_eq(store__scan_open(&scan, torn.path, number, torn.uuid.bytes, NULL), 0);
-    while (records < 6 && !store__scan_next(&scan, false, &found, NULL)) {
+    while ((records < 6 || !first) && !store__scan_next(&scan, false, &found, NULL)) {
         records = found.header.group_at == first ? records + 1 : 1;
         first = found.header.group_at;
     }
-    ck_assert_uint_eq(records, 6); /* a group of several frames, not the first one */
+    ck_assert_uint_ge(records, 6); /* a group of several frames, not the first one */
     while (found.header.group_at == first) {
         end = scan.at;
         if (store__scan_next(&scan, false, &found, NULL)) {
