@@ -26,6 +26,9 @@ static int ask(const struct options *options, bool secrets, json_t *request,
     struct control_bytes bytes = {0};
     int code = requests_ask(config_values(config), request, &reply, &bytes, &err);
     int status = code ? commands_fail(&err) : show(options, reply, &bytes, ctx);
+    if (code == ERR_INVALID) { /* the daemon judges what the options hold */
+        status = EXIT_USAGE;
+    }
     free(bytes.data);
     json_decref(reply);
     config_destroy(config);

@@ -24,8 +24,7 @@ enum shape {
 enum {
     BIND_UTC = 1,
     BIND_SEQ,
-    BIND_SINCE,
-    BIND_UNTIL,
+    BIND_FAR,
     BIND_LIMIT,
     BIND_TIER,
     BIND_CAMERA,
@@ -66,23 +65,27 @@ static void sql_write(unsigned shape, struct buf *sql) {
                                         : "frame_utc");
     }
     buf_puts(sql, READER_ROW_TABLES);
-    buf_printf(sql, "WHERE (%s.utc, %s.seq) %s (?1, ?2) AND %s.utc >= ?3 AND %s.utc < ?4", key, key,
-               shape & SHAPE_OLDEST ? ">" : "<", key, key);
+    /* One bound of the range is the cursor, the other the far end of the time asked for. The near
+     * end is in the cursor too (page_bind): with both on one side SQLite would start at the wrong
+     * one and walk. */
+    bool oldest = shape & SHAPE_OLDEST;
+    buf_printf(sql, "WHERE (%s.utc, %s.seq) %s (?1, ?2) AND %s.utc %s ?3", key, key,
+               oldest ? ">" : "<", key, oldest ? "<" : ">=");
     if (by_label) {
-        buf_puts(sql, " AND l.label = (SELECT id FROM name WHERE kind = 2 AND text = ?8)");
+        buf_puts(sql, " AND l.label = (SELECT id FROM name WHERE kind = 2 AND text = ?7)");
     }
     if (shape & SHAPE_CAMERA) {
-        buf_printf(sql, " AND %sf.camera = (SELECT id FROM name WHERE kind = 1 AND text = ?7)",
+        buf_printf(sql, " AND %sf.camera = (SELECT id FROM name WHERE kind = 1 AND text = ?6)",
                    by_label ? "+" : "");
     }
     if (shape & SHAPE_TIER) {
-        buf_printf(sql, " AND %sf.tier = ?6", shape & (SHAPE_LABEL | SHAPE_CAMERA) ? "+" : "");
+        buf_printf(sql, " AND %sf.tier = ?5", shape & (SHAPE_LABEL | SHAPE_CAMERA) ? "+" : "");
     }
     if (shape & SHAPE_CONFIDENCE) {
-        buf_printf(sql, " AND %s >= ?9", by_label ? "l.confidence" : "f.best");
+        buf_printf(sql, " AND %s >= ?8", by_label ? "l.confidence" : "f.best");
     }
     buf_puts(sql, sync_conditions[shape >> SHAPE_SYNC_SHIFT]);
-    buf_printf(sql, " ORDER BY %s.utc %s, %s.seq %s LIMIT ?5", key, order, key, order);
+    buf_printf(sql, " ORDER BY %s.utc %s, %s.seq %s LIMIT ?4", key, order, key, order);
 }
 
 static int page_statement(struct store_reader *reader, unsigned shape, sqlite3_stmt **out,
@@ -104,16 +107,29 @@ static int page_statement(struct store_reader *reader, unsigned shape, sqlite3_s
     return 0;
 }
 
+/* Where the page starts: behind the row before it, or at the near end of the time asked for. */
+static struct store_cursor page_start(const struct store_filter *filter,
+                                      const struct store_cursor *after) {
+    bool from_start = !after || (after->utc_us == 0 && after->seq == 0);
+    struct store_cursor start;
+    if (filter->oldest_first) {
+        start =
+            (struct store_cursor){filter->since_us ? filter->since_us - 1 : INT64_MIN, INT64_MAX};
+        return from_start || after->utc_us <= start.utc_us ? start : *after;
+    }
+    start = (struct store_cursor){filter->until_us ? filter->until_us : INT64_MAX, 0};
+    return from_start || after->utc_us >= start.utc_us ? start : *after;
+}
+
 static void page_bind(sqlite3_stmt *statement, const struct store_filter *filter,
                       const struct store_cursor *after, size_t limit) {
-    bool from_start = !after || (after->utc_us == 0 && after->seq == 0);
-    int64_t utc = filter->oldest_first ? INT64_MIN : INT64_MAX;
-    int64_t seq = filter->oldest_first ? 0 : INT64_MAX;
+    struct store_cursor start = page_start(filter, after);
+    int64_t far = filter->oldest_first ? (filter->until_us ? filter->until_us : INT64_MAX)
+                                       : (filter->since_us ? filter->since_us : INT64_MIN);
     int last = sqlite3_bind_parameter_count(statement);
-    sqlite3_bind_int64(statement, BIND_UTC, from_start ? utc : after->utc_us);
-    sqlite3_bind_int64(statement, BIND_SEQ, from_start ? seq : (int64_t)after->seq);
-    sqlite3_bind_int64(statement, BIND_SINCE, filter->since_us ? filter->since_us : INT64_MIN);
-    sqlite3_bind_int64(statement, BIND_UNTIL, filter->until_us ? filter->until_us : INT64_MAX);
+    sqlite3_bind_int64(statement, BIND_UTC, start.utc_us);
+    sqlite3_bind_int64(statement, BIND_SEQ, (int64_t)start.seq);
+    sqlite3_bind_int64(statement, BIND_FAR, far);
     sqlite3_bind_int64(statement, BIND_LIMIT, (int64_t)limit + 1); /* one more tells `more` */
     if (last >= BIND_TIER) {
         sqlite3_bind_int(statement, BIND_TIER, (int)filter->tier);

@@ -10,6 +10,7 @@
 #include "sync/sync.h"
 #include "tests/contract/sync_case.h"
 #include "tests/servers/servers.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -597,12 +598,9 @@ int main(void) {
     rgw_port = servers_free_port();
     servers_need(servers_azurite(azurite_dir, azurite_port, ""), "azurite");
     servers_need(servers_rgw(rgw_dir, rgw_port, servers_free_port()), "the S3 server");
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int failed = suite_run(suite());
     servers_azurite_stop(azurite_dir);
     servers_rgw_stop(rgw_dir);
     servers_run("rm -rf '%s'", scratch);
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

@@ -12,6 +12,7 @@
 #include "sync/sync.h"
 #include "tests/contract/sync_case.h"
 #include "tests/servers/servers.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -673,12 +674,9 @@ int main(void) {
     make_sas("rcw", sas_read, sizeof sas_read);
     make_sas("c", sas_create, sizeof sas_create);
 
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int failed = suite_run(suite());
     servers_azurite_stop(azurite_dir);
     servers_rgw_stop(rgw_dir);
     servers_run("rm -rf '%s'", scratch);
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

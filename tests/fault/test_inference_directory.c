@@ -5,6 +5,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "inference/source.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
@@ -219,9 +220,5 @@ int main(void) {
     tcase_add_test(tcase, any_system_call_may_fail_once);
     tcase_add_test(tcase, any_allocation_may_fail_once);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

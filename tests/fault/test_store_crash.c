@@ -2,6 +2,7 @@
  * at any moment. What it had been told is durable came to the parent through a pipe, and must be
  * there.
  */
+#include "tests/suite.h"
 #include "tests/unit/store_case.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -326,9 +327,5 @@ int main(void) {
     tcase_add_test(tests, dies_at_every_call);
     tcase_add_test(tests, dies_at_any_moment);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -2,6 +2,7 @@
  * error, a short write, a signal. Afterwards: what was acknowledged is there byte for byte, what
  * was refused is not there, the store went on by itself, and fsck is clean.
  */
+#include "tests/suite.h"
 #include "tests/unit/store_case.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -245,9 +246,5 @@ int main(void) {
     tcase_set_timeout(tests, 280);
     tcase_add_loop_test(tests, every_call_may_fail, 0, FAULT_COUNT);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

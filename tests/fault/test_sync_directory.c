@@ -7,6 +7,7 @@
 #include "daemon/base/mem.h"
 #include "sync/remote.h"
 #include "tests/servers/servers.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -221,9 +222,5 @@ int main(void) {
     tcase_add_loop_test(all, each_call_fails_once, 0, (int)ARRAY_LENGTH(errnos));
     tcase_add_test(all, nothing_hidden_stays_where_there_are_no_nameless_files);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

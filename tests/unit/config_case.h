@@ -4,6 +4,7 @@
 #define CREEL_TESTS_CONFIG_CASE_H
 
 #include "config/config.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -103,11 +104,7 @@ static inline void case_wrong(const char *yaml, const char *expected) {
 }
 
 static inline int case_run(Suite *suite) {
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }
 
 #endif

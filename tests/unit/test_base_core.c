@@ -6,9 +6,11 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "daemon/base/queue.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -227,11 +229,24 @@ static int full_fsync(int fd) {
     return -1;
 }
 
-static char scratch[] = "/tmp/creel-test-XXXXXX";
+/* A fresh folder in `dir`; remove_scratch deletes it with all that is in it. */
+static void make_scratch(char dir[32]) {
+    strcpy(dir, "/tmp/creel-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *walk) {
+    (void)info, (void)kind, (void)walk;
+    return remove(path);
+}
+
+static void remove_scratch(const char *dir) {
+    nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
 
 START_TEST(writes_survive_short_counts_and_signals) {
-    ck_assert_ptr_nonnull(mkdtemp(scratch));
-    char path[128];
+    char scratch[32], path[128];
+    make_scratch(scratch);
     struct err err;
     snprintf(path, sizeof(path), "%s/a/b", scratch);
     ck_assert_int_eq(fs_mkdirs(path, &err), 0);
@@ -251,12 +266,13 @@ START_TEST(writes_survive_short_counts_and_signals) {
     ck_assert_int_eq(fs_pread_all(fd, back, 2, 10, path, &err), ERR_CORRUPT);
     close(fd);
     ck_assert_int_eq(fs_mkdirs(path, &err), ERR_SYS);
+    remove_scratch(scratch);
 }
 END_TEST
 
 START_TEST(atomic_write_leaves_the_old_file_on_failure) {
-    char dir[] = "/tmp/creel-test-XXXXXX", path[128];
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    char dir[32], path[128];
+    make_scratch(dir);
     snprintf(path, sizeof(path), "%s/state", dir);
     struct err err;
     ck_assert_int_eq(fs_write_file_atomic(path, "old", 3, 0600, &err), 0);
@@ -274,12 +290,13 @@ START_TEST(atomic_write_leaves_the_old_file_on_failure) {
     buf_finish(&buf);
     strcat(path, ".tmp");
     ck_assert_int_ne(access(path, F_OK), 0);
+    remove_scratch(dir);
 }
 END_TEST
 
 START_TEST(lock_has_one_holder) {
-    char dir[] = "/tmp/creel-test-XXXXXX", path[128];
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    char dir[32], path[128];
+    make_scratch(dir);
     snprintf(path, sizeof(path), "%s/LOCK", dir);
     int first = -1, second = -1;
     struct err err;
@@ -288,6 +305,7 @@ START_TEST(lock_has_one_holder) {
     close(first);
     ck_assert_int_eq(fs_lock(path, &second, &err), 0);
     close(second);
+    remove_scratch(dir);
 }
 END_TEST
 
@@ -312,9 +330,5 @@ int main(void) {
         tcase_add_test(tcase, tests[i]);
     }
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

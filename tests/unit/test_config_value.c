@@ -2,6 +2,7 @@
  */
 #include "config/inside.h"
 #include "daemon/base/mem.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <inttypes.h>
 #include <stdint.h>
@@ -319,9 +320,5 @@ int main(void) {
     tcase_add_test(tests, nearest_keys);
     tcase_add_test(tests, every_default_parses);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

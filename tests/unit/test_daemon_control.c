@@ -2,6 +2,7 @@
  * callers. */
 #include "daemon/base/mem.h"
 #include "daemon/control.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -164,9 +165,5 @@ int main(void) {
     tcase_add_test(tcase, a_second_daemon_is_refused_and_a_dead_one_replaced);
     tcase_add_test(tcase, a_path_too_long_names_the_key);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* boxes: overlap, decoding and suppression, with numbers worked out by hand. */
 #include "daemon/base/mem.h"
 #include "inference/boxes.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -199,9 +200,5 @@ int main(void) {
     tcase_add_test(tests, the_best_survive);
     tcase_add_test(tests, clipping);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -2,6 +2,7 @@
  * the shapes and the exact number of weights of good ones are right. */
 #include "daemon/base/mem.h"
 #include "inference/cfg.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,9 +249,5 @@ int main(void) {
     tcase_add_test(tests, clean_copy_has_one_image_and_no_training);
     tcase_add_test(tests, memory_runs_out);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "inference/image_summary.h"
 #include "inference/inference.h"
 #include "inference/worker_protocol.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -566,9 +567,5 @@ int main(void) {
     tcase_add_test(tests, frames_out_of_bounds);
     tcase_add_loop_test(tests, broken_cfg_behind_the_validator, 0, 9);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

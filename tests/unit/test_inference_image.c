@@ -5,6 +5,7 @@
 #include "inference/draw.h"
 #include "inference/image_decode.h"
 #include "inference/image_summary.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <math.h>
 #include <png.h>
@@ -406,9 +407,5 @@ int main(void) {
     tcase_add_loop_test(tests, thumbnail_sizes, 0, 7);
     tcase_add_test(tests, boxes_are_drawn);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include "inference/worker/kernels.c"
 
 #include "daemon/base/mem.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -110,9 +111,5 @@ int main(void) {
     tcase_add_loop_test(tests, unfolding, 0, 8);
     tcase_add_test(tests, activations);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

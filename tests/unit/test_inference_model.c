@@ -5,6 +5,7 @@
 #include "daemon/base/mem.h"
 #include "inference/inference.h"
 #include "inference/model_files.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdbool.h>
@@ -316,9 +317,5 @@ int main(void) {
     tcase_add_test(tests, memory_runs_out);
     tcase_add_test(tests, our_own_model);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* reply: each lie that a worker process could tell, one at a time. */
 #include "daemon/base/mem.h"
 #include "inference/detector_reply.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -224,9 +225,5 @@ int main(void) {
     tcase_add_test(tests, text_is_made_one_line);
     tcase_add_test(tests, applied_to_a_frame);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

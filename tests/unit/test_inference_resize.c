@@ -3,6 +3,7 @@
  * own function.) */
 #include "daemon/base/mem.h"
 #include "inference/image_resize.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -113,9 +114,5 @@ int main(void) {
     tcase_add_loop_test(tests, equals_the_plain_way, 0, (int)(sizeof(cases) / sizeof(cases[0])));
     tcase_add_test(tests, nothing_is_left_behind);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "inference/triage.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -460,9 +461,5 @@ int main(void) {
         tcase_add_test(tcase, *tests[i]);
     }
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

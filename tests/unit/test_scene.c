@@ -1,5 +1,6 @@
 /* inference/demo/scene: the same world for the same arguments, and a truth that holds. */
 #include "inference/demo/scene.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -249,10 +250,5 @@ static Suite *suite(void) {
 }
 
 int main(void) {
-    SRunner *runner = srunner_create(suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite());
 }

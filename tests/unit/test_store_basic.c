@@ -1,4 +1,5 @@
 /* The store from its public door: keep, read back, pages, counters, reopening, the guard. */
+#include "tests/suite.h"
 #include "tests/unit/store_case.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -443,9 +444,5 @@ int main(void) {
         tcase_add_test(tests, all[i]);
     }
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* The outbox: rows, receipts, deferral, quarantine, counters, remotes that change, clocks that are
  * wrong, pins. */
+#include "tests/suite.h"
 #include "tests/unit/store_case.h"
 #include <poll.h>
 
@@ -381,9 +382,5 @@ int main(void) {
         tcase_add_test(tests, all[i]);
     }
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "store/record.h"
+#include "tests/suite.h"
 #include "tests/unit/store_case.h"
 
 static const uint8_t uuid[16] = "0123456789abcdef";
@@ -198,9 +199,5 @@ int main(void) {
     tcase_add_test(tests, headers_round_trip_and_every_bit_counts);
     tcase_add_test(tests, later_versions_and_kinds_are_refused);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

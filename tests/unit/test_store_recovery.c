@@ -2,6 +2,7 @@
  * it. */
 #include "store/layout.h"
 #include "store/segment.h"
+#include "tests/suite.h"
 #include "tests/unit/store_case.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -507,9 +508,5 @@ int main(void) {
         tcase_add_test(tests, all[i]);
     }
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 #include "daemon/base/mem.h"
 #include "sync/health.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -132,9 +133,5 @@ int main(void) {
     tcase_add_test(all, an_outage_is_no_rows_fault_but_a_poison_is);
     tcase_add_test(all, troubles_are_bounded);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

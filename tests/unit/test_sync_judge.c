@@ -5,6 +5,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "sync/remote.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -468,9 +469,5 @@ int main(void) {
     tcase_add_test(all, no_answer_is_retried_and_a_bad_certificate_is_not);
     tcase_add_test(all, an_ended_sas_says_when);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 /* Which rows a lane takes in, and when it waits: the parts of the engine that need no server. */
 #include "daemon/base/mem.h"
 #include "sync/engine.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -82,9 +83,5 @@ int main(void) {
     tcase_add_test(all, rows_beyond_the_lanes_room_are_not_forgotten);
     tcase_add_test(all, a_lane_waits_for_the_right_thing);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

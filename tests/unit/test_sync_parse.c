@@ -7,6 +7,7 @@
 #include "sync/remote.h"
 #include "sync/reply.h"
 #include "sync/sync.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,9 +357,5 @@ int main(void) {
     tcase_add_test(all, identities);
     tcase_add_test(all, links_know_their_limits);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "sync/sign.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,9 +263,5 @@ int main(void) {
     tcase_add_test(aws, aws_manual_link);
     tcase_add_test(aws, aws_link_with_a_token_stays_sorted);
     suite_add_tcase(suite, aws);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

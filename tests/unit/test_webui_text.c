@@ -1,6 +1,7 @@
 /* The pure half of webui: what strangers send as text, links, and frames in the words of others. */
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
+#include "tests/suite.h"
 #include "webui/html.h"
 #include "webui/json.h"
 #include "webui/link.h"
@@ -369,9 +370,5 @@ int main(void) {
         tcase_add_test(tcase, tests[i]);
     }
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

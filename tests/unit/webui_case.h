@@ -8,6 +8,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "webui/webui.h"
+#include "tests/suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
@@ -206,11 +207,7 @@ static inline void case_status(uint16_t port, const char *method, const char *ta
 }
 
 static inline int case_run(Suite *suite) {
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }
 
 #endif
