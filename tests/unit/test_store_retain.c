@@ -338,7 +338,7 @@ END_TEST
 
 START_TEST(a_floor_that_cannot_be_had_refuses) {
     config.quota_bytes = 0;
-    config.min_free_fraction = 0.9999;
+    config.min_free_bytes = UINT64_C(1) << 60;
     open_all();
     struct store_ack ack = case_put_frame(store, case_frame(1, BLOB));
     ck_assert_int_eq(ack.code, ERR_FULL);
