@@ -148,6 +148,8 @@ const struct key config__keys[] = {
     {"ingest.listen", KEY_LISTEN, SLOT_TEXT, VALUE(webui.ingest_listen),
      .fallback = "127.0.0.1:8081", .word = "off"},
     {"ingest.token", KEY_SECRET, SLOT_TEXT, VALUE(webui.ingest_token)},
+    {"ingest.threshold", KEY_REAL, SLOT_DOUBLE, VALUE(webui.score_threshold), .min = 0.001,
+     .max = 0.999, .fallback = "0.25"},
     {"ingest.body_max", KEY_SIZE, SLOT_UINT, VALUE(webui.body_max_bytes), .min = 1 * KIB,
      .max = FRAME_BLOB_MAX, .fallback = "16MiB"},
 
