@@ -1,4 +1,4 @@
-/* fsck, model, config, version: is what is here right? */
+/* model, config, version: is what is here right? */
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
@@ -12,101 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- fsck ---- */
-
-static const char fsck_usage[] = "usage: creel fsck [--json] [--config FILE] [--set KEY=VALUE]...\n"
-                                 "Reads every record of the store, re-hashes every payload and "
-                                 "compares index and log. Changes nothing.\n"
-                                 "The daemon must be stopped. Exit 5 when the store is damaged.\n";
-
-static void fsck_progress(void *ctx, uint64_t done, uint64_t total) {
-    int64_t started_us = *(const int64_t *)ctx;
-    double seconds = (double)(clock_boot_us() - started_us) / 1e6;
-    double left = done ? seconds * (double)(total - done) / (double)done : 0;
-    fprintf(stderr, "\r\033[K%.1f of %.1f MB, about %.0f s left", (double)done / 1e6,
-            (double)total / 1e6, left);
-}
-
 static void print_json(json_t *object) {
     json_dumpf(object, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(object);
-}
-
-static json_t *fsck_json(const struct store_fsck *found, bool clean) {
-    const struct {
-        const char *name;
-        uint64_t value;
-    } counts[] = {
-        {"segments", found->segments},
-        {"records", found->records},
-        {"frames", found->frames},
-        {"blobs", found->blobs},
-        {"receipts", found->receipts},
-        {"bytes", found->bytes},
-        {"torn_tail_bytes", found->torn_tail_bytes},
-        {"damaged", found->damaged},
-        {"missing_blobs", found->missing_blobs},
-        {"index_missing", found->index_missing},
-        {"index_extra", found->index_extra},
-    };
-    json_t *out = json_pack("{s:b,s:s}", "clean", clean, "first_problem", found->first_problem);
-    for (size_t i = 0; i < ARRAY_LENGTH(counts); i++) {
-        json_object_set_new(out, counts[i].name, json_integer((json_int_t)counts[i].value));
-    }
-    return out;
-}
-
-static void fsck_print(const struct store_fsck *found, bool clean) {
-    printf("%" PRIu64 " segments, %" PRIu64 " records, %" PRIu64 " frames, %" PRIu64
-           " blobs, %" PRIu64 " receipts, %.1f MB read\n",
-           found->segments, found->records, found->frames, found->blobs, found->receipts,
-           (double)found->bytes / 1e6);
-    if (found->torn_tail_bytes) {
-        printf("%" PRIu64 " bytes after the last whole record: the next start drops them\n",
-               found->torn_tail_bytes);
-    }
-    if (!clean) {
-        printf("damaged records %" PRIu64 ", missing blobs %" PRIu64 ", not in the index %" PRIu64
-               ", only in the index %" PRIu64 "\nfirst: %s\n",
-               found->damaged, found->missing_blobs, found->index_missing, found->index_extra,
-               found->first_problem);
-    }
-    puts(clean ? "clean" : "damaged");
-}
-
-int cmd_fsck(int argc, char **argv) {
-    struct options options;
-    bool done;
-    int status = options_parse(argc, argv, fsck_usage, NULL, 0, 0, 0, &options, &done);
-    if (done) {
-        return status;
-    }
-    struct err err = {0};
-    struct config *config = NULL;
-    if (options_config(&options, false, &config, &err)) {
-        return commands_fail(&err);
-    }
-    struct store_fsck found = {0};
-    int64_t started_us = clock_boot_us();
-    bool terminal = isatty(STDERR_FILENO);
-    int code = store_fsck(config_values(config)->store.dir, terminal ? fsck_progress : NULL,
-                          &started_us, &found, &err);
-    if (terminal) {
-        fputs("\r\033[K", stderr);
-    }
-    if (!code || code == ERR_CORRUPT) {
-        if (options.json) {
-            print_json(fsck_json(&found, !code));
-        } else {
-            fsck_print(&found, !code);
-        }
-        status = code ? EXIT_DAMAGED : EXIT_OK;
-    } else {
-        status = commands_fail(&err);
-    }
-    config_destroy(config);
-    return status;
 }
 
 /* ---- model ---- */

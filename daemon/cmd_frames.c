@@ -11,11 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Loads the configuration, asks, and gives the reply to `show`. Consumes `request`. */
-static int ask(const struct options *options, bool secrets, json_t *request,
-               int (*show)(const struct options *, const json_t *, const struct control_bytes *,
-                           void *),
-               void *ctx) {
+int commands_ask(const struct options *options, bool secrets, json_t *request,
+                 commands_show_fn *show, void *ctx) {
     struct err err = {0};
     struct config *config = NULL;
     if (options_config(options, secrets, &config, &err)) {
@@ -35,7 +32,7 @@ static int ask(const struct options *options, bool secrets, json_t *request,
     return status;
 }
 
-static int finish_output(void) {
+int commands_output_end(void) {
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "creel: cannot write the output: %s\n", strerror(errno));
         return EXIT_FAILED;
@@ -87,8 +84,10 @@ static int show_list(const struct options *options, const json_t *reply,
     if (json_is_true(json_object_get(reply, "more"))) {
         fprintf(stderr, "more: --after %s\n", text_of(reply, "next"));
     }
-    return finish_output();
+    return commands_output_end();
 }
+
+#define NUMBER_MOST 1e9 /* far beyond what any option means, and still a whole number's */
 
 static int set_number(json_t *request, const char *key, const char *text) {
     if (!text) {
@@ -96,7 +95,7 @@ static int set_number(json_t *request, const char *key, const char *text) {
     }
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end) {
+    if (end == text || *end || !(value >= -NUMBER_MOST && value <= NUMBER_MOST)) { /* NaN neither */
         fprintf(stderr, "creel: --%s takes a number, not \"%s\"\n", key, text);
         return EXIT_USAGE;
     }
@@ -126,7 +125,7 @@ int cmd_ls(int argc, char **argv) {
         json_decref(request);
         return EXIT_USAGE;
     }
-    return ask(&options, false, request, show_list, NULL);
+    return commands_ask(&options, false, request, show_list, NULL);
 }
 
 /* ---- show ---- */
@@ -150,7 +149,7 @@ static int show_frame(const struct options *options, const json_t *reply,
     if (options->json) {
         json_dumpf(reply, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
-        return finish_output();
+        return commands_output_end();
     }
     const char *key;
     json_t *value;
@@ -166,7 +165,7 @@ static int show_frame(const struct options *options, const json_t *reply,
             print_value(key, item);
         }
     }
-    return finish_output();
+    return commands_output_end();
 }
 
 int cmd_show(int argc, char **argv) {
@@ -176,9 +175,9 @@ int cmd_show(int argc, char **argv) {
     if (done) {
         return status;
     }
-    return ask(&options, false,
-               json_pack("{s:s,s:s}", "request", "show", "frame", options.operands[0]), show_frame,
-               NULL);
+    return commands_ask(&options, false,
+                        json_pack("{s:s,s:s}", "request", "show", "frame", options.operands[0]),
+                        show_frame, NULL);
 }
 
 /* ---- get ---- */
@@ -199,7 +198,7 @@ static int write_bytes(const struct options *options, const json_t *reply,
     }
     if (!output) {
         fwrite(bytes->data, 1, bytes->size, stdout);
-        return finish_output();
+        return commands_output_end();
     }
     struct err err;
     return fs_write_file_atomic(output, bytes->data, bytes->size, 0644, &err) ? commands_fail(&err)
@@ -216,9 +215,9 @@ int cmd_get(int argc, char **argv) {
     if (done) {
         return status;
     }
-    return ask(&options, false,
-               json_pack("{s:s,s:s}", "request", "get", "frame", options.operands[0]), write_bytes,
-               &output);
+    return commands_ask(&options, false,
+                        json_pack("{s:s,s:s}", "request", "get", "frame", options.operands[0]),
+                        write_bytes, &output);
 }
 
 /* ---- link ---- */
@@ -239,7 +238,7 @@ static int show_link(const struct options *options, const json_t *reply,
     } else {
         puts(text_of(reply, "url"));
     }
-    return finish_output();
+    return commands_output_end();
 }
 
 int cmd_link(int argc, char **argv) {
@@ -258,8 +257,8 @@ int cmd_link(int argc, char **argv) {
         fprintf(stderr, "creel: --ttl takes seconds, not \"%s\"\n", ttl);
         return EXIT_USAGE;
     }
-    return ask(&options, true,
-               json_pack("{s:s,s:s,s:I}", "request", "link", "frame", options.operands[0], "ttl_s",
-                         (json_int_t)seconds),
-               show_link, NULL);
+    return commands_ask(&options, true,
+                        json_pack("{s:s,s:s,s:I}", "request", "link", "frame", options.operands[0],
+                                  "ttl_s", (json_int_t)seconds),
+                        show_link, NULL);
 }

@@ -66,13 +66,12 @@ static void print_remotes(const json_t *status) {
     size_t index;
     json_t *remote;
     json_array_foreach(json_object_get(status, "sync"), index, remote) {
-        printf("remote      %-12s done %lld, waiting %lld (%.1f MB), quarantined %lld%s%s%s%s\n",
+        printf("remote      %-12s done %lld, waiting %lld (%.1f MB), quarantined %lld%s%s%s\n",
                text(remote, "name"), number(remote, "done"), number(remote, "pending"),
                (double)number(remote, "pending_bytes") / 1e6, number(remote, "quarantined"),
                json_is_true(json_object_get(remote, "breaker_open")) ? "; resting after failures"
                                                                      : "",
-               *text(remote, "last_error") ? "; last error: " : "", text(remote, "last_error"),
-               *text(remote, "oldest_pending") ? "" : "");
+               *text(remote, "last_error") ? "; last error: " : "", text(remote, "last_error"));
     }
 }
 
@@ -90,6 +89,16 @@ static void print_status(const json_t *status) {
         printf(" of %.1f MB", (double)number(store, "quota_bytes") / 1e6);
     }
     printf(", index %lld behind\n", number(store, "index_lag"));
+    const char *unread = text(status, "store_error"), *fault = text(store, "last_error");
+    if (*unread || *fault) {
+        printf("store       %s: %s\n", *unread ? "its counts cannot be read" : "last error",
+               *unread ? unread : fault);
+    }
+    const json_t *held = json_object_get(store, "limits_held");
+    if (held) {
+        printf("limits      wait for `creel gc --force`: they would remove %lld of %lld frames\n",
+               number(held, "frames"), number(held, "of"));
+    }
     print_tier(store, "annotated");
     print_tier(store, "unannotated");
     print_remotes(status);

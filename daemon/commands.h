@@ -7,6 +7,10 @@
 #define CREEL_DAEMON_COMMANDS_H
 
 #include "daemon/base/err.h"
+#include "daemon/control.h"
+#include "daemon/options.h"
+#include <jansson.h>
+#include <stdbool.h>
 
 enum exit_code {
     EXIT_OK = 0,
@@ -27,6 +31,11 @@ int cmd_ls(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_get(int argc, char **argv);
 int cmd_link(int argc, char **argv);
+int cmd_why(int argc, char **argv);
+int cmd_pin(int argc, char **argv);
+int cmd_unpin(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
 int cmd_sync(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 int cmd_detect(int argc, char **argv);
@@ -36,5 +45,14 @@ int cmd_version(int argc, char **argv);
 
 /* Prints "creel: <text>" to stderr and returns the exit code that belongs to err->code. */
 int commands_fail(const struct err *err);
+
+typedef int commands_show_fn(const struct options *options, const json_t *reply,
+                             const struct control_bytes *bytes, void *ctx);
+/* Loads the configuration, asks the daemon or the store, and gives the reply to `show`. Consumes
+ * `request`; returns an exit code. */
+int commands_ask(const struct options *options, bool secrets, json_t *request,
+                 commands_show_fn *show, void *ctx);
+/* Flushes standard output; EXIT_FAILED, said on stderr, when it could not be written. */
+int commands_output_end(void);
 
 #endif

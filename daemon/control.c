@@ -16,6 +16,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Of the reply: how many bytes follow it. The name is the envelope's own: a frame has "bytes" too.
+ */
+#define ATTACHED_KEY    "attached_bytes"
+
+#define ACCEPT_PAUSE_MS 100 /* without descriptors, accept fails at once, again and again */
+
 struct control {
     char path[108];
     control_handler *handler;
@@ -92,7 +98,7 @@ static json_t *error_reply(const struct err *err) {
 static void send_reply(int fd, json_t *reply, const struct control_bytes *bytes,
                        int64_t deadline_us) {
     if (bytes->size) {
-        json_object_set_new(reply, "bytes", json_integer((json_int_t)bytes->size));
+        json_object_set_new(reply, ATTACHED_KEY, json_integer((json_int_t)bytes->size));
     }
     CLEANUP(mem_free_at) char *text = json_dumps(reply, JSON_COMPACT | JSON_REAL_PRECISION(9));
     if (!text || send_all(fd, text, strlen(text), deadline_us) ||
@@ -140,6 +146,8 @@ static void *control_main(void *arg) {
             CLEANUP(fd_close_at) int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
             if (fd >= 0) {
                 serve(control, fd);
+            } else {
+                clock_sleep_ms(ACCEPT_PAUSE_MS);
             }
         }
     }
@@ -180,15 +188,19 @@ static int listen_on(struct control *control, struct err *err) {
         return code;
     }
     control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    mode_t old = umask(0177); /* nobody may connect before open_to_group has decided */
-    int bound = control->listener < 0
-                    ? -1
-                    : bind(control->listener, (struct sockaddr *)&address, sizeof(address));
-    int saved = errno;
-    umask(old);
-    if (bound < 0 || listen(control->listener, 16) < 0) {
-        return err_sys(err, bound < 0 ? saved : errno, "cannot listen on the control socket %s",
+    /* Nobody may connect before open_to_group has decided. The socket's own mode and not the umask,
+     * which is the process's: other threads are making files and directories by now. */
+    if (control->listener < 0 || fchmod(control->listener, 0600) < 0 ||
+        bind(control->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(control->listener, 16) < 0) {
+        int saved = errno;
+        code = err_sys(err, saved, "cannot listen on the control socket %s (control.socket)",
                        control->path);
+        bool no_directory = saved == ENOENT; /* a wrong path, which no restart mends */
+        if (no_directory && err) {
+            err->code = ERR_CONFIG;
+        }
+        return no_directory ? ERR_CONFIG : code;
     }
     open_to_group(control->path);
     return 0;
@@ -262,7 +274,7 @@ static int dial(const char *path, int *fd, struct err *err) {
 
 static int receive_bytes(int fd, const json_t *reply, const struct buf *rest,
                          struct control_bytes *bytes, int64_t deadline_us, struct err *err) {
-    size_t size = (size_t)json_integer_value(json_object_get(reply, "bytes"));
+    size_t size = (size_t)json_integer_value(json_object_get(reply, ATTACHED_KEY));
     if (!size) {
         return 0;
     }

@@ -1,9 +1,9 @@
 /* control: commands to a running daemon, over a Unix socket (0660, group creel where there is one).
  *
- * One request a connection: a line of JSON, answered by a line of JSON, which may announce "bytes":
- * N raw bytes that follow. The same requests are served in-process when no daemon runs (see
- * requests.h), so a command does not care. Thread: the server has one thread and serves one
- * connection at a time, each under a deadline.
+ * One request a connection: a line of JSON, answered by a line of JSON, which may announce
+ * "attached_bytes": N raw bytes that follow. The same requests are served in-process when no daemon
+ * runs (see requests.h), so a command does not care. Thread: the server has one thread and serves
+ * one connection at a time, each under a deadline.
  */
 #ifndef CREEL_DAEMON_CONTROL_H
 #define CREEL_DAEMON_CONTROL_H

@@ -1,7 +1,10 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
+#include "daemon/base/mem.h"
 #include "daemon/requests.h"
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *kind_name(enum sync_kind kind) {
     switch (kind) {
@@ -40,6 +43,20 @@ int link_mint(const struct config_values *values, struct store_reader *reader,
         }
     }
     return code;
+}
+
+void link_host(const char *listen, char out[LINK_HOST_MAX]) {
+    static const char *const everywhere[] = {"", "0.0.0.0", "[::]", "::"};
+    const char *colon = strrchr(listen, ':');
+    snprintf(out, LINK_HOST_MAX, "%.*s", (int)(colon ? colon - listen : 0), listen);
+    for (size_t i = 0; i < ARRAY_LENGTH(everywhere); i++) {
+        if (strcmp(out, everywhere[i]) == 0) {
+            char name[LINK_HOST_MAX] = "";
+            bool named = gethostname(name, sizeof(name) - 1) == 0 && name[0];
+            snprintf(out, LINK_HOST_MAX, "%s", named ? name : "localhost");
+            return;
+        }
+    }
 }
 
 int link_key_get(struct store *store, uint8_t key[32], struct err *err) {

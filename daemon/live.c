@@ -41,7 +41,9 @@ static void print_gallery(const struct rooms *rooms) {
     if (strcmp(wanted, got) != 0) {
         printf("port %s is taken; using the next free one, %s\n", wanted, got);
     }
-    printf("gallery: http://%.*s:%s/\n", (int)(strrchr(listen, ':') - listen), listen, got);
+    char host[LINK_HOST_MAX];
+    link_host(listen, host);
+    printf("gallery: http://%s:%s/\n", host, got);
     if (getenv("SSH_CONNECTION")) {
         printf("from your own machine: ssh -L %s:127.0.0.1:%s <this host>, then open "
                "http://127.0.0.1:%s/\n",

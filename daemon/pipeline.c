@@ -103,9 +103,7 @@ static void complain(struct log_gate *gate, enum log_level level, const char *te
 
 static void note_error(struct pipeline *pipeline, const struct err *err) {
     if (err) {
-        char why[2 * ERR_TEXT_MAX];
-        snprintf(pipeline->stats.last_error, sizeof(pipeline->stats.last_error), "%s",
-                 err_text(err, why, sizeof(why)));
+        err_text(err, pipeline->stats.last_error, sizeof(pipeline->stats.last_error));
     }
 }
 
@@ -470,6 +468,11 @@ void pipeline_tick(struct pipeline *pipeline) {
         if (store_state_put(pipeline->store, "triage", note.key, strlen(note.key), &note.count,
                             sizeof(note.count), &err)) {
             log_err(LOG_LEVEL_WARN, "triage budget not remembered", &err);
+            pthread_mutex_lock(&pipeline->triage_lock);
+            if (!note_find(pipeline, note.key)) { /* else triage has a newer count already */
+                count_put(pipeline, note.key, note.count);
+            }
+            pthread_mutex_unlock(&pipeline->triage_lock);
             return;
         }
     }

@@ -9,9 +9,6 @@
 
 #define LS_DEFAULT 50
 
-typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t **reply,
-                      struct control_bytes *bytes, struct err *err);
-
 static const char *text_of(const json_t *request, const char *key) {
     const char *text = json_string_value(json_object_get(request, key));
     return text ? text : "";
@@ -94,9 +91,9 @@ static int local_link(const struct rooms *rooms, const struct store_row *row, in
     int code = webui_local_link(rooms->link_key, row->record.tier, &row->record.blob, expires_s,
                                 path, err);
     if (!code) {
-        const char *listen = rooms->values->webui.listen;
-        int host = (int)(strrchr(listen, ':') - listen);
-        snprintf(out, SYNC_LINK_MAX, "http://%.*s:%u%s", host, listen, web, path);
+        char host[LINK_HOST_MAX];
+        link_host(rooms->values->webui.listen, host);
+        snprintf(out, SYNC_LINK_MAX, "http://%s:%u%s", host, web, path);
     }
     return code;
 }
@@ -155,8 +152,14 @@ static int filter_of(const json_t *request, struct store_filter *out, struct err
         return err_set(err, ERR_INVALID, "--tier: \"%s\" is neither annotated nor unannotated",
                        tier);
     }
-    snprintf(out->camera, sizeof(out->camera), "%s", text_of(request, "camera"));
-    snprintf(out->label, sizeof(out->label), "%s", text_of(request, "class"));
+    const char *camera = text_of(request, "camera"), *label = text_of(request, "class");
+    if (strlen(camera) >= sizeof(out->camera) || strlen(label) >= sizeof(out->label)) {
+        return err_set(err, ERR_INVALID,
+                       "no camera's name is longer than %d bytes, no class's than %d",
+                       FRAME_NAME_MAX, FRAME_LABEL_MAX);
+    }
+    snprintf(out->camera, sizeof(out->camera), "%s", camera);
+    snprintf(out->label, sizeof(out->label), "%s", label);
     int code = time_of(request, "since", &out->since_us, err);
     return code ? code : time_of(request, "until", &out->until_us, err);
 }
@@ -232,6 +235,8 @@ static const struct {
 } answers[] = {
     {"status", answer_status}, {"ls", answer_ls},     {"show", answer_show},
     {"get", answer_get},       {"link", answer_link}, {"sync-retry", answer_sync_retry},
+    {"pin", answer_pin},       {"gc", answer_gc},     {"why", answer_why},
+    {"rm", answer_rm},
 };
 
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,
@@ -256,7 +261,10 @@ static int answer_here(const struct config_values *values, const json_t *request
             values->store.dir);
     }
     struct rooms rooms = {.values = values};
-    int code = store_open(&values->store, &rooms.store, err);
+    struct store_config looking = values->store;
+    looking.at_rest = true;
+    clock_trust(values->clock_trusted);
+    int code = store_open(&looking, &rooms.store, err);
     if (code) {
         return code;
     }
@@ -271,8 +279,8 @@ static int answer_here(const struct config_values *values, const json_t *request
 
 int requests_ask(const struct config_values *values, json_t *request, json_t **reply,
                  struct control_bytes *bytes, struct err *err) {
-    int code =
-        request ? control_call(values->control_socket, request, reply, bytes, err) : no_memory(err);
+    int code = request ? control_call(values->control_socket, request, reply, bytes, err)
+                       : err_set(err, ERR_INVALID, "what was asked for is not UTF-8 text");
     if (code == ERR_NOT_FOUND && strstr(err->msg, "no daemon listens")) {
         code = answer_here(values, request, reply, bytes, err);
     }

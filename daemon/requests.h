@@ -31,6 +31,13 @@ struct rooms {
     int64_t started_boot_us;
 };
 
+/* Answers one kind of request: a new reference in *reply, or a code and err. */
+typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t **reply,
+                      struct control_bytes *bytes, struct err *err);
+/* requests_keep.c: what changes the store. */
+answer_fn answer_pin, answer_rm, answer_gc;
+answer_fn answer_why; /* requests_why.c */
+
 /* A control_handler with a `struct rooms *` as ctx. The request is {"request": NAME, ...}. */
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,
                     struct err *err);
@@ -50,6 +57,11 @@ char *status_metrics(const struct rooms *rooms);
 int link_mint(const struct config_values *values, struct store_reader *reader,
               const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,
               struct err *err);
+
+#define LINK_HOST_MAX 256
+/* The host of `listen` as others may reach it: this machine's name where it says "every address".
+ */
+void link_host(const char *listen, char out[LINK_HOST_MAX]);
 
 /* The store's secret for creel's own links; made at first use. */
 int link_key_get(struct store *store, uint8_t key[32], struct err *err);

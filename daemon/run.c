@@ -15,6 +15,7 @@
 #include "daemon/options.h"
 #include "daemon/requests.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -40,15 +41,18 @@ static const char usage[] =
 
 struct daemon {
     struct options options;
-    struct config *config;
+    struct config *config; /* of the start: the rooms borrow its strings */
+    struct config *latest; /* of the last reload that changed something; NULL: none did */
     const struct config_values *values;
     struct model *model;
     struct control *control;
     struct webui_config web_config;
     struct live live;
     struct rooms rooms;         /* the main thread's */
+    struct rooms web_rooms;     /* the web server's: fixed before its threads begin */
     struct rooms control_rooms; /* the control thread's: same rooms, own reader */
     bool with_live;
+    bool limits_held;    /* said */
     int64_t end_boot_us; /* 0: never by itself */
 };
 
@@ -57,7 +61,7 @@ struct daemon {
 static int hook_submit(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
                        webui_reply_fn *reply, void *reply_ctx, struct err *err) {
     const struct daemon *daemon = ctx;
-    return pipeline_submit(daemon->rooms.pipeline, camera, blob, size, wait_stored, reply,
+    return pipeline_submit(daemon->web_rooms.pipeline, camera, blob, size, wait_stored, reply,
                            reply_ctx, err);
 }
 
@@ -65,7 +69,7 @@ static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out
                      const char **kind, struct err *err) {
     const struct daemon *daemon = ctx;
     struct store_reader *reader;
-    int code = store_reader_open(daemon->rooms.store, &reader, err);
+    int code = store_reader_open(daemon->web_rooms.store, &reader, err);
     if (!code) {
         code = link_mint(daemon->values, reader, row, ttl_s, out, kind, err);
         store_reader_close(reader);
@@ -75,8 +79,8 @@ static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out
 
 /* The web server's threads share no reader with anybody: each look opens its own. */
 static bool rooms_borrow(const struct daemon *daemon, struct rooms *out) {
-    *out = daemon->rooms;
-    return store_reader_open(daemon->rooms.store, &out->reader, NULL) == 0;
+    *out = daemon->web_rooms;
+    return store_reader_open(daemon->web_rooms.store, &out->reader, NULL) == 0;
 }
 
 static json_t *hook_status(void *ctx) {
@@ -132,6 +136,7 @@ static int start_doors(struct daemon *daemon, struct err *err) {
                                 .mint_link = hook_link,
                                 .status = hook_status,
                                 .metrics = hook_metrics};
+    daemon->web_rooms = daemon->rooms;
     int code =
         webui_start(&daemon->web_config, daemon->rooms.store, &hooks, &daemon->rooms.webui, err);
     if (code) {
@@ -192,14 +197,15 @@ static void apply_level(const struct config_values *values) {
 }
 
 /* What may change while running (triage, log.level) changes; for the rest the log names the key.
- * The old configuration stays alive: the rooms borrow its strings. */
+ * Compared with what was read last, not with the start: a change that is taken back is one too. */
 static void reload(struct daemon *daemon) {
     notify_reloading();
     struct err err = {0};
     struct config *fresh = NULL;
     struct buf changed = BUF_INIT(64 * 1024);
     int code = options_config(&daemon->options, true, &fresh, &err);
-    size_t count = code ? 0 : config_diff(daemon->config, fresh, &changed);
+    const struct config *before = daemon->latest ? daemon->latest : daemon->config;
+    size_t count = code ? 0 : config_diff(before, fresh, &changed);
     if (!code && count) {
         apply_level(config_values(fresh));
         code = pipeline_triage_set(daemon->rooms.pipeline, &config_values(fresh)->triage, &err);
@@ -208,6 +214,8 @@ static void reload(struct daemon *daemon) {
         log_err(LOG_LEVEL_ERROR, "configuration not reloaded; the old one stays in force", &err);
     } else {
         log_info("configuration reloaded", "changed_keys=%zu", count);
+        config_destroy(daemon->latest);
+        daemon->latest = TAKE_PTR(fresh);
     }
     char *rest = changed.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));) {
@@ -273,6 +281,19 @@ static bool handle_signal(struct daemon *daemon, int fd) {
     return false;
 }
 
+/* Says once that the tiers' limits remove nothing until somebody has looked. */
+static void watch_limits(struct daemon *daemon) {
+    struct store_stats stats;
+    store_stats_get(daemon->rooms.store, &stats);
+    if (stats.limits_held && !daemon->limits_held) {
+        log_warn(
+            "the tiers' limits have changed and would remove more than a quarter of the frames:"
+            " they wait for `creel gc --force`",
+            "frames=%" PRIu64 " of=%" PRIu64, stats.limits_held_frames, stats.limits_held_of);
+    }
+    daemon->limits_held = stats.limits_held;
+}
+
 static bool tick(struct daemon *daemon, int fd) {
     uint64_t ticks;
     if (read(fd, &ticks, sizeof(ticks)) < 0) {
@@ -280,6 +301,7 @@ static bool tick(struct daemon *daemon, int fd) {
     }
     notify_alive();
     pipeline_tick(daemon->rooms.pipeline);
+    watch_limits(daemon);
     if (daemon->with_live) {
         live_line(&daemon->live, &daemon->rooms);
     }
@@ -334,6 +356,7 @@ static void stop(struct daemon *daemon, bool ended_well) {
     if (rooms->store) {
         store_close(rooms->store);
     }
+    config_destroy(daemon->latest);
     config_destroy(daemon->config);
 }
 

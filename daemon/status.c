@@ -67,6 +67,11 @@ static json_t *store_json(struct store *store, const char *dir, const struct sto
                             "acknowledged", number(stats.acked), "failed", number(stats.failed),
                             "refused_full", number(stats.refused_full), "evicted_frames",
                             number(stats.evicted_frames), "last_error", stats.last_error);
+    if (out && stats.limits_held) {
+        json_object_set_new(out, "limits_held",
+                            json_pack("{s:o,s:o}", "frames", number(stats.limits_held_frames), "of",
+                                      number(stats.limits_held_of)));
+    }
     for (int tier = 0; out && tier < TIER_COUNT; tier++) {
         json_object_set_new(out, tier_names[tier],
                             json_pack("{s:o,s:o,s:o,s:o}", "frames", number(counts->frames[tier]),

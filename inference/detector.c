@@ -202,7 +202,8 @@ static void back_off(const struct detector *detector) {
     }
 }
 
-/* A child that lives, or an error that is not the frame's fault. */
+/* A child that lives, or an error that is not the frame's fault: one that died or refused while it
+ * loaded (want of memory, an upgrade half done) has not seen the frame, so its code is not told. */
 static int child_ensure(struct detector *detector, struct err *err) {
     if (detector->child.pid > 0 && child_idle(&detector->child)) {
         return 0;
@@ -216,7 +217,11 @@ static int child_ensure(struct detector *detector, struct err *err) {
     if (code != 0) {
         detector->deaths++;
         detector->died_us = clock_boot_us();
-        return code;
+        bool misleading = code == ERR_CRASHED || code == ERR_INVALID;
+        if (misleading && err != NULL) {
+            err->code = ERR_BUSY;
+        }
+        return misleading ? ERR_BUSY : code;
     }
     atomic_fetch_add(&detector->restarts, 1);
     return 0;

@@ -68,7 +68,7 @@ static int check_picture(const struct worker_result *result, struct err *err) {
 static void check_text(struct worker_result *result) {
     result->text[sizeof(result->text) - 1] = '\0';
     for (char *at = result->text; *at != '\0'; at++) {
-        if ((unsigned char)*at < 0x20 || (unsigned char)*at == 0x7f) {
+        if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f) {
             *at = ' ';
         }
     }

@@ -60,6 +60,8 @@ CREATE TABLE blob (
     receipts     INTEGER NOT NULL DEFAULT 0,
     replicated   INTEGER NOT NULL DEFAULT 0, -- all required remotes have it; none required: any has
     uploaded_utc INTEGER NOT NULL DEFAULT 0, -- since when it is replicated
+    gone_reason  INTEGER NOT NULL DEFAULT 0, -- of the tombstone that took it; 0: none did
+    gone_utc     INTEGER NOT NULL DEFAULT 0,
     UNIQUE (tier, sha)
 );
 CREATE INDEX blob_age ON blob (tier, kept_utc) WHERE local = 1 AND owed = 0 AND pinned = 0;
@@ -67,6 +69,7 @@ CREATE INDEX blob_uploaded ON blob (tier, uploaded_utc)
     WHERE local = 1 AND owed = 0 AND pinned = 0 AND replicated = 1;
 CREATE INDEX blob_value ON blob (replicated DESC, value, kept_utc) WHERE local = 1 AND pinned = 0;
 CREATE INDEX blob_clock ON blob (boot_id) WHERE kept_clock = 0;
+CREATE INDEX blob_pinned ON blob (bytes) WHERE local = 1 AND pinned > 0;
 
 CREATE TABLE frame (
     seq         INTEGER PRIMARY KEY,
@@ -90,7 +93,8 @@ CREATE TABLE frame (
     detections  BLOB NOT NULL,               -- at or above the index floor, as in the frame record
     segment     INTEGER NOT NULL,
     at          INTEGER NOT NULL,
-    pinned      INTEGER NOT NULL DEFAULT 0
+    pinned      INTEGER NOT NULL DEFAULT 0,
+    pinned_utc  INTEGER NOT NULL DEFAULT 0   -- of the last PIN record, on or off
 );
 CREATE INDEX frame_utc ON frame (utc, seq);
 CREATE INDEX frame_tier ON frame (tier, utc, seq);

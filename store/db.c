@@ -1,10 +1,104 @@
+/* db: see db.h.
+ *
+ * SQLite allocates through daemon/base/mem.h and calls the system through fs_ops, so the tests that
+ * make the Nth call fail, kill the process there or take the power away see its files as they see
+ * the log. It has no slot for fsync and fdatasync: the tests put their own in front of libc's.
+ */
 #include "store/db.h"
+#include "daemon/base/fs.h"
+#include "daemon/base/mem.h"
 #include <assert.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BUSY_WAIT_MS 2000
+
+/* ---- what SQLite stands on ---- */
+
+static void *memory_get(int size) {
+    return mem_resize(NULL, (size_t)size, 1);
+}
+
+static void *memory_resize(void *old, int size) {
+    return mem_resize(old, (size_t)size, 1);
+}
+
+static int memory_size(void *block) {
+    return (int)malloc_usable_size(block);
+}
+
+static int memory_roundup(int size) {
+    return (size + 7) & ~7;
+}
+
+static int memory_init(void *unused) {
+    (void)unused;
+    return SQLITE_OK;
+}
+
+static void memory_shutdown(void *unused) {
+    (void)unused;
+}
+
+static int call_open(const char *path, int flags, int mode) {
+    return fs_ops_get()->open(path, flags, (mode_t)mode);
+}
+
+static int call_close(int fd) {
+    return fs_ops_get()->close(fd);
+}
+
+static ssize_t call_pread(int fd, void *bytes, size_t size, off_t at) {
+    return fs_ops_get()->pread(fd, bytes, size, at);
+}
+
+static ssize_t call_pwrite(int fd, const void *bytes, size_t size, off_t at) {
+    return fs_ops_get()->pwrite(fd, bytes, size, at);
+}
+
+static int call_ftruncate(int fd, off_t size) {
+    return fs_ops_get()->ftruncate(fd, size);
+}
+
+static int call_unlink(const char *path) {
+    return fs_ops_get()->unlink(path);
+}
+
+_Static_assert(sizeof(off_t) == 8, "pread64 and pread are one");
+
+#define CALL(function) ((sqlite3_syscall_ptr)(uintptr_t)(function))
+
+/* Once a process. Where SQLite is in use already (it then refuses to be configured), it stays as it
+ * is. */
+static void foundation_lay(void) {
+    static const sqlite3_mem_methods memory = {
+        .xMalloc = memory_get,
+        .xFree = free,
+        .xRealloc = memory_resize,
+        .xSize = memory_size,
+        .xRoundup = memory_roundup,
+        .xInit = memory_init,
+        .xShutdown = memory_shutdown,
+    };
+    sqlite3_config(SQLITE_CONFIG_MALLOC, &memory);
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    const struct {
+        const char *name;
+        sqlite3_syscall_ptr call;
+    } calls[] = {
+        {"open", CALL(call_open)},           {"close", CALL(call_close)},
+        {"pread", CALL(call_pread)},         {"pread64", CALL(call_pread)},
+        {"pwrite", CALL(call_pwrite)},       {"pwrite64", CALL(call_pwrite)},
+        {"ftruncate", CALL(call_ftruncate)}, {"unlink", CALL(call_unlink)},
+    };
+    for (size_t i = 0; vfs && i < ARRAY_LENGTH(calls); i++) {
+        vfs->xSetSystemCall(vfs, calls[i].name, calls[i].call);
+    }
+}
 
 int store__db_error(struct db *db, const char *doing, struct err *err) {
     static const struct {
@@ -12,7 +106,7 @@ int store__db_error(struct db *db, const char *doing, struct err *err) {
     } codes[] = {
         {SQLITE_CORRUPT, ERR_CORRUPT}, {SQLITE_NOTADB, ERR_CORRUPT}, {SQLITE_FULL, ERR_FULL},
         {SQLITE_BUSY, ERR_BUSY},       {SQLITE_LOCKED, ERR_BUSY},    {SQLITE_NOMEM, ERR_NOMEM},
-        {SQLITE_SCHEMA, ERR_CORRUPT},  {SQLITE_ERROR, ERR_CORRUPT},
+        {SQLITE_SCHEMA, ERR_CORRUPT},  {SQLITE_ERROR, ERR_CORRUPT},  {SQLITE_READONLY, ERR_REFUSED},
     };
     int found = db->handle ? sqlite3_errcode(db->handle) : SQLITE_NOMEM;
     int code = ERR_SYS;
@@ -27,7 +121,9 @@ int store__db_error(struct db *db, const char *doing, struct err *err) {
 
 int store__db_open(struct db *db, const char *path, enum db_mode mode, const char *const *sql,
                    size_t sql_count, struct err *err) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     assert(sql_count <= DB_STATEMENTS_MAX);
+    pthread_once(&once, foundation_lay);
     memset(db, 0, sizeof(*db));
     db->sql = sql;
     db->sql_count = sql_count;

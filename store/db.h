@@ -53,7 +53,8 @@ int store__db_number(struct db *db, unsigned which, int64_t *out, struct err *er
 bool store__db_columns(sqlite3_stmt *statement, const char *format, ...);
 
 /* The error of the last call on `db` as ours: CORRUPT and NOTADB are ERR_CORRUPT, FULL is ERR_FULL,
- * BUSY and LOCKED ERR_BUSY. */
+ * BUSY and LOCKED ERR_BUSY, READONLY (also: it was left in the middle of a change, which only a
+ * writer can undo) ERR_REFUSED. */
 int store__db_error(struct db *db, const char *doing, struct err *err);
 
 #endif

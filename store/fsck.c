@@ -8,6 +8,7 @@
  * the passes lies in a temporary SQLite database that spills to disk, so memory does not grow with
  * the store.
  */
+#include "store/fsck.h"
 #include "daemon/base/mem.h"
 #include "store/store_impl.h"
 #include <stdarg.h>
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROGRESS_BYTES (4u << 20)
+#define PROGRESS_BYTES (1u << 20)
 
 enum {
     TMP_BURY,
@@ -26,14 +27,15 @@ enum {
     TMP_BLOB,
     TMP_FRAME,
     TMP_MISSING,
+    TMP_MISSING_EACH,
     TMP_BLOBS,
     TMP_STATEMENTS,
 };
 
 static const char *const tmp_sql[TMP_STATEMENTS] = {
-    [TMP_BURY] = "INSERT INTO buried (tier, sha, lsn) VALUES (?1, ?2, ?3)"
-                 " ON CONFLICT (tier, sha) DO UPDATE SET lsn = max(lsn, ?3)",
-    [TMP_BURIED] = "SELECT 1 FROM buried WHERE tier = ? AND sha = ? AND lsn > ?",
+    [TMP_BURY] = "INSERT INTO buried (tier, sha, lsn, seen) VALUES (?1, ?2, ?3, ?4)"
+                 " ON CONFLICT (tier, sha) DO UPDATE SET lsn = max(lsn, ?3), seen = ?4",
+    [TMP_BURIED] = "SELECT seen FROM buried WHERE tier = ? AND sha = ? AND lsn > ?",
     [TMP_FORGET] = "INSERT OR IGNORE INTO forgotten (segment) VALUES (?)",
     [TMP_FORGOTTEN] = "SELECT 1 FROM forgotten WHERE segment = ?",
     [TMP_BLOB] = "INSERT OR IGNORE INTO blob (tier, sha) VALUES (?, ?)",
@@ -41,6 +43,9 @@ static const char *const tmp_sql[TMP_STATEMENTS] = {
     [TMP_MISSING] = "SELECT count(*) FROM frame f WHERE NOT EXISTS (SELECT 1 FROM blob b WHERE"
                     " b.tier = f.tier AND b.sha = f.sha) AND NOT EXISTS (SELECT 1 FROM buried b"
                     " WHERE b.tier = f.tier AND b.sha = f.sha)",
+    [TMP_MISSING_EACH] = "SELECT DISTINCT tier, sha FROM frame f WHERE NOT EXISTS (SELECT 1 FROM"
+                         " blob b WHERE b.tier = f.tier AND b.sha = f.sha) AND NOT EXISTS (SELECT 1"
+                         " FROM buried b WHERE b.tier = f.tier AND b.sha = f.sha)",
     [TMP_BLOBS] = "SELECT count(*) FROM blob",
 };
 
@@ -50,6 +55,8 @@ enum {
     IDX_FRAMES,
     IDX_BLOB,
     IDX_BLOBS,
+    IDX_SEGMENT_FRAMES,
+    IDX_SEGMENT_BLOBS,
     IDX_COUNTERS,
     IDX_CHECK,
     IDX_VERSION,
@@ -62,6 +69,8 @@ static const char *const idx_sql[IDX_STATEMENTS] = {
     [IDX_FRAMES] = "SELECT count(*) FROM frame",
     [IDX_BLOB] = "SELECT 1 FROM blob WHERE tier = ? AND sha = ? AND local = 1",
     [IDX_BLOBS] = "SELECT count(*) FROM blob WHERE local = 1",
+    [IDX_SEGMENT_FRAMES] = "SELECT count(*) FROM frame WHERE segment = ?",
+    [IDX_SEGMENT_BLOBS] = "SELECT count(*) FROM blob WHERE segment = ? AND local = 1",
     [IDX_COUNTERS] =
         "SELECT count(*) FROM tier t WHERE (frames, blob_bytes, replicated, evicted) IS NOT (SELECT"
         " coalesce(sum(CASE WHEN local OR receipts THEN refs END), 0), coalesce(sum(CASE WHEN local"
@@ -83,6 +92,7 @@ struct fsck {
     uint64_t done, total, reported;
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
+    const struct fsck_hooks *hooks;
 };
 
 static void problem(struct fsck *fsck, const char *format, ...) ERR_PRINTF(2, 3);
@@ -135,7 +145,8 @@ static int pages_check(struct fsck *fsck, struct err *err) {
     return code;
 }
 
-/* No index, or one of another version, is no damage: the next open makes it. */
+/* No index, or one of another version, is no damage: the next open makes it. Nor is one that was
+ * left in the middle of its making: the next open takes that back, which a look may not. */
 static int index_open(struct fsck *fsck, struct err *err) {
     char path[LAYOUT_PATH_MAX];
     int64_t version = 0;
@@ -151,6 +162,9 @@ static int index_open(struct fsck *fsck, struct err *err) {
     code = code ? code : pages_check(fsck, err);
     code = code ? code : positions_read(fsck, err);
     fsck->has_index = !code;
+    if (code == ERR_REFUSED) {
+        code = 0;
+    }
     if (code == ERR_CORRUPT) {
         fsck->out.index_missing++;
         problem(fsck, "the index is damaged; the next open makes it again (%s)", err->msg);
@@ -195,17 +209,35 @@ static int blob_compare(struct fsck *fsck, unsigned tier, const struct frame_has
 
 /* ---- records ---- */
 
+/* The index may not have come to it yet: then what it still has of the file is no disagreement. */
+static int note_forget(struct fsck *fsck, const struct record_at *found, uint64_t segment,
+                       struct err *err) {
+    int64_t frames = 0, blobs = 0;
+    int code = store__db_run(&fsck->tmp, TMP_FORGET, err, "u", segment);
+    if (code || !fsck->has_index || !sqlite3_changes(fsck->tmp.handle) ||
+        index_saw(fsck, STREAM_META, found)) {
+        return code;
+    }
+    code = store__db_number(&fsck->index, IDX_SEGMENT_FRAMES, &frames, err, "u", segment);
+    code =
+        code ? code : store__db_number(&fsck->index, IDX_SEGMENT_BLOBS, &blobs, err, "u", segment);
+    fsck->frames_matched += (uint64_t)frames;
+    fsck->blobs_matched += (uint64_t)blobs;
+    return code;
+}
+
 static int note_meta(struct fsck *fsck, const struct record_at *found, const struct record *record,
                      struct err *err) {
     int code = 0;
     if (record->kind == RECORD_RECEIPT) {
         fsck->out.receipts++;
     } else if (record->kind == RECORD_FORGET) {
-        code = store__db_run(&fsck->tmp, TMP_FORGET, err, "u", record->forget.segment);
+        code = note_forget(fsck, found, record->forget.segment, err);
     } else if (record->kind == RECORD_TOMBSTONE) {
         for (size_t i = 0; !code && i < record->tombstone.count; i++) {
-            code = store__db_run(&fsck->tmp, TMP_BURY, err, "nbu", (int)record->tombstone.tier,
-                                 record->tombstone.blobs[i].bytes, (size_t)32, found->header.lsn);
+            code = store__db_run(&fsck->tmp, TMP_BURY, err, "nbun", (int)record->tombstone.tier,
+                                 record->tombstone.blobs[i].bytes, (size_t)32, found->header.lsn,
+                                 (int)index_saw(fsck, STREAM_META, found));
         }
     }
     return code;
@@ -233,6 +265,10 @@ static int note_blob(struct fsck *fsck, unsigned stream, const struct record_at 
     return blob_compare(fsck, stream, &found->header.sha, err);
 }
 
+static int place_note(struct fsck *fsck, const struct fsck_place *place, struct err *err) {
+    return fsck->hooks->bad ? fsck->hooks->bad(fsck->hooks->ctx, place, err) : 0;
+}
+
 static int note_record(struct fsck *fsck, unsigned stream, const struct record_at *found,
                        struct err *err) {
     CLEANUP(store__record_finish) struct record record = {0};
@@ -240,7 +276,7 @@ static int note_record(struct fsck *fsck, unsigned stream, const struct record_a
     if (found->header.kind == RECORD_BLOB) {
         return note_blob(fsck, stream, found, err);
     }
-    if (found->header.kind == RECORD_THUMB) {
+    if (found->header.kind == RECORD_THUMB || found->header.kind == RECORD_VOID) {
         return 0;
     }
     int code = store__record_decode(found->header.kind, found->payload, found->header.payload_bytes,
@@ -248,7 +284,10 @@ static int note_record(struct fsck *fsck, unsigned stream, const struct record_a
     if (code == ERR_CORRUPT) {
         fsck->out.damaged++;
         problem(fsck, "%s", err->msg);
-        return 0;
+        uint64_t size = store__record_size(found->header.payload_bytes);
+        struct fsck_place place = {stream, found->header.segment, found->at, found->at + size,
+                                   false};
+        return place_note(fsck, &place, err);
     }
     if (!code && record.kind == RECORD_FRAME) {
         code = note_frame(fsck, stream, found, &record.frame, err);
@@ -260,12 +299,30 @@ static int note_record(struct fsck *fsck, unsigned stream, const struct record_a
 
 /* ---- files ---- */
 
-static int is_buried(struct fsck *fsck, unsigned stream, const struct record_header *header,
+/* A buried blob that the index still calls local, because it has not come to the tombstone. */
+static int buried_compare(struct fsck *fsck, unsigned stream, const struct frame_hash *sha,
+                          struct err *err) {
+    int64_t local;
+    int code = store__db_run(&fsck->tmp, TMP_BLOB, err, "nb", (int)stream, sha->bytes, (size_t)32);
+    if (code || sqlite3_changes(fsck->tmp.handle) == 0) {
+        return code;
+    }
+    code = store__db_number(&fsck->index, IDX_BLOB, &local, err, "nb", (int)stream, sha->bytes,
+                            sizeof(sha->bytes));
+    fsck->blobs_matched += !code;
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+static int is_buried(struct fsck *fsck, unsigned stream, const struct record_at *found,
                      bool *buried, struct err *err) {
-    int64_t found;
-    int code = store__db_number(&fsck->tmp, TMP_BURIED, &found, err, "nbu", (int)stream,
+    int64_t seen;
+    const struct record_header *header = &found->header;
+    int code = store__db_number(&fsck->tmp, TMP_BURIED, &seen, err, "nbu", (int)stream,
                                 header->sha.bytes, (size_t)32, header->lsn);
     *buried = !code;
+    if (!code && !seen && index_saw(fsck, stream, found)) {
+        return buried_compare(fsck, stream, &header->sha, err);
+    }
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
@@ -279,7 +336,7 @@ static int next_whole(struct fsck *fsck, unsigned stream, struct segment_scan *s
     if (code || found->header.kind != RECORD_BLOB) {
         return code;
     }
-    code = is_buried(fsck, stream, &found->header, skip, err);
+    code = is_buried(fsck, stream, found, skip, err);
     if (code || *skip) {
         return code;
     }
@@ -296,16 +353,23 @@ static int bad_place(struct fsck *fsck, unsigned stream, struct segment_scan *sc
     bool trusted = fsck->has_index && (scan->number < seen->segment ||
                                        (scan->number == seen->segment && bad < seen->at));
     int code = store__scan_resync(scan, trusted, err);
+    if (!code && !trusted) { /* damage: what is whole of its own group counts as well */
+        scan->at = bad;
+        code = store__scan_resync(scan, true, err);
+    }
     if (code && code != ERR_NOT_FOUND) {
         return code;
     }
-    if (code && !trusted) {
+    bool torn = code && !trusted;
+    struct fsck_place place = {stream, scan->number, bad, code ? scan->end : scan->at, torn};
+    if (torn) {
         fsck->out.torn_tail_bytes += scan->end - bad;
-        return code;
+    } else {
+        fsck->out.damaged++;
+        problem(fsck, "%s", why->msg);
     }
-    fsck->out.damaged++;
-    problem(fsck, "%s", why->msg);
-    return code;
+    int noted = place_note(fsck, &place, err);
+    return noted ? noted : code;
 }
 
 static int file_check(struct fsck *fsck, unsigned stream, uint64_t number, struct err *err) {
@@ -349,16 +413,16 @@ static int stream_check(struct fsck *fsck, unsigned stream, struct err *err) {
 
 static int tmp_open(struct fsck *fsck, struct err *err) {
     int code = store__db_open(&fsck->tmp, "", DB_WRITE, tmp_sql, TMP_STATEMENTS, err);
-    return code
-               ? code
-               : store__db_exec(&fsck->tmp,
-                                "CREATE TABLE buried (tier, sha BLOB, lsn, PRIMARY KEY (tier, sha))"
-                                " WITHOUT ROWID;"
-                                "CREATE TABLE blob (tier, sha BLOB, PRIMARY KEY (tier, sha))"
-                                " WITHOUT ROWID;"
-                                "CREATE TABLE frame (tier, sha BLOB);"
-                                "CREATE TABLE forgotten (segment INTEGER PRIMARY KEY); BEGIN",
-                                err);
+    return code ? code
+                : store__db_exec(
+                      &fsck->tmp,
+                      "CREATE TABLE buried (tier, sha BLOB, lsn, seen, PRIMARY KEY (tier, sha))"
+                      " WITHOUT ROWID;"
+                      "CREATE TABLE blob (tier, sha BLOB, PRIMARY KEY (tier, sha))"
+                      " WITHOUT ROWID;"
+                      "CREATE TABLE frame (tier, sha BLOB);"
+                      "CREATE TABLE forgotten (segment INTEGER PRIMARY KEY); BEGIN",
+                      err);
 }
 
 static int streams_list(struct fsck *fsck, struct err *err) {
@@ -372,6 +436,22 @@ static int streams_list(struct fsck *fsck, struct err *err) {
         }
     }
     return code;
+}
+
+static int missing_tell(struct fsck *fsck, struct err *err) {
+    sqlite3_stmt *statement;
+    const struct fsck_hooks *hooks = fsck->hooks;
+    if (!hooks->missing) {
+        return 0;
+    }
+    int code = store__db_bind(&fsck->tmp, TMP_MISSING_EACH, &statement, err, "");
+    while (!code && !(code = store__db_step(&fsck->tmp, statement, err))) {
+        struct frame_hash sha;
+        int tier = 0;
+        store__db_columns(statement, "nb", &tier, sha.bytes, sizeof(sha.bytes));
+        code = hooks->missing(hooks->ctx, (enum frame_tier)tier, &sha, err);
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
 }
 
 static int totals_compare(struct fsck *fsck, struct err *err) {
@@ -411,11 +491,15 @@ static int check_all(struct fsck *fsck, const char *dir, struct err *err) {
     for (unsigned tier = 0; !code && tier < TIER_COUNT; tier++) {
         code = stream_check(fsck, tier, err);
     }
-    return code ? code : totals_compare(fsck, err);
+    code = code ? code : totals_compare(fsck, err);
+    code = code ? code : missing_tell(fsck, err);
+    return code || !fsck->hooks->settle
+               ? code
+               : fsck->hooks->settle(fsck->hooks->ctx, &fsck->layout, &fsck->out, err);
 }
 
-int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t total),
-               void *ctx, struct store_fsck *out, struct err *err) {
+int store__fsck(const char *dir, store_progress_fn *progress, void *progress_ctx,
+                const struct fsck_hooks *hooks, struct store_fsck *out, struct err *err) {
     struct err own = {0};
     CLEANUP(mem_free_at) struct fsck *fsck = mem_alloc(sizeof(*fsck));
     if (!fsck) {
@@ -423,7 +507,8 @@ int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint6
     }
     fsck->layout = (struct layout)LAYOUT_INIT;
     fsck->progress = progress;
-    fsck->ctx = ctx;
+    fsck->ctx = progress_ctx;
+    fsck->hooks = hooks;
     pthread_mutex_init(&fsck->lock, NULL);
     int code = check_all(fsck, dir, &own);
     for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
@@ -444,4 +529,10 @@ int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint6
         return err_set(err, ERR_CORRUPT, "%s is damaged: %s", dir, out->first_problem);
     }
     return 0;
+}
+
+int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t total),
+               void *ctx, struct store_fsck *out, struct err *err) {
+    const struct fsck_hooks none = {0};
+    return store__fsck(dir, progress, ctx, &none, out, err);
 }

@@ -5,7 +5,7 @@
  * -> encode -> write -> fdatasync each stream written -> publish -> acknowledge -> thumbnails,
  * which nobody waits for. Invariants:
  *   1. Removal is over before duplicates are looked for: no frame of the group rests on a blob that
- * goes.
+ * goes. While the index has not seen the last tombstone, it names no duplicates.
  *   2. Either all streams of a group are published or none: a failed write or fdatasync aborts
  * every stream that the group has begun, and all its requests fail with that code.
  *   3. An lsn is used once, whether its group came through or not. A seq of a failed group is used
@@ -36,10 +36,11 @@ static bool blob_known(struct store *store, unsigned tier, const struct frame_ha
     pthread_mutex_lock(&store->lock);
     uint64_t applied = store->applied_lsn;
     pthread_mutex_unlock(&store->lock);
-    if (recent->lsn > applied && recent->tier == tier && !memcmp(&recent->sha, sha, sizeof(*sha))) {
+    uint64_t known = applied > store->writer.buried_lsn ? applied : store->writer.buried_lsn;
+    if (recent->lsn > known && recent->tier == tier && !memcmp(&recent->sha, sha, sizeof(*sha))) {
         return true;
     }
-    return store__retain_has(store, tier, sha);
+    return applied >= store->writer.buried_lsn && store__retain_has(store, tier, sha);
 }
 
 static void recent_note(struct writer *writer, unsigned tier, const struct frame_hash *sha,
@@ -381,7 +382,7 @@ static void thumbs_write(struct store *store, struct group *group) {
 static void fail_all(struct group *group, int code, const struct err *err) {
     for (size_t i = 0; i < group->count; i++) {
         struct request *request = group->requests[i];
-        if (!request->code && request->kind != REQUEST_FLUSH) {
+        if (!request->code && (request->kind == REQUEST_PUT || request->kind == REQUEST_META)) {
             request->code = code;
             request->err = *err;
         }
@@ -391,7 +392,7 @@ static void fail_all(struct group *group, int code, const struct err *err) {
 static void finish_all(struct store *store, struct group *group) {
     for (size_t i = 0; i < group->count; i++) {
         struct request *request = group->requests[i];
-        if (request->kind == REQUEST_FLUSH) {
+        if (request->kind == REQUEST_FLUSH || request->kind == REQUEST_CALL) {
             pthread_mutex_lock(&store->lock);
             request->lsn = store->written_lsn;
             pthread_mutex_unlock(&store->lock);
@@ -432,6 +433,12 @@ void store__group_run(struct store *store, struct request *first) {
     struct err err = {0};
     for (struct request *request = first; request; request = request->next) {
         group->requests[group->count++] = request;
+    }
+    for (size_t i = 0; i < group->count; i++) {
+        struct request *request = group->requests[i];
+        if (request->kind == REQUEST_CALL) {
+            request->code = request->call(store, request->arg, &request->err);
+        }
     }
     admit_all(store, group);
     int code = commit_or_make_room(store, group, &err);

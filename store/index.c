@@ -24,7 +24,8 @@ extern const char embed_schemas_index_sql[];
 
 #define BLOB_COLUMNS                                                                               \
     "tier, sha, bytes, media, width, height, local, segment, at, kept_utc, kept_boot, boot_id, "   \
-    "kept_clock, value, refs, pinned, owed, receipts, replicated, uploaded_utc"
+    "kept_clock, value, refs, pinned, owed, receipts, replicated, uploaded_utc, gone_reason, "     \
+    "gone_utc"
 
 /* SUM over the blobs is what table tier must say; used when what "replicated" means has changed. */
 const char *const store__index_sql[IX_STATEMENTS] = {
@@ -45,16 +46,16 @@ const char *const store__index_sql[IX_STATEMENTS] = {
     [IX_BLOB_GET] = "SELECT " BLOB_COLUMNS ", id FROM blob WHERE tier = ? AND sha = ?",
     [IX_BLOB_GET_ID] = "SELECT " BLOB_COLUMNS ", id FROM blob WHERE id = ?",
     [IX_BLOB_NEW] = "INSERT INTO blob (" BLOB_COLUMNS ", id)"
-                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [IX_BLOB_PUT] = "UPDATE blob SET (" BLOB_COLUMNS ")"
-                    " = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
+                    " = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
     [IX_BLOB_DROP] = "DELETE FROM blob WHERE id = ?",
     [IX_FRAME_NEW] =
         "INSERT OR IGNORE INTO frame (seq, id, utc, boot, boot_id, clock, tier, blob, camera, rule,"
         " model, orientation, value, phash, luma_mean, luma_stddev, sharpness, best, detections,"
         " segment, at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [IX_FRAME_BY_ID] = "SELECT seq, blob, pinned FROM frame WHERE id = ?",
-    [IX_FRAME_PIN] = "UPDATE frame SET pinned = ? WHERE seq = ?",
+    [IX_FRAME_PIN] = "UPDATE frame SET pinned = ?, pinned_utc = ? WHERE seq = ?",
     [IX_FRAME_DROP] = "DELETE FROM frame WHERE seq = ?",
     [IX_FRAMES_OF_SEGMENT] = "SELECT seq, blob, utc, pinned, detections FROM frame"
                              " WHERE seq BETWEEN ? AND ? AND tier = ? AND segment = ?",
@@ -336,7 +337,9 @@ static int blob_load(struct index *index, sqlite3_stmt *statement, struct err *e
     }
     blob->replicated = sqlite3_column_int(statement, 18);
     blob->uploaded_utc = sqlite3_column_int64(statement, 19);
-    blob->id = sqlite3_column_int64(statement, 20);
+    blob->gone_reason = sqlite3_column_int(statement, 20);
+    blob->gone_utc = sqlite3_column_int64(statement, 21);
+    blob->id = sqlite3_column_int64(statement, 22);
     sqlite3_reset(statement);
     if (!whole) {
         return err_set(err, ERR_CORRUPT, "%s: a blob's hash does not have 32 bytes",
@@ -399,11 +402,12 @@ int store__index_blob_flush(struct index *index, struct err *err) {
     }
     index->blob_dirty = false;
     int code = store__db_run(
-        &index->db, index->blob_stored ? IX_BLOB_PUT : IX_BLOB_NEW, err, "nbuniinuuiibndiiiinii",
+        &index->db, index->blob_stored ? IX_BLOB_PUT : IX_BLOB_NEW, err, "nbuniinuuiibndiiiininii",
         blob->tier, blob->sha.bytes, sizeof(blob->sha.bytes), blob->bytes, blob->media, blob->width,
         blob->height, blob->local, blob->segment, blob->at, blob->kept_utc, blob->kept_boot,
         blob->boot_id, sizeof(blob->boot_id), blob->kept_clock, blob->value, blob->refs,
-        blob->pinned, blob->owed, blob->receipts, blob->replicated, blob->uploaded_utc, blob->id);
+        blob->pinned, blob->owed, blob->receipts, blob->replicated, blob->uploaded_utc,
+        blob->gone_reason, blob->gone_utc, blob->id);
     int64_t more = blob->refs - index->blob_before.refs;
     if (!code && more && index->blob_before.receipts) {
         code = store__db_run(&index->db,

@@ -15,7 +15,7 @@
 #include "store/segment.h"
 #include "store/stream.h"
 
-#define INDEX_VERSION    1
+#define INDEX_VERSION    2
 #define INDEX_NAMES_SLOT 256
 
 enum name_kind { NAME_CAMERA = 1, NAME_LABEL = 2, NAME_RULE = 3 };
@@ -38,6 +38,8 @@ struct blob_row {
     int64_t refs, pinned, owed, receipts;
     int replicated;
     int64_t uploaded_utc;
+    int gone_reason;
+    int64_t gone_utc;
 };
 
 struct index_remote {

@@ -107,6 +107,8 @@ static int apply_blob(struct index *index, unsigned stream, const struct record_
     blob->bytes = found->header.payload_bytes;
     blob->segment = found->header.segment;
     blob->at = found->at;
+    blob->gone_reason = 0;
+    blob->gone_utc = 0;
     index->blob_dirty = true;
     return store__db_run(&index->db, IX_SEGMENT_LIVE, err, "nu", 1, blob->segment);
 }
@@ -205,17 +207,24 @@ static int apply_thumb(struct index *index, const struct record_at *found, struc
 
 /* ---- what removes ---- */
 
-static int bury(struct index *index, int tier, const struct frame_hash *sha, struct err *err) {
+static int bury(struct index *index, const struct record_tombstone *tombstone,
+                const struct frame_hash *sha, struct err *err) {
+    int tier = (int)tombstone->tier;
     int code = store__index_blob_use(index, tier, sha, err);
     struct blob_row *blob = &index->blob;
-    if (code || !blob->local) {
+    if (code || (!blob->local && (!blob->refs || blob->gone_reason))) {
         return code;
+    }
+    blob->gone_reason = (int)tombstone->reason;
+    blob->gone_utc = tombstone->utc_us;
+    index->blob_dirty = true;
+    if (!blob->local) {
+        return 0; /* repair says so of a blob whose record was damaged */
     }
     code = store__db_run(&index->db, IX_RECLAIM_NEW, err, "nuuu", tier, blob->segment,
                          blob->at + RECORD_HEADER, blob->bytes);
     code = code ? code : store__db_run(&index->db, IX_SEGMENT_LIVE, err, "nu", -1, blob->segment);
     blob->local = 0;
-    index->blob_dirty = true;
     return code ? code : store__index_outbox_drop(index, err);
 }
 
@@ -223,7 +232,7 @@ static int apply_tombstone(struct index *index, const struct record_tombstone *t
                            struct err *err) {
     int code = 0;
     for (size_t i = 0; !code && i < tombstone->count; i++) {
-        code = bury(index, (int)tombstone->tier, &tombstone->blobs[i], err);
+        code = bury(index, tombstone, &tombstone->blobs[i], err);
     }
     return code;
 }
@@ -320,7 +329,7 @@ static int apply_pin(struct index *index, const struct record_pin *pin, struct e
     if (pinned == (int)pin->on) {
         return 0;
     }
-    code = store__db_run(&index->db, IX_FRAME_PIN, err, "nu", (int)pin->on, seq);
+    code = store__db_run(&index->db, IX_FRAME_PIN, err, "niu", (int)pin->on, pin->utc_us, seq);
     code = code ? code : store__index_blob_use_id(index, blob, err);
     if (!code) {
         index->blob.pinned += pin->on ? 1 : -1;
@@ -406,6 +415,7 @@ static int apply_decoded(struct index *index, const struct record_at *found,
         return apply_forget(index, &record->forget, err);
     case RECORD_BLOB:
     case RECORD_THUMB:
+    case RECORD_VOID:
         break;
     }
     return 0;
@@ -419,6 +429,8 @@ int store__index_apply(struct index *index, unsigned stream, const struct record
         code = stream < TIER_COUNT ? apply_blob(index, stream, found, err) : 0;
     } else if (found->header.kind == RECORD_THUMB) {
         code = apply_thumb(index, found, err);
+    } else if (found->header.kind == RECORD_VOID) {
+        code = 0;
     } else {
         code = store__record_decode(found->header.kind, found->payload, found->header.payload_bytes,
                                     &record, err);

@@ -46,6 +46,16 @@ static const char *const reader_sql[READER_STATEMENTS] = {
         "SELECT r.kind, r.key, r.etag, r.utc, remote.name FROM blob b JOIN receipt r ON r.blob ="
         " b.id JOIN remote ON remote.id = r.remote WHERE b.tier = ? AND b.sha = ? AND"
         " (?3 = '' OR remote.name = ?3) ORDER BY remote.active DESC, r.utc DESC LIMIT 1",
+    [READER_WHY] =
+        "SELECT b.id, b.refs, b.gone_reason, b.gone_utc, f.pinned_utc, f.segment, f.at FROM"
+        " frame f JOIN blob b ON b.id = f.blob WHERE f.id = ?",
+    [READER_WHY_RECEIPTS] =
+        "SELECT remote.name, remote.active, remote.required, r.kind, r.utc, r.key,"
+        " r.etag FROM receipt r JOIN remote ON remote.id = r.remote WHERE r.blob"
+        " = ? ORDER BY r.utc LIMIT ?",
+    [READER_WHY_OUTBOX] = "SELECT remote.name, remote.required, o.state, o.attempts, o.reason FROM"
+                          " outbox o JOIN remote ON remote.id = o.remote WHERE o.blob = ? AND"
+                          " remote.active = 1 ORDER BY remote.name LIMIT ?",
 };
 
 /* ---- life cycle ---- */

@@ -71,8 +71,16 @@ static void put_long_text(struct buf *out, const char *text, size_t max) {
 struct input {
     const uint8_t *at;
     size_t left;
-    bool failed; /* sticks; what is read afterwards is zero */
+    bool failed;  /* sticks; what is read afterwards is zero */
+    bool starved; /* failed for want of memory: the bytes may be right */
 };
+
+static int input_error(const struct input *in, struct err *err, const char *name, size_t size) {
+    if (in->starved) {
+        return err_set(err, ERR_NOMEM, "no memory to read %s of %zu bytes", name, size);
+    }
+    return err_set(err, ERR_CORRUPT, "%s of %zu bytes: not the layout", name, size);
+}
 
 static const uint8_t *get_bytes(struct input *in, size_t size) {
     if (in->failed || in->left < size) {
@@ -184,7 +192,7 @@ static bool all_zero(const uint8_t *bytes, size_t size) {
 
 static bool kind_known(unsigned kind) {
     return (kind >= RECORD_SEGMENT && kind <= RECORD_THUMB) ||
-           (kind >= RECORD_REMOTES && kind <= RECORD_FORGET);
+           (kind >= RECORD_REMOTES && kind <= RECORD_VOID);
 }
 
 int store__header_decode(const uint8_t in[RECORD_HEADER], const uint8_t *uuid,
@@ -266,6 +274,7 @@ static struct frame_detection *get_detections(struct input *in, size_t *count) {
         get_text(in, detection->label, FRAME_LABEL_MAX, 1);
     }
     if (!detections || in->failed) {
+        in->starved = !detections;
         in->failed = true;
         free(detections);
         return NULL;
@@ -281,7 +290,7 @@ int store__detections_decode(const uint8_t *bytes, size_t size, struct frame_det
     struct frame_detection *detections = get_detections(&in, &found);
     if (in.failed || in.left) {
         free(detections);
-        return err_set(err, ERR_CORRUPT, "detections of %zu bytes do not have their layout", size);
+        return input_error(&in, err, "detections", size);
     }
     *out = detections;
     *count = found;
@@ -428,7 +437,7 @@ static void tombstone_encode(const struct record *record, struct buf *out) {
 static void tombstone_decode(struct input *in, struct record *record) {
     struct record_tombstone *tombstone = &record->tombstone;
     tombstone->tier = get_choice(in, 0, TIER_COUNT - 1);
-    tombstone->reason = get_choice(in, TOMBSTONE_AGE, TOMBSTONE_QUOTA);
+    tombstone->reason = get_choice(in, TOMBSTONE_AGE, TOMBSTONE_DAMAGED);
     tombstone->utc_us = get_i64(in);
     size_t count = (size_t)get_uint(in, 2);
     if (in->failed || count == 0 || count > RECORD_BATCH_MAX || in->left != count * 32) {
@@ -437,7 +446,7 @@ static void tombstone_decode(struct input *in, struct record *record) {
     }
     tombstone->blobs = mem_array(count, sizeof(*tombstone->blobs));
     if (!tombstone->blobs) {
-        in->failed = true;
+        in->failed = in->starved = true;
         return;
     }
     tombstone->count = count;
@@ -554,8 +563,7 @@ int store__record_decode(enum record_kind kind, const uint8_t *payload, size_t s
             return 0;
         }
         store__record_finish(out);
-        return err_set(err, ERR_CORRUPT, "a %s record of %zu bytes does not have its layout",
-                       payloads[i].name, size);
+        return input_error(&in, err, payloads[i].name, size);
     }
     return err_set(err, ERR_REFUSED,
                    "a record of kind %u was written by a later creel: run that one",

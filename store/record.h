@@ -36,6 +36,7 @@ enum record_kind {
     RECORD_RELEASE = 21,
     RECORD_CLOCK = 22,
     RECORD_FORGET = 23,
+    RECORD_VOID = 24, /* bytes that a repair took out of use */
 };
 
 struct record_header {
@@ -84,6 +85,8 @@ enum tombstone_reason {
     TOMBSTONE_UPLOADED = 2,
     TOMBSTONE_TIER_BYTES = 3,
     TOMBSTONE_QUOTA = 4,
+    TOMBSTONE_REMOVED = 5,
+    TOMBSTONE_DAMAGED = 6,
 };
 
 enum clock_repair { CLOCK_REPAIR_OFFSET = 1, CLOCK_REPAIR_GIVE_UP = 2 };
@@ -148,8 +151,8 @@ struct record {
     };
 };
 
-/* Appends the payload. A failed append sticks in `out`. Kinds BLOB and THUMB have no encoder: they
- * are bytes. */
+/* Appends the payload. A failed append sticks in `out`. Kinds BLOB, THUMB and VOID have no encoder:
+ * they are bytes. */
 void store__record_encode(const struct record *record, struct buf *out);
 /* `*out` owns memory afterwards: finish it. Outputs only on success. */
 int store__record_decode(enum record_kind kind, const uint8_t *payload, size_t size,

@@ -13,43 +13,31 @@
  * oldest among equals, never a pinned one, and never one worth more than the frame that wants the
  * room: that one is refused.
  *   4. A step removes at most STORE_VICTIMS_MAX blobs.
+ *   5. A limit of a tier takes nothing before the guard (gc.c) has looked at it.
  * Frame records stay in their segment when the payloads are punched: they are the history that the
  * gallery shows. A file in which nothing is alive goes as a whole when history takes more than
  * 1/HISTORY_SHARE of the quota, or when nothing else is left to take.
  */
+#include "store/retain.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
-#include "store/store_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define HISTORY_SHARE  16
-#define THUMBS_SHARE   32
-#define RESERVE_SHARE  128
-#define ROOM_STEPS_MAX 4096 /* of one admission: a bound, far beyond what it needs */
-#define ROOM_SLACK     16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
-#define INDEX_WAIT_MS  1000 /* for room: the frame is refused when the index does not come up */
-#define INDEX_SLICE_MS 50   /* for upkeep: another time, then */
-#define RESERVE_NAME   "RESERVE"
+#define HISTORY_SHARE   16
+#define THUMBS_SHARE    32
+#define RESERVE_SHARE   128
+#define ROOM_STEPS_MAX  4096 /* of one admission: a bound, far beyond what it needs */
+#define ROOM_SLACK      16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
+#define INDEX_SLICE_MS  50 /* for upkeep: another time, then */
+#define RESERVE_NAME    "RESERVE"
+#define VALUE_ABOVE_ALL 2.0 /* values lie in [0, 1] */
 
-enum lookup {
-    LOOKUP_LOCAL,
-    LOOKUP_AGE,
-    LOOKUP_UPLOADED,
-    LOOKUP_OLDEST,
-    LOOKUP_REPLICATED,
-    LOOKUP_VALUE,
-    LOOKUP_DEAD,
-    LOOKUP_RECLAIM,
-    LOOKUP_HELD,
-    LOOKUP_COUNT,
-};
-
-#define FREE_BLOB "FROM blob WHERE tier = ? AND local = 1 AND owed = 0 AND pinned = 0 "
+#define FREE_BLOB       "FROM blob WHERE tier = ? AND local = 1 AND owed = 0 AND pinned = 0 "
 
 static const char *const lookup_sql[LOOKUP_COUNT] = {
     [LOOKUP_LOCAL] = "SELECT 1 FROM blob WHERE tier = ? AND sha = ? AND local = 1",
@@ -69,6 +57,13 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
         " segment.first_seq AND segment.last_seq AND frame.segment = segment.number AND"
         " (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
     [LOOKUP_RECLAIM] = "SELECT id, stream, segment, at, bytes FROM reclaim ORDER BY id LIMIT ?",
+    [LOOKUP_FRAME] =
+        "SELECT b.tier, b.sha, b.bytes, b.refs, b.local, b.owed, b.pinned, f.pinned FROM"
+        " frame f JOIN blob b ON b.id = f.blob WHERE f.id = ?",
+    [LOOKUP_PINNED_BYTES] =
+        "SELECT coalesce(sum(bytes), 0) FROM blob WHERE local = 1 AND pinned > 0",
+    [LOOKUP_PINNED_FRAMES] = "SELECT f.id FROM blob b CROSS JOIN frame f ON f.blob = b.id WHERE"
+                             " b.tier = ? AND b.sha = ? AND f.pinned = 1 LIMIT ?",
     [LOOKUP_HELD] = "SELECT DISTINCT boot_id FROM blob WHERE kept_clock = 0 LIMIT ?",
 };
 
@@ -94,7 +89,7 @@ bool store__retain_has(struct store *store, unsigned tier, const struct frame_ha
                              sha->bytes, sizeof(sha->bytes));
 }
 
-static int index_ready(struct store *store, int wait_ms, struct err *err) {
+int store__retain_ready(struct store *store, int wait_ms, struct err *err) {
     pthread_mutex_lock(&store->lock);
     uint64_t written = store->written_lsn;
     pthread_mutex_unlock(&store->lock);
@@ -128,7 +123,7 @@ void store__disk_measure(struct store *store) {
 }
 
 /* How many bytes too many there would be with `more`; 0: it fits. */
-static uint64_t excess(struct store *store, uint64_t more) {
+uint64_t store__retain_excess(struct store *store, uint64_t more) {
     uint64_t over = 0, total, available;
     store__disk_measure(store);
     if (store->quota && store->disk_bytes + more > store->quota) {
@@ -156,13 +151,6 @@ static uint64_t history_bytes(const struct store *store) {
 }
 
 /* ---- removing ---- */
-
-struct victims {
-    size_t count;
-    uint64_t bytes, frames;
-    enum frame_tier tiers[STORE_VICTIMS_MAX];
-    struct frame_hash blobs[STORE_VICTIMS_MAX];
-};
 
 static int victims_read(struct store *store, sqlite3_stmt *statement, uint64_t enough,
                         struct victims *out, struct err *err) {
@@ -242,17 +230,21 @@ static void reserve_give_up(struct store *store) {
 }
 
 /* A meta record that makes room: on a full disk the reserve makes room for it. */
-static int bury(struct store *store, const struct record *records, size_t count, struct err *err) {
+int store__retain_bury(struct store *store, const struct record *records, size_t count,
+                       struct err *err) {
     int code = store__group_meta(store, records, count, err);
     if (code == ERR_FULL && store->writer.reserve_there) {
         reserve_give_up(store);
         code = store__group_meta(store, records, count, err);
     }
-    return code ? code : index_ready(store, INDEX_WAIT_MS, err);
+    if (!code) {
+        store->writer.buried_lsn = store->writer.next_lsn - 1;
+    }
+    return code ? code : store__retain_ready(store, RETAIN_WAIT_MS, err);
 }
 
-static int evict(struct store *store, const struct victims *victims, enum tombstone_reason reason,
-                 struct err *err) {
+int store__retain_evict(struct store *store, const struct victims *victims,
+                        enum tombstone_reason reason, struct err *err) {
     CLEANUP(mem_free_at) struct frame_hash *blobs = mem_array(victims->count, sizeof(*blobs));
     struct record records[TIER_COUNT];
     size_t count = 0, used = 0;
@@ -274,7 +266,7 @@ static int evict(struct store *store, const struct victims *victims, enum tombst
         count += record->tombstone.count > 0;
     }
     bool more;
-    int code = bury(store, records, count, err);
+    int code = store__retain_bury(store, records, count, err);
     code = code ? code : reclaim(store, &more, err);
     if (!code) {
         pthread_mutex_lock(&store->lock);
@@ -305,7 +297,7 @@ static int forget_oldest(struct store *store, struct err *err) {
     sqlite3_reset(statement);
     record.forget.stream = (uint8_t)stream;
     bool more;
-    code = bury(store, &record, 1, err);
+    code = store__retain_bury(store, &record, 1, err);
     return code ? code : reclaim(store, &more, err);
 }
 
@@ -331,10 +323,10 @@ static int room_step(struct store *store, uint64_t wanted, double value, struct 
     if (!victims) {
         return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
     }
-    int code = index_ready(store, INDEX_WAIT_MS, err);
+    int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
     if (code && store->writer.reserve_there) { /* the index may have no room to follow */
         reserve_give_up(store);
-        code = index_ready(store, INDEX_WAIT_MS, err);
+        code = store__retain_ready(store, RETAIN_WAIT_MS, err);
     }
     if (!code && store->quota && history_bytes(store) > store->quota / HISTORY_SHARE) {
         code = forget_oldest(store, err);
@@ -345,14 +337,14 @@ static int room_step(struct store *store, uint64_t wanted, double value, struct 
     code = code == ERR_NOT_FOUND ? 0 : code;
     code = code ? code : room_choose(store, wanted, value, victims, err);
     if (!code && victims->count) {
-        return evict(store, victims, TOMBSTONE_QUOTA, err);
+        return store__retain_evict(store, victims, TOMBSTONE_QUOTA, err);
     }
     return code ? code : forget_oldest(store, err);
 }
 
 int store__retain_room(struct store *store, uint64_t bytes, double value, struct err *err) {
     for (unsigned steps = 0; steps < ROOM_STEPS_MAX; steps++) {
-        uint64_t over = excess(store, bytes);
+        uint64_t over = store__retain_excess(store, bytes);
         if (!over) {
             return 0;
         }
@@ -387,7 +379,7 @@ static int slice(struct store *store, sqlite3_stmt *statement, uint64_t enough,
     }
     int code = victims_read(store, statement, enough, victims, err);
     *more = *more || victims->count == STORE_VICTIMS_MAX;
-    return code || !victims->count ? code : evict(store, victims, reason, err);
+    return code || !victims->count ? code : store__retain_evict(store, victims, reason, err);
 }
 
 static int tier_ages(struct store *store, int tier, bool *more, struct err *err) {
@@ -449,7 +441,7 @@ void store__retain_reserve(struct store *store) {
     char path[LAYOUT_PATH_MAX];
     CLEANUP(fd_close_at) int fd = -1;
     if (writer->reserve_there || !writer->reserve_bytes ||
-        excess(store, writer->reserve_bytes * 2)) {
+        store__retain_excess(store, writer->reserve_bytes * 2)) {
         return;
     }
     store__file_path(&store->layout, RESERVE_NAME, path);
@@ -480,7 +472,8 @@ static int held_load(struct store *store, struct err *err) {
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
-static int upkeep(struct store *store, bool *more, struct err *err) {
+/* `due`: what the limits of the tiers take as well. */
+static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
     struct writer *writer = &store->writer;
     int code = 0;
     if (!writer->reclaimed) { /* what an earlier run buried and did not give back */
@@ -490,9 +483,26 @@ static int upkeep(struct store *store, bool *more, struct err *err) {
     if (!code && !writer->held_loaded) {
         code = held_load(store, err);
     }
-    for (int tier = 0; !code && tier < TIER_COUNT; tier++) {
+    if (!code && writer->guard == GUARD_UNKNOWN) {
+        code = store__guard_judge(store, err);
+    }
+    due = due && writer->guard == GUARD_OPEN;
+    for (int tier = 0; !code && due && tier < TIER_COUNT; tier++) {
         code = store__clock_trusted(writer) ? tier_ages(store, tier, more, err) : 0;
         code = code ? code : tier_size(store, tier, more, err);
+    }
+    return code;
+}
+
+int store__retain_slice(struct store *store, bool *more, struct err *err) {
+    *more = false;
+    int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
+    code = code ? code : upkeep(store, true, more, err);
+    uint64_t over = code ? 0 : store__retain_excess(store, 0);
+    if (over) {
+        code = room_step(store, over, VALUE_ABOVE_ALL, err);
+        *more = *more || !code;
+        code = code == ERR_NOT_FOUND ? 0 : code;
     }
     return code;
 }
@@ -503,8 +513,8 @@ void store__retain_upkeep(struct store *store) {
     bool more = false;
     writer->upkeep_boot_us = clock_boot_us();
     writer->upkeep_more = false;
-    if (!index_ready(store, INDEX_SLICE_MS, &err)) {
-        if (upkeep(store, &more, &err)) {
+    if (!store__retain_ready(store, INDEX_SLICE_MS, &err)) {
+        if (upkeep(store, !store->config.at_rest, &more, &err)) {
             store__error_note(store, &err);
         }
         thumbs_trim(store);

@@ -157,7 +157,8 @@ int store__scan_next(struct segment_scan *scan, bool with_bytes, struct record_a
         return code;
     }
     uint64_t size = store__record_size(header.payload_bytes);
-    bool bytes = header.kind == RECORD_BLOB || header.kind == RECORD_THUMB;
+    bool bytes =
+        header.kind == RECORD_BLOB || header.kind == RECORD_THUMB || header.kind == RECORD_VOID;
     if (size > scan->end - scan->at || (!bytes && header.payload_bytes > RECORD_SMALL_MAX)) {
         return err_set(err, ERR_CORRUPT, "%s: the record at byte %llu is cut off", scan->path,
                        (unsigned long long)scan->at);
@@ -226,22 +227,25 @@ int store__record_read(const char *path, uint64_t number, const uint8_t *uuid, u
 
 /* ---- the tail ---- */
 
-static void tail_note(struct segment_tail *tail, const struct record_at *found, uint64_t behind) {
+static int tail_note(struct segment_tail *tail, const struct record_at *found, uint64_t behind,
+                     struct err *err) {
     struct record record;
     tail->end = behind;
     if (found->header.lsn > tail->last_lsn) {
         tail->last_lsn = found->header.lsn;
     }
     if (found->header.kind != RECORD_FRAME && found->header.kind != RECORD_SEGMENT) {
-        return;
+        return 0;
     }
-    if (store__record_decode(found->header.kind, found->payload, found->header.payload_bytes,
-                             &record, NULL)) {
-        return;
+    int code = store__record_decode(found->header.kind, found->payload, found->header.payload_bytes,
+                                    &record, err);
+    if (code) { /* whole, but of no layout: says nothing */
+        return code == ERR_NOMEM ? code : 0;
     }
     uint64_t next = record.kind == RECORD_FRAME ? record.frame.seq + 1 : record.segment.first_seq;
     tail->next_seq = next > tail->next_seq ? next : tail->next_seq;
     store__record_finish(&record);
+    return 0;
 }
 
 /* Steps over a bad place; ERR_NOT_FOUND when it is the torn tail. */
@@ -280,8 +284,8 @@ static int tail_verify(struct segment_scan *scan, uint64_t from, struct segment_
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
-int store__segment_tail(struct segment_scan *scan, uint64_t trusted, struct segment_tail *out,
-                        struct err *err) {
+int store__segment_tail(struct segment_scan *scan, uint64_t trusted, uint64_t durable_lsn,
+                        struct segment_tail *out, struct err *err) {
     struct segment_tail tail = {.next_seq = 1};
     uint64_t group_at = 0;
     scan->at = 0;
@@ -298,14 +302,15 @@ int store__segment_tail(struct segment_scan *scan, uint64_t trusted, struct segm
             }
         } else if (!code) {
             group_at = found.header.group_at;
-            tail_note(&tail, &found, scan->at);
+            code = tail_note(&tail, &found, scan->at, err);
         }
         if (code) {
             return code;
         }
     }
     uint64_t from = group_at > trusted ? group_at : trusted;
-    int code = from < tail.end ? tail_verify(scan, from, &tail, err) : 0;
+    bool durable = tail.last_lsn < durable_lsn;
+    int code = from < tail.end && !durable ? tail_verify(scan, from, &tail, err) : 0;
     if (!code) {
         tail.torn = scan->end - tail.end;
         *out = tail;

@@ -118,14 +118,58 @@ static void thumbs_rewind(struct store *store) {
     }
 }
 
+/* The last tombstone in one file of the meta log; 0: none. */
+static int tombstone_last(struct store *store, uint64_t number, uint64_t *lsn, struct err *err) {
+    CLEANUP(store__scan_close) struct segment_scan scan = SEGMENT_SCAN_INIT;
+    char path[LAYOUT_PATH_MAX];
+    struct record_at found;
+    store__segment_path(&store->layout, STREAM_META, number, path);
+    int code = store__scan_open(&scan, path, number, store->layout.uuid, err);
+    while (!code) {
+        code = store__scan_next(&scan, false, &found, err);
+        if (!code && found.header.kind == RECORD_TOMBSTONE) {
+            *lsn = found.header.lsn;
+        } else if (code == ERR_CORRUPT) {
+            code = store__scan_resync(&scan, true, err);
+        }
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+/* A tombstone has a group of its own, begun when all before it was durable. So what the index has
+ * not seen and lies before the last one is whole, or was punched because of one: never a torn tail.
+ */
+static int durable_find(struct store *store, uint64_t *lsn, struct err *err) {
+    const struct stream *meta = &store->streams[STREAM_META];
+    const struct log_position *seen = &store->index.positions[STREAM_META];
+    int code = 0;
+    *lsn = 0;
+    for (size_t i = meta->count; !code && !*lsn && i-- > 0;) {
+        const struct segment *segment = &meta->segments[i];
+        if (segment->number < seen->segment ||
+            (segment->number == seen->segment && segment->end <= seen->at)) {
+            break;
+        }
+        code = tombstone_last(store, segment->number, lsn, err);
+    }
+    return code;
+}
+
 static int streams_load(struct store *store, struct err *err) {
     struct writer *writer = &store->writer;
     uint64_t last_lsn = store->index.applied;
     writer->next_seq = store->index.next_seq;
-    for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
+    uint64_t durable_lsn = 0;
+    static const unsigned order[STREAM_COUNT] = {STREAM_META, STREAM_THUMBS, TIER_ANNOTATED,
+                                                 TIER_UNANNOTATED};
+    for (size_t i = 0; i < STREAM_COUNT; i++) {
+        unsigned stream = order[i];
         struct segment_tail tail;
         int code = store__stream_load(&store->streams[stream], &store->index.positions[stream],
-                                      &tail, err);
+                                      durable_lsn, &tail, err);
+        if (!code && stream == STREAM_META) {
+            code = durable_find(store, &durable_lsn, err);
+        }
         if (code) {
             return code;
         }
@@ -177,7 +221,7 @@ static int open_all(struct store *store, const struct store_config *config, stru
     bool made;
     int code = store__layout_open(&store->layout, config->dir, config->state_dir, err);
     code = code ? code : limits_set(store, err);
-    code = code ? code : store__state_open(store, err);
+    code = code || store->bare ? code : store__state_open(store, err);
     code = code ? code
                 : store__index_open(&store->index, &store->layout, store->config.index_floor, &made,
                                     err);
@@ -205,12 +249,14 @@ static void locks_init(struct store *store) {
     pthread_condattr_destroy(&monotonic);
 }
 
-int store_open(const struct store_config *config, struct store **out, struct err *err) {
+static int open_new(const struct store_config *config, bool bare, struct store **out,
+                    struct err *err) {
     struct store *store = mem_alloc(sizeof(*store));
     if (!store) {
         return err_set(err, ERR_NOMEM, "no memory to open a store");
     }
     store->layout = (struct layout)LAYOUT_INIT;
+    store->bare = bare;
     store->last = &store->first;
     store->commands_last = &store->commands;
     locks_init(store);
@@ -224,6 +270,15 @@ int store_open(const struct store_config *config, struct store **out, struct err
     }
     *out = store;
     return 0;
+}
+
+int store_open(const struct store_config *config, struct store **out, struct err *err) {
+    return open_new(config, false, out, err);
+}
+
+int store__open_bare(const char *dir, double index_floor, struct store **out, struct err *err) {
+    const struct store_config config = {.dir = dir, .index_floor = index_floor};
+    return open_new(&config, true, out, err);
 }
 
 void store_close(struct store *store) {
@@ -378,25 +433,4 @@ int store_outbox_defer(struct store *store, const char *remote, enum frame_tier 
                                     .number =
                                         clock_boot_us() + (delay_ms > 0 ? delay_ms : 0) * 1000};
     return store__indexer_run(store, &command, err);
-}
-
-/* ---- pins ---- */
-
-static int frame_known(struct store *store, const struct frame_id *id, struct err *err) {
-    struct store_reader *reader;
-    struct store_row *row = NULL;
-    int code = store_reader_open(store, &reader, err);
-    if (!code) {
-        code = store_frame_get(reader, id, &row, err);
-        store_row_destroy(row);
-        store_reader_close(reader);
-    }
-    return code;
-}
-
-int store_pin_set(struct store *store, const struct frame_id *id, bool pinned, struct err *err) {
-    struct record record = {.kind = RECORD_PIN,
-                            .pin = {.id = *id, .on = pinned, .utc_us = clock_utc_us()}};
-    int code = frame_known(store, id, err);
-    return code ? code : store__meta_put(store, &record, 1, err);
 }

@@ -50,6 +50,8 @@ struct store_config {
     uint64_t segment_bytes; /* 0: 64 MiB */
     unsigned group_frames;  /* most frames of one group commit; 0: 16 */
     unsigned group_wait_ms; /* longest wait to fill a group */
+    bool at_rest;           /* the limits remove nothing by themselves, only through store_gc: for a
+                               process that opens the store to look */
     double index_floor;     /* detections below this confidence are in the log, not in the index */
     struct store_tier_config tiers[TIER_COUNT];
 };
@@ -159,6 +161,45 @@ void store_page_destroy(struct store_page *page);
 int store_frame_get(struct store_reader *reader, const struct frame_id *id, struct store_row **out,
                     struct err *err);
 void store_row_destroy(struct store_row *row);
+
+enum store_gone { /* numbers of the log's tombstones */
+                  STORE_GONE_NOT = 0,
+                  STORE_GONE_AGE = 1,
+                  STORE_GONE_UPLOADED = 2,
+                  STORE_GONE_TIER_BYTES = 3,
+                  STORE_GONE_ROOM = 4,
+                  STORE_GONE_REMOVED = 5, /* by hand */
+                  STORE_GONE_DAMAGED = 6, /* found by a repair */
+};
+
+struct store_why_remote { /* what became of the frame's blob at one remote */
+    char name[STORE_REMOTE_NAME_MAX + 1];
+    bool declared, required; /* in this run's configuration */
+    enum { STORE_WHY_DONE, STORE_WHY_WAITING, STORE_WHY_QUARANTINED, STORE_WHY_HELD } state;
+    int receipt_kind; /* DONE: enum store_receipt_kind */
+    int64_t utc_us;   /* DONE: of the receipt */
+    char key[STORE_KEY_MAX + 1];
+    char etag[STORE_ETAG_MAX + 1];
+    unsigned attempts; /* of one that is not done */
+    char reason[STORE_REASON_MAX + 1];
+};
+
+struct store_why { /* a frame's life, as index and log have it */
+    struct store_row *row;
+    bool has_record;            /* the log still has the frame's record, so the next two hold */
+    struct clock_stamp written; /* the capture as first written; differs where it was repaired */
+    bool clock_repaired;
+    int64_t pinned_utc_us; /* last pinned or unpinned; 0: never */
+    uint64_t sharing;      /* frames of the tier with the same bytes, this one too */
+    enum store_gone gone;
+    int64_t gone_utc_us;
+    struct store_why_remote remotes[2 * STORE_REMOTES_MAX];
+    size_t remote_count;
+};
+/* ERR_NOT_FOUND: not a kept frame. Free with store_why_destroy. */
+int store_why_get(struct store_reader *reader, const struct frame_id *id, struct store_why **out,
+                  struct err *err);
+void store_why_destroy(struct store_why *why);
 
 /* "@last", a frame id, or 8 or more hex digits of a blob's hash. ERR_NOT_FOUND; ERR_INVALID:
  * ambiguous or malformed. */
@@ -279,9 +320,26 @@ int store_outbox_retry(struct store *store, const char *remote, uint64_t *count,
 int store_receipt_get(struct store_reader *reader, const char *remote, enum frame_tier tier,
                       const struct frame_hash *blob, struct store_receipt *out, struct err *err);
 
+#define STORE_PIN_SHARE  4   /* pinned blobs hold at most this part of the quota */
+#define STORE_REMOVE_MAX 256 /* frames of one removal */
+
 /* A pinned frame's blob stays until it is unpinned, whatever the limits say; durable.
- * ERR_NOT_FOUND: no such frame in the index. */
+ * ERR_NOT_FOUND: no such frame in the index. ERR_FULL: the pins would hold more than their share.
+ */
 int store_pin_set(struct store *store, const struct frame_id *id, bool pinned, struct err *err);
+
+struct store_removal {
+    uint64_t frames; /* all that share the blobs */
+    uint64_t blobs, bytes;
+    uint64_t pinned, owed; /* blobs that only force removes */
+    uint64_t gone;         /* named, and no longer here */
+};
+
+/* Removes the frames' blobs from this store, and only from it; their records stay as history.
+ * Durable when it returns 0. All or nothing: ERR_NOT_FOUND names a frame that is not in the index,
+ * ERR_REFUSED (without force) one that is pinned or owed. `dry_run` changes nothing. */
+int store_remove(struct store *store, const struct frame_id *ids, size_t count, bool force,
+                 bool dry_run, struct store_removal *out, struct err *err);
 
 /* ---- state.db: what no log can make again ---- */
 
@@ -305,9 +363,54 @@ struct store_stats {
     uint64_t evicted_frames, evicted_bytes;
     uint64_t index_restarts;
     uint64_t index_lag;
+    /* The configured tier limits would remove more than 1/STORE_GUARD_SHARE of the frames here, and
+     * wait for store_gc with force: so many frames, of so many. */
+    bool limits_held;
+    uint64_t limits_held_frames, limits_held_of;
     char last_error[ERR_TEXT_MAX];
 };
 void store_stats_get(struct store *store, struct store_stats *out);
+
+#define STORE_GUARD_SHARE  4
+#define STORE_GC_ROWS_MAX  16
+#define STORE_GC_ITEMS_MAX 500
+
+enum store_gc_reason { /* numbers of the log's tombstones */
+                       STORE_GC_AGE = 1,
+                       STORE_GC_UPLOADED = 2,
+                       STORE_GC_TIER_BYTES = 3,
+                       STORE_GC_ROOM = 4, /* quota or free-space floor */
+};
+
+struct store_gc_row { /* what one limit takes from one tier */
+    enum frame_tier tier;
+    enum store_gc_reason reason;
+    uint64_t frames, blobs, bytes;
+    int64_t oldest_us, newest_us; /* kept between */
+};
+
+struct store_gc_item {
+    struct frame_id id; /* the newest frame of the blob */
+    enum frame_tier tier;
+    enum store_gc_reason reason;
+    uint64_t bytes;
+    int64_t kept_utc_us;
+};
+
+struct store_gc {
+    bool held;     /* the tier limits wait for force, and took nothing */
+    uint64_t here; /* frames with their bytes here, before */
+    struct store_gc_row rows[STORE_GC_ROWS_MAX];
+    size_t row_count;
+    struct store_gc_item items[STORE_GC_ITEMS_MAX]; /* the first of them */
+    size_t item_count;
+    uint64_t removed_frames, removed_bytes; /* 0 in a dry run */
+};
+
+/* What the limits take now, and why; unless `dry_run`, takes it, in slices between the writer's
+ * groups. A configuration whose tier limits would remove more than 1/STORE_GUARD_SHARE of the
+ * frames is held (across restarts): only `force` lets it. */
+int store_gc(struct store *store, bool dry_run, bool force, struct store_gc *out, struct err *err);
 
 struct store_fsck {
     uint64_t segments, records, frames, blobs, receipts, bytes;
@@ -324,5 +427,31 @@ struct store_fsck {
  */
 int store_fsck(const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t total),
                void *ctx, struct store_fsck *out, struct err *err);
+
+struct store_rebuilt {
+    uint64_t frames[TIER_COUNT];
+    uint64_t lsn; /* of the last record */
+};
+/* Makes the index again from the log alone, of a store that no daemon holds; state.db is left
+ * alone. The old index is thrown away when the new one is whole. `progress` counts records. */
+int store_rebuild(const char *dir, double index_floor,
+                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                  struct store_rebuilt *out, struct err *err);
+
+struct store_repaired {
+    uint64_t torn_files, torn_bytes; /* tails cut off */
+    uint64_t places, place_bytes;    /* damaged records taken out of use */
+    uint64_t blobs_gone;             /* of them: frames that name them are marked gone */
+    bool index_made;                 /* it was not what the log says */
+    bool clean;                      /* there was nothing to do */
+};
+/* Repairs a store that no daemon holds: cuts torn tails, copies damaged records to `damaged/` in
+ * the store's directory and takes them out of use, marks frames whose blob is lost as gone
+ * (tombstone, reason "damaged"), makes the index again where it disagrees. What is whole is never
+ * touched. Ends with a check: ERR_CORRUPT when something is left. ERR_BUSY: the store is open
+ * elsewhere. */
+int store_repair(const char *dir, double index_floor,
+                 void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                 struct store_repaired *out, struct err *err);
 
 #endif

@@ -34,7 +34,7 @@
 #define STORE_VICTIMS_MAX     256 /* blobs removed by one step of retention */
 #define STORE_PAST_BOOTS_MAX  16
 
-enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH };
+enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH, REQUEST_CALL };
 
 /* One thing for the writer to do. A put is the writer's to free; the others lie on the stack of a
  * caller that waits for `done`. */
@@ -44,7 +44,9 @@ struct request {
     struct store_frame frame;     /* PUT */
     const struct record *records; /* META, borrowed */
     size_t record_count;
-    bool done; /* under store->lock */
+    int (*call)(struct store *store, void *arg, struct err *err); /* CALL, before the group */
+    void *arg;                                                    /* CALL, borrowed */
+    bool done;                                                    /* under store->lock */
     int code;
     struct err err;
     uint64_t lsn; /* of its last record, for who wants to wait for the index */
@@ -94,12 +96,14 @@ struct writer { /* the writer thread's own */
     size_t last_group;              /* requests in the group before */
     struct group group, meta_group; /* the second for records made between and within groups */
     struct recent_blob recent[STORE_RECENT_MAX];
+    uint64_t buried_lsn; /* of the last tombstone: an index before it cannot name duplicates */
     struct db lookup;
     unsigned lookup_generation;
     struct clock_evidence evidence;
     struct held_boot held[STORE_HELD_BOOTS_MAX];
     size_t held_count;
     bool held_loaded;
+    int guard;      /* enum guard: may the tier limits remove? */
     bool reclaimed; /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
     bool upkeep_more; /* the last slice left something */
@@ -124,6 +128,7 @@ struct store {
     struct layout layout;
     struct store_config config; /* dir and state_dir are not kept */
     uint64_t quota, min_free;   /* effective bytes */
+    bool bare;                  /* opened for a repair: no limits, and state.db is left alone */
 
     pthread_mutex_t lock;
     pthread_cond_t queue_grew, queue_shrank, finished, written, applied;
@@ -161,6 +166,8 @@ struct store {
 /* ---- store.c ---- */
 
 void store__error_note(struct store *store, const struct err *err); /* takes the lock */
+/* As store_open, for fsck: no limits, no mount guard, state.db is not opened. */
+int store__open_bare(const char *dir, double index_floor, struct store **out, struct err *err);
 
 /* ---- state.c ---- */
 
@@ -175,6 +182,10 @@ int store__request_wait(struct store *store, struct request *request, struct err
 /* Durable meta records, from a caller's thread; then waits until the index has them. */
 int store__meta_put(struct store *store, const struct record *records, size_t count,
                     struct err *err);
+/* Runs `call` on the writer thread between groups, so that no frame comes to rest on what it
+ * removes; then waits until the index has what it wrote. */
+int store__writer_call(struct store *store, int (*call)(struct store *, void *, struct err *),
+                       void *arg, struct err *err);
 void store__request_finish(struct store *store, struct request *request);
 
 /* ---- group.c: the writer thread only ---- */

@@ -200,7 +200,7 @@ static uint64_t trusted_end(const struct log_position *seen, const struct segmen
     return seen->segment > segment->number ? segment->end : 0;
 }
 
-int store__stream_load(struct stream *stream, const struct log_position *seen,
+int store__stream_load(struct stream *stream, const struct log_position *seen, uint64_t durable_lsn,
                        struct segment_tail *tail, struct err *err) {
     int code = store__stream_list(stream, err);
     *tail = (struct segment_tail){.next_seq = 1};
@@ -211,7 +211,9 @@ int store__stream_load(struct stream *stream, const struct log_position *seen,
         const struct segment *segment = last(stream);
         store__segment_path(stream->layout, stream->id, segment->number, path);
         code = store__scan_open(&scan, path, segment->number, stream->layout->uuid, err);
-        code = code ? code : store__segment_tail(&scan, trusted_end(seen, segment), tail, err);
+        code = code
+                   ? code
+                   : store__segment_tail(&scan, trusted_end(seen, segment), durable_lsn, tail, err);
         if (code) {
             break;
         }
@@ -285,36 +287,41 @@ uint64_t store__stream_growth(const struct stream *stream, uint64_t bytes) {
     return open->end + bytes > open->allocated ? open->end + bytes - open->allocated : 0;
 }
 
-static int birth_write(struct stream *stream, int fd, const char *path,
-                       const struct segment_birth *birth, struct err *err) {
-    CLEANUP(buf_finish) struct buf bytes = BUF_INIT(RECORD_HEADER + 128);
+int store__birth_encode(const struct layout *layout, unsigned stream,
+                        const struct segment_birth *birth, struct buf *bytes) {
     struct record record = {.kind = RECORD_SEGMENT,
-                            .segment = {.stream = (uint8_t)stream->id,
+                            .segment = {.stream = (uint8_t)stream,
                                         .utc_us = birth->utc_us,
                                         .boot_us = birth->boot_us,
                                         .first_seq = birth->first_seq}};
     uint8_t head[RECORD_HEADER] = {0};
-    memcpy(record.segment.uuid, stream->layout->uuid, 16);
-    buf_append(&bytes, head, sizeof(head));
-    store__record_encode(&record, &bytes);
-    if (bytes.failed) {
-        return err_set(err, ERR_NOMEM, "no memory to begin %s", path);
+    memcpy(record.segment.uuid, layout->uuid, 16);
+    buf_append(bytes, head, sizeof(head));
+    store__record_encode(&record, bytes);
+    if (bytes->failed) {
+        return ERR_NOMEM;
     }
     struct record_header header = {.kind = RECORD_SEGMENT,
                                    .version = RECORD_VERSION,
-                                   .payload_bytes = (uint32_t)(bytes.len - RECORD_HEADER),
+                                   .payload_bytes = (uint32_t)(bytes->len - RECORD_HEADER),
                                    .segment = birth->lsn,
                                    .lsn = birth->lsn};
-    hash_sha256(bytes.data + RECORD_HEADER, header.payload_bytes, &header.sha);
-    store__header_encode(&header, stream->layout->uuid, (uint8_t *)bytes.data);
+    hash_sha256(bytes->data + RECORD_HEADER, header.payload_bytes, &header.sha);
+    store__header_encode(&header, layout->uuid, (uint8_t *)bytes->data);
     uint64_t size = store__record_size(header.payload_bytes);
-    while (bytes.len < size && !bytes.failed) {
-        buf_append(&bytes, "", 1);
+    while (bytes->len < size && !bytes->failed) {
+        buf_append(bytes, "", 1);
     }
-    if (bytes.failed) {
+    return bytes->failed ? ERR_NOMEM : 0;
+}
+
+static int birth_write(struct stream *stream, int fd, const char *path,
+                       const struct segment_birth *birth, struct err *err) {
+    CLEANUP(buf_finish) struct buf bytes = BUF_INIT(RECORD_HEADER + 128);
+    if (store__birth_encode(stream->layout, stream->id, birth, &bytes)) {
         return err_set(err, ERR_NOMEM, "no memory to begin %s", path);
     }
-    stream->append_at = size;
+    stream->append_at = bytes.len;
     return fs_pwrite_all(fd, bytes.data, bytes.len, 0, path, err);
 }
 

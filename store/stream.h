@@ -10,6 +10,7 @@
 #ifndef CREEL_STORE_STREAM_H
 #define CREEL_STORE_STREAM_H
 
+#include "daemon/base/buf.h"
 #include "daemon/base/err.h"
 #include "store/layout.h"
 #include "store/segment.h"
@@ -56,6 +57,10 @@ struct segment_birth {
     int64_t utc_us, boot_us;
 };
 
+/* The whole first record of a file. ERR_NOMEM. */
+int store__birth_encode(const struct layout *layout, unsigned stream,
+                        const struct segment_birth *birth, struct buf *bytes);
+
 void store__stream_init(struct stream *stream, unsigned id, const struct layout *layout,
                         pthread_mutex_t *lock, uint64_t limit);
 
@@ -63,8 +68,8 @@ void store__stream_init(struct stream *stream, unsigned id, const struct layout 
 int store__stream_list(struct stream *stream, struct err *err);
 
 /* Lists the files, cuts a torn tail off the last one (durably) and goes on in it. `tail` is of the
- * last file that has a record. */
-int store__stream_load(struct stream *stream, const struct log_position *seen,
+ * last file that has a record. What has an lsn below `durable_lsn` was durable once. */
+int store__stream_load(struct stream *stream, const struct log_position *seen, uint64_t durable_lsn,
                        struct segment_tail *tail, struct err *err);
 void store__stream_close(struct stream *stream); /* gives preallocated space back */
 

@@ -123,6 +123,16 @@ int store__meta_put(struct store *store, const struct record *records, size_t co
     return code;
 }
 
+int store__writer_call(struct store *store, int (*call)(struct store *, void *, struct err *),
+                       void *arg, struct err *err) {
+    struct request request = {.kind = REQUEST_CALL, .call = call, .arg = arg};
+    int code = store__request_wait(store, &request, err);
+    if (!code) {
+        store__indexer_wait(store, request.lsn, -1);
+    }
+    return code;
+}
+
 int store_flush(struct store *store, struct err *err) {
     struct request request = {.kind = REQUEST_FLUSH};
     int code = store__request_wait(store, &request, err);

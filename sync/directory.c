@@ -302,9 +302,10 @@ static int mark_wanted(struct directory *directory, char wanted[HASH_ID_SIZE], s
 static int mark_first(struct directory *directory, const char *path, char found[HASH_ID_SIZE],
                       struct err *err) {
     int code = make_root(directory->path, err);
-    if (code == 0) {
-        code = mark_read(path, found, err);
+    if (code != 0) {
+        return code; /* "not found" of the directory is not that of the mark */
     }
+    code = mark_read(path, found, err);
     if (code == ERR_NOT_FOUND) {
         code = mark_write(directory->path, path, err);
         if (code == 0) {

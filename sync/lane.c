@@ -140,10 +140,8 @@ static void end_receipt(struct job *job) {
 
 static void note_reason(struct job *job) {
     struct sync_remote_status *status = &job->lane->status;
-    char text[ERR_TEXT_MAX * 2];
-    err_text(&job->err, text, sizeof text);
-    snprintf(job->reason, sizeof job->reason, "%.*s", STORE_REASON_MAX, text);
-    snprintf(status->last_error, sizeof status->last_error, "%.*s", ERR_TEXT_MAX - 1, text);
+    err_text(&job->err, job->reason, sizeof job->reason);
+    err_text(&job->err, status->last_error, sizeof status->last_error);
 }
 
 static void job_end(struct job *job, enum remote_verdict verdict) {

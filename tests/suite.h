@@ -1,4 +1,5 @@
-/* suite: how every Check suite of ours is run: all of it, names of what failed, 1 when anything did. */
+/* suite: how every Check suite of ours is run: all of it, names of what failed, 1 when anything
+ * did. */
 #ifndef CREEL_TESTS_SUITE_H
 #define CREEL_TESTS_SUITE_H
 

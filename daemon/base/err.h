@@ -3,7 +3,8 @@
  * A function that can fail returns 0 or a negative code from `enum err_code` and fills the `struct
  * err` it was given. The message is set where the fault is found, wrapped with context on the way
  * up, and written to the log once, by whoever stops it. Outputs are written only on success. Every
- * function here accepts a NULL `struct err` (the caller wants the code alone). Thread: a `struct
+ * function here accepts a NULL `struct err` (the caller wants the code alone). Texts are UTF-8
+ * without control characters, whatever went in: other bytes become '?'. Thread: a `struct
  * err` belongs to one thread at a time. Life cycle: none, it owns no memory.
  */
 #ifndef CREEL_BASE_ERR_H

@@ -165,31 +165,6 @@ int fs_rename(const char *from, const char *to, struct err *err) {
     return 0;
 }
 
-int fs_mkdirs(const char *dir, struct err *err) {
-    char path[FS_PATH_MAX];
-    int size = snprintf(path, sizeof(path), "%s", dir);
-    if (size <= 0 || (size_t)size >= sizeof(path)) {
-        return err_set(err, ERR_INVALID, "cannot make the directory \"%.80s\": bad path", dir);
-    }
-    for (char *slash = path + 1;; slash++) {
-        if (*slash && *slash != '/') {
-            continue;
-        }
-        char kept = *slash;
-        *slash = '\0';
-        struct stat info;
-        if (table->mkdir(path, 0750) < 0 &&
-            (errno != EEXIST || stat(path, &info) < 0 || !S_ISDIR(info.st_mode))) {
-            return err_sys(err, errno == EEXIST ? ENOTDIR : errno, "cannot make the directory %s",
-                           path);
-        }
-        *slash = kept;
-        if (!kept) {
-            return 0;
-        }
-    }
-}
-
 int fs_read_file(const char *path, struct buf *out, struct err *err) {
     CLEANUP(fd_close_at) int fd = -1;
     int code = fs_open(path, O_RDONLY, 0, &fd, err);
@@ -244,6 +219,45 @@ static const char *dir_of(const char *path, char *out, size_t size) {
         snprintf(out, size, "%.*s", (int)(length ? length : 1), path);
     }
     return out;
+}
+
+/* Makes it durable too: what is kept below must not go with the name of a directory above. */
+static int dir_make(const char *path, struct err *err) {
+    char parent[FS_PATH_MAX];
+    struct stat info;
+    if (table->mkdir(path, 0750) == 0) {
+        return fs_sync_dir(dir_of(path, parent, sizeof(parent)), err);
+    }
+    if (errno != EEXIST) {
+        return err_sys(err, errno, "cannot make the directory %s", path);
+    }
+    if (stat(path, &info) < 0 || !S_ISDIR(info.st_mode)) {
+        return err_sys(err, ENOTDIR, "cannot make the directory %s", path);
+    }
+    return 0;
+}
+
+int fs_mkdirs(const char *dir, struct err *err) {
+    char path[FS_PATH_MAX];
+    int size = snprintf(path, sizeof(path), "%s", dir);
+    if (size <= 0 || (size_t)size >= sizeof(path)) {
+        return err_set(err, ERR_INVALID, "cannot make the directory \"%.80s\": bad path", dir);
+    }
+    for (char *slash = path + 1;; slash++) {
+        if (*slash && *slash != '/') {
+            continue;
+        }
+        char kept = *slash;
+        *slash = '\0';
+        int code = dir_make(path, err);
+        if (code) {
+            return code;
+        }
+        *slash = kept;
+        if (!kept) {
+            return 0;
+        }
+    }
 }
 
 int fs_write_file_atomic(const char *path, const void *bytes, size_t size, mode_t mode,

@@ -57,7 +57,8 @@ int fs_sync_dir(const char *dir, struct err *err);
 int fs_unlink(const char *path, struct err *err); /* a path that is not there is no error */
 int fs_rename(const char *from, const char *to, struct err *err);
 
-/* mkdir -p with 0750 for what it makes; an existing directory is no error. */
+/* mkdir -p with 0750 for what it makes; an existing directory is no error. Each directory made is
+ * durable when it returns 0: its parent is synced. */
 int fs_mkdirs(const char *dir, struct err *err);
 
 /* The whole file into `out` (at most out->max bytes, else ERR_FULL). */

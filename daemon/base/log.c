@@ -57,7 +57,9 @@ void log_line(enum log_level level, const char *text, const char *tail, ...) {
     }
     len = len < room ? len : room - 1;
     for (size_t i = 0; i < len; i++) {
-        if (line[i] == '\n' || line[i] == '\r') { /* one event, one line, whatever a peer sent */
+        /* one event, one line, and no orders to the terminal, whatever a peer or a file's name says
+         */
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {
             line[i] = ' ';
         }
     }

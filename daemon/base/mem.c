@@ -8,8 +8,8 @@
 
 static atomic_long calls_left = -1;
 
-void mem_fail_after(long calls) {
-    atomic_store(&calls_left, calls);
+long mem_fail_after(long calls) {
+    return atomic_exchange(&calls_left, calls);
 }
 
 static int must_fail(void) {

@@ -38,8 +38,9 @@ void *mem_dup(const void *bytes, size_t size);
 char *mem_strdup(const char *text);
 
 /* Tests make the Nth allocation fail: 0 fails the next one; -1 (the default) never fails.
- * Counts calls of this module only. */
-void mem_fail_after(long calls);
+ * Counts calls of this module only, which SQLite's allocations come through too. Returns what the
+ * count before had left: negative when it fired. */
+long mem_fail_after(long calls);
 
 /* For CLEANUP(mem_free_at) on a `T *`: frees what the variable points to. */
 void mem_free_at(void *pointer_to_pointer);

@@ -214,12 +214,27 @@ START_TEST(nothing_hidden_stays_where_there_are_no_nameless_files) {
 }
 END_TEST
 
+START_TEST(a_root_that_cannot_be_made_is_named) {
+    char link[400], path[420];
+    struct err err = {0};
+    snprintf(link, sizeof link, "%s/dangling", scratch);
+    snprintf(path, sizeof path, "%s/remote", link);
+    ck_assert_int_eq(symlink("/nonexistent/place", link), 0);
+    struct remote *remote = remote_new(path);
+    ck_assert_int_eq(put(remote, "a/x.jpg", &err), REMOTE_RETRY);
+    ck_assert_msg(strstr(err.cause, "cannot make the directory") != NULL, "%s: %s", err.msg,
+                  err.cause);
+    sync__remote_close(remote);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("sync: directory under faults");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_loop_test(all, each_call_fails_once, 0, (int)ARRAY_LENGTH(errnos));
+    tcase_add_test(all, a_root_that_cannot_be_made_is_named);
     tcase_add_test(all, nothing_hidden_stays_where_there_are_no_nameless_files);
     suite_add_tcase(suite, all);
     return suite_run(suite);

@@ -14,7 +14,8 @@ function readmeLine(inbox) {
   const made = line.replace('\\\n', ' ')
     .replace('-rtsp_transport tcp -i rtsp://CAMERA/stream', `-loglevel error -re -f lavfi -i testsrc2=size=640x360:rate=4`)
     .replace('fps=2', 'fps=4').replace('/srv/inbox', inbox)
-    .replace('-strftime 1', `-frames:v ${FRAMES}`).replace('%Y%m%d-%H%M%S', '%04d');
+    .replace('-f image2', `-f image2 -frames:v ${FRAMES}`);
+  assert.ok(/%0?\d*d/.test(made), 'a name of its own for each frame: seconds alone would let one overwrite another');
   assert.ok(made.includes('testsrc2') && made.includes(inbox) && made.includes('-frames:v'), `the README's line changed: ${made}`);
   return made;
 }

@@ -36,6 +36,12 @@ ingest: {listen: "127.0.0.1:${port}"}
   writeConfig(dir, text(0.99, 32));
   daemon.kill('SIGHUP');
   await until('READY=1 again', () => said('READY=1') === 3 && said('RELOADING=1') === 2);
+  // A change that is taken back is a change: compared with the last reload, not with the start.
+  for (const [confident, changes] of [[0.6, 2], [0.99, 3]]) {
+    writeConfig(dir, text(confident, 32));
+    daemon.kill('SIGHUP');
+    await until(`reload ${changes}`, () => (fs.readFileSync(log, 'utf8').match(/triage\.confident: reload/g) ?? []).length === changes);
+  }
   const told = fs.readFileSync(log, 'utf8');
   assert.match(told, /triage\.confident: reload/);
   assert.match(told, /inference\.queue: needs a restart/);
@@ -44,6 +50,11 @@ ingest: {listen: "127.0.0.1:${port}"}
   const files = photos(path.join(dir, 'photos'), 24);
   const replies = Promise.all(files.map((file) => curlScore(port, file, '?wait=stored')));
   await until('some frames', () => runJson('status', '--json', '--config', config).pipeline.frames_seen > 2);
+  const last = runJson('show', '@last', '--json', '--config', config);
+  assert.strictEqual(run('get', last.sha256, '--config', config).stdout.length, last.bytes, 'show and get while the daemon runs');
+  for (const odd of [['--camera', 'x'.repeat(33)], ['--class', 'x'.repeat(48)], ['--confidence', 'nan'], ['--limit', '1e300']]) {
+    assert.strictEqual(run('ls', ...odd, '--config', config).status, 2, odd.join(' '));
+  }
   assert.strictEqual(await stop(daemon), 0, 'SIGTERM');
   assert.strictEqual(said('STOPPING=1'), 1);
   const ids = (await replies).map((reply) => reply.headers.get('creel-frame')).filter(Boolean);

@@ -31,6 +31,20 @@ START_TEST(err_wraps_outermost_first) {
 }
 END_TEST
 
+START_TEST(err_texts_are_clean_utf8) {
+    struct err err;
+    char text[2 * ERR_TEXT_MAX], small[6];
+    err_set(&err, ERR_INVALID, "%s",
+            "\xe9t\xc3\xa9 \xed\xa0\x80 \xf0\x9f\x90\x9f \x1b[31m\xe2\x82");
+    ck_assert_str_eq(err.msg, "?t\xc3\xa9 ??? \xf0\x9f\x90\x9f ?[31m??");
+    err_wrap(&err, "a\xffz");
+    ck_assert_str_eq(err_text(&err, text, sizeof(text)),
+                     "a?z: ?t\xc3\xa9 ??? \xf0\x9f\x90\x9f ?[31m??");
+    err_set(&err, ERR_INVALID, "abcd\xc3\xa9");
+    ck_assert_str_eq(err_text(&err, small, sizeof(small)), "abcd?");
+}
+END_TEST
+
 START_TEST(buf_stops_at_its_maximum) {
     struct buf buf = BUF_INIT(8);
     buf_puts(&buf, "12345678");
@@ -313,6 +327,7 @@ int main(void) {
     Suite *suite = suite_create("base");
     TCase *tcase = tcase_create("all");
     const TTest *const tests[] = {err_wraps_outermost_first,
+                                  err_texts_are_clean_utf8,
                                   buf_stops_at_its_maximum,
                                   buf_escapes,
                                   allocation_fails_on_demand,

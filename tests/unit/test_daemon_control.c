@@ -36,7 +36,7 @@ static int answer(void *ctx, const json_t *request, json_t **reply, struct contr
             bytes->data[i] = (uint8_t)(i * 7);
         }
     }
-    *reply = json_pack("{s:s}", "echo", want);
+    *reply = json_pack("{s:s,s:i}", "echo", want, "bytes", 12345); /* as a frame's document has */
     return 0;
 }
 
@@ -74,6 +74,8 @@ START_TEST(replies_and_errors_come_back) {
     struct err err = {0};
     ck_assert_int_eq(call("hello", &reply, &bytes, &err), 0);
     ck_assert_str_eq(json_string_value(json_object_get(reply, "echo")), "hello");
+    ck_assert_int_eq(json_integer_value(json_object_get(reply, "bytes")), 12345);
+    ck_assert_uint_eq(bytes.size, 0);
     json_decref(reply);
     ck_assert_int_eq(call("refuse", &reply, &bytes, &err), ERR_NOT_FOUND);
     ck_assert_str_eq(err.msg, "no frame \"x\"");
@@ -142,6 +144,25 @@ START_TEST(a_second_daemon_is_refused_and_a_dead_one_replaced) {
 }
 END_TEST
 
+/* The umask is the process's: other threads make files while the socket is made. */
+START_TEST(the_socket_is_closed_to_others_and_leaves_the_umask) {
+    mode_t before = umask(0);
+    char other_path[80];
+    snprintf(other_path, sizeof(other_path), "%s/other.sock", dir);
+    struct control *other = NULL;
+    struct err err = {0};
+    struct stat info;
+    ck_assert_int_eq(control_start(other_path, answer, NULL, &other, &err), 0);
+    ck_assert_int_eq(stat(other_path, &info), 0);
+    ck_assert_uint_eq(info.st_mode & 0777, 0660);
+    control_stop(other);
+    ck_assert_uint_eq(umask(before), 0);
+    snprintf(other_path, sizeof(other_path), "%s/none/other.sock", dir);
+    ck_assert_int_eq(control_start(other_path, answer, NULL, &other, &err), ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err.msg, "control.socket"));
+}
+END_TEST
+
 START_TEST(a_path_too_long_names_the_key) {
     char long_path[200];
     memset(long_path, 'x', sizeof(long_path) - 1);
@@ -163,6 +184,7 @@ int main(void) {
     tcase_add_test(tcase, bytes_follow_whole);
     tcase_add_test(tcase, rude_callers_do_no_harm);
     tcase_add_test(tcase, a_second_daemon_is_refused_and_a_dead_one_replaced);
+    tcase_add_test(tcase, the_socket_is_closed_to_others_and_leaves_the_umask);
     tcase_add_test(tcase, a_path_too_long_names_the_key);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);

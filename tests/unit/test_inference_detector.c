@@ -339,6 +339,33 @@ START_TEST(killed_between_frames_costs_no_try) {
 }
 END_TEST
 
+/* What comes back is what a directory acts upon: a frame that no worker saw is not a bad one. */
+START_TEST(death_while_loading_is_not_the_frames_fault) {
+    char link[] = "/tmp/creel-worker-XXXXXX";
+    uint8_t *jpeg = NULL;
+    size_t size = big_jpeg(&jpeg);
+    int fd = mkstemp(link);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    unlink(link);
+    ck_assert_int_eq(symlink(worker_path, link), 0);
+    start(link, 0, 0);
+    kill(stats().pid, SIGKILL);
+    clock_sleep_ms(50);
+    unlink(link);
+    ck_assert_int_eq(symlink("/bin/false", link), 0);
+    ck_assert_int_eq(run(jpeg, size), ERR_BUSY);
+    ck_assert_int_eq(err.code, ERR_BUSY);
+    ck_assert_ptr_nonnull(strstr(err.msg, "while it loaded the model"));
+    unlink(link);
+    ck_assert_int_eq(symlink(worker_path, link), 0);
+    ck_assert_int_eq(run(jpeg, size), 0);
+    ck_assert_uint_eq(stats().bad, 0);
+    unlink(link);
+    free(jpeg);
+}
+END_TEST
+
 START_TEST(stopped_is_timed_out) {
     uint8_t *jpeg = NULL;
     size_t size = big_jpeg(&jpeg);
@@ -555,6 +582,7 @@ int main(void) {
     tcase_add_test(tests, backend_is_told);
     tcase_add_test(tests, killed_in_the_middle_recovers);
     tcase_add_test(tests, killed_between_frames_costs_no_try);
+    tcase_add_test(tests, death_while_loading_is_not_the_frames_fault);
     tcase_add_test(tests, stopped_is_timed_out);
     tcase_add_test(tests, worker_ends_with_us);
     tcase_add_loop_test(tests, hostile_worker_costs_only_the_frame, 0, 7);

@@ -143,7 +143,7 @@ START_TEST(torn_tail_at_every_byte) {
         struct err err = {0};
         bool whole = torn_cut(&torn, cut, _i);
         ck_assert_int_eq(store__scan_open(&scan, torn.path, number, torn.uuid.bytes, &err), 0);
-        int code = store__segment_tail(&scan, 0, &tail, &err);
+        int code = store__segment_tail(&scan, 0, 0, &tail, &err);
         ck_assert_msg(code == 0, "%s", err.msg);
         ck_assert_uint_eq(tail.damaged, 0);
         /* A blob that is whole may stay without its frame: then it is the last whole record. */
@@ -213,16 +213,16 @@ START_TEST(a_hole_is_judged_by_its_group) {
     store__scan_close(&scan);
     flip(torn.path, (off_t)first + 3, 0xff);
     ck_assert_int_eq(store__scan_open(&scan, torn.path, number, torn.uuid.bytes, NULL), 0);
-    ck_assert_int_eq(store__segment_tail(&scan, 0, &tail, NULL), 0);
+    ck_assert_int_eq(store__segment_tail(&scan, 0, 0, &tail, NULL), 0);
     if (end < last) { /* later groups prove that it was durable */
         ck_assert_uint_eq(tail.damaged, 1);
         ck_assert_uint_eq(tail.end, last);
     }
     scan.end = end;
-    ck_assert_int_eq(store__segment_tail(&scan, 0, &tail, NULL), 0);
+    ck_assert_int_eq(store__segment_tail(&scan, 0, 0, &tail, NULL), 0);
     ck_assert_uint_eq(tail.damaged, 0);
     ck_assert_uint_eq(tail.end, first);
-    ck_assert_int_eq(store__segment_tail(&scan, end, &tail, NULL),
+    ck_assert_int_eq(store__segment_tail(&scan, end, 0, &tail, NULL),
                      0); /* the index saw it: damage */
     ck_assert_uint_eq(tail.damaged, 1);
     ck_assert_uint_eq(tail.end, end);

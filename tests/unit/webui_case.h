@@ -7,8 +7,8 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
-#include "webui/webui.h"
 #include "tests/suite.h"
+#include "webui/webui.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>

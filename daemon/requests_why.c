@@ -1,0 +1,119 @@
+/* why: a frame's life as a list of what happened, oldest first where the time is known. */
+#include "daemon/base/clock.h"
+#include "daemon/base/mem.h"
+#include "daemon/requests.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+static const char *const gone_names[] = {
+    [STORE_GONE_AGE] = "store.tiers max_age",
+    [STORE_GONE_UPLOADED] = "store.tiers keep_after_upload",
+    [STORE_GONE_TIER_BYTES] = "store.tiers max_bytes",
+    [STORE_GONE_ROOM] = "store.quota or store.min_free: it was worth less than what came, or was "
+                        "replicated",
+    [STORE_GONE_REMOVED] = "removed by hand",
+    [STORE_GONE_DAMAGED] = "found damaged by fsck --repair",
+};
+
+static const char *const receipt_names[] = {
+    [STORE_RECEIPT_STORED] = "stored, its checksum confirmed",
+    [STORE_RECEIPT_COMPARED] = "was there already, and compared equal",
+    [STORE_RECEIPT_EXISTS] = "was there already, and could not be compared",
+};
+
+static void event(json_t *life, int64_t utc_us, const char *what, const char *format, ...)
+    ERR_PRINTF(4, 5);
+
+static void event(json_t *life, int64_t utc_us, const char *what, const char *format, ...) {
+    char text[2048], when[CLOCK_RFC3339_SIZE] = "";
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (utc_us) {
+        clock_format_rfc3339(utc_us, when);
+    }
+    json_array_append_new(life,
+                          json_pack("{s:s,s:s,s:s}", "at", when, "what", what, "detail", text));
+}
+
+static void told_capture(json_t *life, const struct store_why *why) {
+    const struct frame_record *frame = &why->row->record;
+    char first[CLOCK_RFC3339_SIZE];
+    bool synchronised = frame->captured.state == CLOCK_SYNCHRONISED;
+    event(life, frame->captured.utc_us, "captured", "by camera %s, the clock %s", frame->camera,
+          why->clock_repaired ? "was not synchronised"
+          : synchronised      ? "synchronised"
+                              : "not synchronised yet");
+    if (why->clock_repaired) {
+        event(life, 0, "clock repaired", "it was first written as %s",
+              clock_format_rfc3339(why->written.utc_us, first));
+    }
+    event(life, why->row->kept_utc_us, "kept",
+          "as %s by rule %s with value %.3f; model %s %s, %zu detections",
+          frame->tier == TIER_ANNOTATED ? "annotated" : "unannotated", frame->rule, frame->value,
+          frame->model_name, frame->model_version, frame->detection_count);
+    if (why->sharing > 1) {
+        event(life, 0, "shared", "%llu frames of the tier have these bytes, stored once",
+              (unsigned long long)why->sharing);
+    }
+}
+
+static void told_remote(json_t *life, const struct store_why_remote *remote) {
+    const char *role = remote->required ? "required" : "not required";
+    switch (remote->state) {
+    case STORE_WHY_DONE:
+        event(life, remote->utc_us, "uploaded", "to %s%s as %s: %s%s%s", remote->name,
+              remote->declared ? "" : " (no longer configured)", remote->key,
+              receipt_names[remote->receipt_kind], *remote->etag ? ", etag " : "", remote->etag);
+        break;
+    case STORE_WHY_WAITING:
+        event(life, 0, "waiting", "for %s (%s), %u attempts%s%s", remote->name, role,
+              remote->attempts, *remote->reason ? ", last: " : "", remote->reason);
+        break;
+    case STORE_WHY_QUARANTINED:
+        event(life, 0, "quarantined", "for %s (%s): %s; `creel sync retry` releases it",
+              remote->name, role, remote->reason);
+        break;
+    case STORE_WHY_HELD:
+        event(life, 0, "held", "for %s (%s), until the clock is synchronised", remote->name, role);
+        break;
+    }
+}
+
+static json_t *life_of(const struct store_why *why) {
+    json_t *life = json_array();
+    if (!life) {
+        return NULL;
+    }
+    told_capture(life, why);
+    for (size_t i = 0; i < why->remote_count; i++) {
+        told_remote(life, &why->remotes[i]);
+    }
+    if (why->pinned_utc_us) {
+        event(life, why->pinned_utc_us, why->row->pinned ? "pinned" : "unpinned", "by hand");
+    }
+    if (why->gone) {
+        event(life, why->gone_utc_us, "evicted", "%s", gone_names[why->gone]);
+    } else if (why->row->place == STORE_PLACE_LOCAL) {
+        event(life, 0, "here", "%llu bytes in this store",
+              (unsigned long long)why->row->record.blob_bytes);
+    }
+    return life;
+}
+
+int answer_why(const struct rooms *rooms, const json_t *request, json_t **reply,
+               struct control_bytes *bytes, struct err *err) {
+    (void)bytes;
+    const char *name = json_string_value(json_object_get(request, "frame"));
+    struct frame_id id;
+    struct store_why *why;
+    int code = store_resolve(rooms->reader, name ? name : "", &id, err);
+    code = code ? code : store_why_get(rooms->reader, &id, &why, err);
+    if (code) {
+        return code;
+    }
+    *reply = json_pack("{s:o,s:o}", "frame", webui_frame_json(why->row), "life", life_of(why));
+    store_why_destroy(why);
+    return *reply ? 0 : err_set(err, ERR_NOMEM, "no memory for the answer");
+}
