@@ -33,7 +33,7 @@ triage: {budget: {per: off, day: off}, empty_fraction: 1.0}
 web: {listen: "off"}
 ingest: {listen: "off"}
 `);
-  const daemon = await startDaemon(config, () => run('status', '--config', config).status === 0);
+  const daemon = await startDaemon(config, () => fs.existsSync(path.join(dir, 'store', 'control.sock')));
   const ffmpeg = spawn('sh', ['-c', readmeLine(inbox)], { stdio: 'inherit' });
   const status = await until('all frames', () => {
     const now = runJson('status', '--json', '--config', config);
