@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUSY_WAIT_MS 2000
-
 /* ---- what SQLite stands on ---- */
 
 static void *memory_get(int size) {
@@ -136,7 +134,7 @@ int store__db_open(struct db *db, const char *path, enum db_mode mode, const cha
         store__db_close(db);
         return code;
     }
-    sqlite3_busy_timeout(db->handle, BUSY_WAIT_MS);
+    sqlite3_busy_timeout(db->handle, DB_BUSY_MS);
     return 0;
 }
 

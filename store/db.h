@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #define DB_STATEMENTS_MAX 96
+#define DB_BUSY_MS        2000 /* a lock of another connection is waited for so long */
 
 struct db {
     sqlite3 *handle;

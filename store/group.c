@@ -1,7 +1,8 @@
 /* group: one group commit, from requests to acknowledgements.
  *
  * Goal: an acknowledgement means durable; a failure means invisible.
- * Order: hash and admit each frame (this may remove others) -> find duplicates -> begin the streams
+ * Order: have each frame hashed (hasher.c) and admit it (this may remove others) -> find duplicates
+ * -> begin the streams
  * -> encode -> write -> fdatasync each stream written -> publish -> acknowledge -> thumbnails,
  * which nobody waits for. Invariants:
  *   1. Removal is over before duplicates are looked for: no frame of the group rests on a blob that
@@ -88,11 +89,11 @@ static uint64_t request_planned(const struct request *request) {
                               : bytes + store__record_size(request->frame.record.blob_bytes);
 }
 
-/* Hashes, and makes room where the store is full. What fails here fails alone. */
+/* Makes room where the store is full. What fails here fails alone. */
 static void admit(struct store *store, const struct group *group, struct request *request,
                   uint64_t planned[TIER_COUNT]) {
     struct frame_record *frame = &request->frame.record;
-    hash_sha256(request->frame.blob, frame->blob_bytes, &frame->blob);
+    store__hasher_finish(store, request);
     request->duplicate = is_duplicate(store, group, request);
     uint64_t bytes = planned[frame->tier] + request_planned(request);
     uint64_t growth = store__stream_growth(&store->streams[frame->tier], bytes);

@@ -18,7 +18,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CACHE_KB 8192
+#define WAL_PAGE_BYTES 4096
+#define WAL_PAGES_MAX  (256 << 8) /* 256 MiB: somebody keeps it from being brought there */
+#define WAL_WAIT_MS    200
+#define CACHE_KB       8192
 
 extern const char embed_schemas_index_sql[];
 
@@ -210,6 +213,13 @@ static int memory_load(struct index *index, struct err *err) {
     return code ? code : store__index_remotes_load(index, err);
 }
 
+/* How far the WAL has grown; the checkpoint is ours to make (wal_bound). */
+static int wal_grew(void *ctx, sqlite3 *handle, const char *name, int pages) {
+    (void)handle, (void)name;
+    *(int *)ctx = pages;
+    return SQLITE_OK;
+}
+
 static int try_open(struct index *index, bool *made, struct err *err) {
     char path[LAYOUT_PATH_MAX], pragmas[256];
     int version = 0;
@@ -220,9 +230,12 @@ static int try_open(struct index *index, bool *made, struct err *err) {
     }
     snprintf(pragmas, sizeof(pragmas),
              "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"
-             "PRAGMA cache_size = -%d; PRAGMA journal_size_limit = 16777216;",
-             CACHE_KB);
+             "PRAGMA cache_size = -%d; PRAGMA journal_size_limit = %d;",
+             CACHE_KB, index->config.wal_pages * WAL_PAGE_BYTES);
     code = store__db_exec(&index->db, pragmas, err);
+    index->wal_pages = 0;
+    index->wal_next = index->config.wal_pages;
+    sqlite3_wal_hook(index->db.handle, wal_grew, &index->wal_pages);
     code = code ? code : version_get(index, &version, err);
     *made = !code && version == 0;
     if (*made) {
@@ -234,11 +247,11 @@ static int try_open(struct index *index, bool *made, struct err *err) {
     return code ? code : memory_load(index, err);
 }
 
-int store__index_open(struct index *index, const struct layout *layout, double floor, bool *made,
-                      struct err *err) {
+int store__index_open(struct index *index, const struct layout *layout,
+                      const struct index_config *config, bool *made, struct err *err) {
     memset(index, 0, sizeof(*index));
     index->layout = layout;
-    index->floor = floor;
+    index->config = *config;
     int code = try_open(index, made, err);
     if (code == ERR_CORRUPT) {
         code = store__index_set_aside(index, err);
@@ -259,16 +272,13 @@ int store__index_set_aside(struct index *index, struct err *err) {
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     char from[LAYOUT_PATH_MAX], to[LAYOUT_PATH_MAX], name[64];
     int code = 0;
-    int64_t now = clock_utc_us();
     store__index_close(index);
     for (size_t i = 0; !code && i < ARRAY_LENGTH(suffixes); i++) {
         snprintf(name, sizeof(name), "index.db%s", suffixes[i]);
         store__file_path(index->layout, name, from);
-        snprintf(name, sizeof(name), "index.db.damaged-%lld%s", (long long)now, suffixes[i]);
+        snprintf(name, sizeof(name), "index.db.damaged%s", suffixes[i]);
         store__file_path(index->layout, name, to);
-        if (access(from, F_OK) == 0) {
-            code = fs_rename(from, to, err);
-        }
+        code = access(from, F_OK) == 0 ? fs_rename(from, to, err) : fs_unlink(to, err);
     }
     return code;
 }
@@ -287,6 +297,30 @@ void store__index_rollback(struct index *index) {
         memory_load(index, NULL);
     }
     index->in_transaction = false;
+}
+
+/* Readers hold a transaction for one page at most, so the wait for those who began before is short;
+ * those who begin meanwhile read past the WAL (https://sqlite.org/c3ref/wal_checkpoint_v2.html). */
+static void wal_bound(struct index *index) {
+    if (index->wal_pages < index->wal_next) {
+        return;
+    }
+    sqlite3_busy_timeout(index->db.handle, WAL_WAIT_MS);
+    int result =
+        sqlite3_wal_checkpoint_v2(index->db.handle, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    sqlite3_busy_timeout(index->db.handle, DB_BUSY_MS);
+    index->wal_next = index->config.wal_pages + (result == SQLITE_OK ? 0 : index->wal_pages);
+    index->wal_pages = result == SQLITE_OK ? 0 : index->wal_pages;
+}
+
+int store__index_wal_check(const struct index *index, struct err *err) {
+    if (index->wal_pages < WAL_PAGES_MAX) {
+        return 0;
+    }
+    return err_set(err, ERR_CORRUPT,
+                   "another process has kept index.db in one transaction while its WAL grew to %d"
+                   " MiB: it is made again without that process; end it",
+                   (int)((int64_t)index->wal_pages * WAL_PAGE_BYTES >> 20));
 }
 
 int store__index_commit(struct index *index, struct err *err) {
@@ -308,6 +342,7 @@ int store__index_commit(struct index *index, struct err *err) {
     if (!code) {
         memset(index->delta, 0, sizeof(index->delta));
         index->in_transaction = false;
+        wal_bound(index);
     }
     return code;
 }

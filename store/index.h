@@ -15,7 +15,7 @@
 #include "store/segment.h"
 #include "store/stream.h"
 
-#define INDEX_VERSION    2
+#define INDEX_VERSION    3
 #define INDEX_NAMES_SLOT 256
 
 enum name_kind { NAME_CAMERA = 1, NAME_LABEL = 2, NAME_RULE = 3 };
@@ -51,10 +51,15 @@ struct index_tier {
     int64_t frames, blob_bytes, replicated, evicted;
 };
 
+struct index_config {
+    double floor;  /* detections below are not indexed */
+    int wal_pages; /* of 4 KiB: at so many the WAL is brought into the database */
+};
+
 struct index {
     struct db db;
     const struct layout *layout;
-    double floor;     /* detections below are not indexed */
+    struct index_config config;
     uint64_t applied; /* lsn; with what the transaction did so far */
     uint64_t next_seq;
     struct log_position positions[STREAM_COUNT];
@@ -75,22 +80,26 @@ struct index {
         char text[FRAME_LABEL_MAX + 1];
     } names[INDEX_NAMES_SLOT];
 
+    int wal_pages, wal_next; /* in the WAL; and at how many it is brought into the database */
+
     bool remotes_loaded; /* since it was last cleared */
     bool outbox_grew;    /* since it was last cleared: rows became due */
     uint64_t released;   /* rows that the last RELEASE let go */
 };
 
 /* `*made` tells that it was empty and must be filled from the start of the log. */
-int store__index_open(struct index *index, const struct layout *layout, double floor, bool *made,
-                      struct err *err);
+int store__index_open(struct index *index, const struct layout *layout,
+                      const struct index_config *config, bool *made, struct err *err);
 void store__index_close(struct index *index);
 
-/* Closes it and renames it to index.db.damaged-<utc>. */
+/* Closes it and renames it to index.db.damaged, in the place of an earlier one. */
 int store__index_set_aside(struct index *index, struct err *err);
 
 int store__index_begin(struct index *index, struct err *err);
 int store__index_commit(struct index *index, struct err *err);
 void store__index_rollback(struct index *index);
+/* ERR_CORRUPT: the WAL has grown beyond its bound, so the file must be given up for another. */
+int store__index_wal_check(const struct index *index, struct err *err);
 
 /* Applies one record of a stream and moves the stream's position to `next`. ERR_INVALID: the record
  * does not have its layout, nothing was done. ERR_CORRUPT: the index is damaged. */

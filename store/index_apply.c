@@ -61,7 +61,7 @@ static int labels_change(struct index *index, const struct labelled *frame, bool
     int code = 0;
     for (size_t i = 0; !code && i < frame->count; i++) {
         const struct frame_detection *best = &frame->detections[i];
-        bool seen = (double)best->confidence < index->floor;
+        bool seen = (double)best->confidence < index->config.floor;
         for (size_t k = 0; !seen && k < frame->count; k++) {
             const struct frame_detection *other = &frame->detections[k];
             seen = k != i && strcmp(other->label, best->label) == 0 &&
@@ -133,7 +133,8 @@ static int frame_insert(struct index *index, const struct record_frame *kept,
     if (code) {
         return code;
     }
-    store__detections_encode(frame->detections, frame->detection_count, index->floor, &packed);
+    store__detections_encode(frame->detections, frame->detection_count, index->config.floor,
+                             &packed);
     if (packed.failed) {
         return err_set(err, ERR_NOMEM, "no memory for the detections of a frame");
     }

@@ -7,7 +7,8 @@
  * Invariants:
  *   1. Nothing beyond written_lsn is applied: a group becomes visible whole or not at all.
  *   2. A transaction holds at most RECORDS_MAX records, so readers and the WAL see bounded steps.
- *   3. An index that cannot be trusted is set aside and made again, while the writer goes on.
+ *   3. An index that cannot be trusted is set aside and made again, while the writer goes on. So is
+ * one whose WAL somebody keeps from being brought into the database.
  * States: catching up, waiting, over (closed, or the log holds what this creel does not know).
  */
 #include "daemon/base/clock.h"
@@ -255,9 +256,9 @@ static int rebuild(struct indexer *indexer, struct err *err) {
     struct store *store = indexer->store;
     bool made;
     int code = store__index_set_aside(&store->index, err);
-    code = code ? code
-                : store__index_open(&store->index, &store->layout, store->config.index_floor, &made,
-                                    err);
+    code = code
+               ? code
+               : store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
     if (!code) {
         cursors_reset(indexer);
         atomic_store(&store->index_suspect, false);
@@ -299,7 +300,7 @@ static int step(struct indexer *indexer, struct err *err) {
     if (!store->index.db.handle) { /* a rebuild could not open it: once more */
         bool made;
         int code =
-            store__index_open(&store->index, &store->layout, store->config.index_floor, &made, err);
+            store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
         if (code) {
             return code;
         }
@@ -315,6 +316,7 @@ static int step(struct indexer *indexer, struct err *err) {
     commands_return(store, commands, !code, 0, err);
     if (!code) {
         committed(indexer);
+        code = store__index_wal_check(&store->index, err);
     }
     return code;
 }

@@ -12,7 +12,8 @@
  *   3. Quota and floor take replicated blobs first (nothing is lost), then the least valuable, the
  * oldest among equals, never a pinned one, and never one worth more than the frame that wants the
  * room: that one is refused.
- *   4. A step removes at most STORE_VICTIMS_MAX blobs.
+ *   4. A step removes at most STORE_VICTIMS_MAX blobs; a slice of upkeep begins no step after half
+ * of SLICE_US, and steps are sized to fit in the other half.
  *   5. A limit of a tier takes nothing before the guard (gc.c) has looked at it.
  * Frame records stay in their segment when the payloads are punched: they are the history that the
  * gallery shows. A file in which nothing is alive goes as a whole when history takes more than
@@ -33,7 +34,9 @@
 #define RESERVE_SHARE   128
 #define ROOM_STEPS_MAX  4096 /* of one admission: a bound, far beyond what it needs */
 #define ROOM_SLACK      16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
-#define INDEX_SLICE_MS  50 /* for upkeep: another time, then */
+#define INDEX_SLICE_MS  10 /* for upkeep: another time, then */
+#define SLICE_US        20000 /* of upkeep, between two groups */
+#define VICTIMS_MIN     8
 #define RESERVE_NAME    "RESERVE"
 #define VALUE_ABOVE_ALL 2.0 /* values lie in [0, 1] */
 
@@ -109,7 +112,8 @@ static uint64_t file_bytes(const struct layout *layout, const char *name) {
 }
 
 void store__disk_measure(struct store *store) {
-    static const char *const names[] = {"index.db", "index.db-wal", "index.db-shm", RESERVE_NAME};
+    static const char *const names[] = {"index.db",         "index.db-wal",         "index.db-shm",
+                                        "index.db.damaged", "index.db.damaged-wal", RESERVE_NAME};
     uint64_t bytes = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         bytes += file_bytes(&store->layout, names[i]);
@@ -157,7 +161,7 @@ static int victims_read(struct store *store, sqlite3_stmt *statement, uint64_t e
     int code = 0;
     out->count = 0;
     out->bytes = out->frames = 0;
-    while (out->count < STORE_VICTIMS_MAX && out->bytes < enough &&
+    while (out->count < store->writer.victims_step && out->bytes < enough &&
            !(code = store__db_step(&store->writer.lookup, statement, err))) {
         int tier = 0;
         uint64_t bytes = 0, refs = 0;
@@ -370,16 +374,36 @@ int store__retain_emergency(struct store *store, double value, struct err *err) 
 
 /* ---- what is due ---- */
 
-/* One slice of one rule; `*more`: it may have left something. */
+/* The next step takes as many as fit in half a slice, by how long this one took. */
+static void step_fit(struct writer *writer, size_t count, int64_t took_us) {
+    size_t *step = &writer->victims_step;
+    if (took_us > SLICE_US / 2 && *step > VICTIMS_MIN) {
+        *step /= 2;
+    } else if (count == *step && took_us < SLICE_US / 5 && *step < STORE_VICTIMS_MAX) {
+        *step *= 2;
+    }
+}
+
+/* One step of one rule; `*more`: it may have left something. */
 static int slice(struct store *store, sqlite3_stmt *statement, uint64_t enough,
                  enum tombstone_reason reason, bool *more, struct err *err) {
     CLEANUP(mem_free_at) struct victims *victims = mem_alloc(sizeof(*victims));
     if (!victims) {
         return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
     }
+    int64_t start = store__monotonic_us();
     int code = victims_read(store, statement, enough, victims, err);
-    *more = *more || victims->count == STORE_VICTIMS_MAX;
-    return code || !victims->count ? code : store__retain_evict(store, victims, reason, err);
+    *more = *more || victims->count == store->writer.victims_step;
+    code = code || !victims->count ? code : store__retain_evict(store, victims, reason, err);
+    step_fit(&store->writer, victims->count, store__monotonic_us() - start);
+    return code;
+}
+
+/* Steps that come too late in their slice are left for the next. */
+static bool slice_is_over(const struct store *store, bool *more) {
+    bool over = store__monotonic_us() - store->writer.slice_start_us > SLICE_US / 2;
+    *more = *more || over;
+    return over;
 }
 
 static int tier_ages(struct store *store, int tier, bool *more, struct err *err) {
@@ -388,12 +412,12 @@ static int tier_ages(struct store *store, int tier, bool *more, struct err *err)
     int64_t now = clock_utc_us();
     sqlite3_stmt *statement;
     int code = 0;
-    if (config->max_age_ms > 0) {
+    if (config->max_age_ms > 0 && !slice_is_over(store, more)) {
         code = store__db_bind(lookup, LOOKUP_AGE, &statement, err, "nin", tier,
                               now - config->max_age_ms * 1000, STORE_VICTIMS_MAX);
         code = code ? code : slice(store, statement, UINT64_MAX, TOMBSTONE_AGE, more, err);
     }
-    if (!code && config->keep_after_upload_ms > 0) {
+    if (!code && config->keep_after_upload_ms > 0 && !slice_is_over(store, more)) {
         code = store__db_bind(lookup, LOOKUP_UPLOADED, &statement, err, "nin", tier,
                               now - config->keep_after_upload_ms * 1000, STORE_VICTIMS_MAX);
         code = code ? code : slice(store, statement, UINT64_MAX, TOMBSTONE_UPLOADED, more, err);
@@ -405,7 +429,7 @@ static int tier_size(struct store *store, int tier, bool *more, struct err *err)
     uint64_t limit = store->config.tiers[tier].max_bytes;
     uint64_t used = store->streams[tier].allocated;
     sqlite3_stmt *statement;
-    if (!limit || used <= limit) {
+    if (!limit || used <= limit || slice_is_over(store, more)) {
         return 0;
     }
     int code = store__db_bind(&store->writer.lookup, LOOKUP_OLDEST, &statement, err, "nn", tier,
@@ -496,6 +520,7 @@ static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
 
 int store__retain_slice(struct store *store, bool *more, struct err *err) {
     *more = false;
+    store->writer.slice_start_us = store__monotonic_us();
     int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
     code = code ? code : upkeep(store, true, more, err);
     uint64_t over = code ? 0 : store__retain_excess(store, 0);
@@ -507,10 +532,20 @@ int store__retain_slice(struct store *store, bool *more, struct err *err) {
     return code;
 }
 
+static void slice_note(struct store *store, int64_t took_us) {
+    pthread_mutex_lock(&store->lock);
+    store->stats.slices++;
+    if ((uint64_t)took_us > store->stats.slice_longest_us) {
+        store->stats.slice_longest_us = (uint64_t)took_us;
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
 void store__retain_upkeep(struct store *store) {
     struct writer *writer = &store->writer;
     struct err err = {0};
     bool more = false;
+    writer->slice_start_us = store__monotonic_us();
     writer->upkeep_boot_us = clock_boot_us();
     writer->upkeep_more = false;
     if (!store__retain_ready(store, INDEX_SLICE_MS, &err)) {
@@ -523,6 +558,7 @@ void store__retain_upkeep(struct store *store) {
     store__clock_repair(store);
     store__retain_reserve(store);
     store__disk_measure(store);
+    slice_note(store, store__monotonic_us() - writer->slice_start_us);
 }
 
 void store__retain_finish(struct store *store) {

@@ -284,11 +284,21 @@ static int tail_verify(struct segment_scan *scan, uint64_t from, struct segment_
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
+/* What the index saw needs no second look, so opening costs as much as there is behind it. But only
+ * where a whole record follows: a position that is none would make a tear of all that lies behind.
+ */
+static uint64_t tail_begin(struct segment_scan *scan, uint64_t trusted) {
+    struct record_header header;
+    bool good = trusted == scan->end ||
+                (trusted < scan->end && header_get(scan, trusted, &header, NULL) == 0);
+    return good ? trusted : 0;
+}
+
 int store__segment_tail(struct segment_scan *scan, uint64_t trusted, uint64_t durable_lsn,
                         struct segment_tail *out, struct err *err) {
-    struct segment_tail tail = {.next_seq = 1};
+    struct segment_tail tail = {.next_seq = 1, .end = tail_begin(scan, trusted)};
     uint64_t group_at = 0;
-    scan->at = 0;
+    scan->at = tail.end;
     for (;;) {
         struct record_at found;
         int code = store__scan_next(scan, false, &found, err);

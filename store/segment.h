@@ -60,13 +60,13 @@ int store__record_read(const char *path, uint64_t number, const uint8_t *uuid, u
 struct segment_tail {
     uint64_t end;      /* behind the last whole record */
     uint64_t torn;     /* bytes behind `end` that are not zero-length */
-    uint64_t last_lsn; /* 0: no record */
-    uint64_t next_seq; /* at least 1 + the greatest seq of a frame in it */
+    uint64_t last_lsn; /* of what was walked; 0: no record */
+    uint64_t next_seq; /* at least 1 + the greatest seq of a frame that was walked */
     uint64_t damaged;  /* bad places that are not the tail */
 };
 
-/* Walks the whole file. What lies before `trusted` was durable once (the index saw it): a bad place
- * there is damage, never a tear. A last group of records below `durable_lsn` was durable too, so a
+/* Walks the file from `trusted` on, or, where no record begins there, all of it. What lies before
+ * was durable once (the index saw it): a bad place there is damage, never a tear. A last group of records below `durable_lsn` was durable too, so a
  * payload of it that is not whole has been punched since. */
 int store__segment_tail(struct segment_scan *scan, uint64_t trusted, uint64_t durable_lsn,
                         struct segment_tail *out, struct err *err);

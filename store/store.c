@@ -79,6 +79,10 @@ static int limits_set(struct store *store, struct err *err) {
         }
         store__stream_init(&store->streams[stream], stream, &store->layout, &store->lock, limit);
     }
+    store->index_config = (struct index_config){
+        .floor = store->config.index_floor,
+        .wal_pages = (int)clamp((store->quota ? store->quota : total) / STORE_WAL_SHARE / 4096,
+                                STORE_WAL_PAGES_MIN, STORE_WAL_PAGES_MAX)};
     store->writer.reserve_bytes = clamp((store->quota ? store->quota : total) / RESERVE_SHARE,
                                         STORE_RESERVE_MIN, STORE_RESERVE_MAX);
     char path[LAYOUT_PATH_MAX];
@@ -186,8 +190,8 @@ static int index_settle(struct store *store, struct err *err) {
     if (index_is_ahead(store)) {
         code = store__index_set_aside(&store->index, err);
         code = code ? code
-                    : store__index_open(&store->index, &store->layout, store->config.index_floor,
-                                        &made, err);
+                    : store__index_open(&store->index, &store->layout, &store->index_config, &made,
+                                        err);
         store->stats.index_restarts++;
     }
     code = code ? code : store__index_due_clear(&store->index, err);
@@ -222,9 +226,9 @@ static int open_all(struct store *store, const struct store_config *config, stru
     int code = store__layout_open(&store->layout, config->dir, config->state_dir, err);
     code = code ? code : limits_set(store, err);
     code = code || store->bare ? code : store__state_open(store, err);
-    code = code ? code
-                : store__index_open(&store->index, &store->layout, store->config.index_floor, &made,
-                                    err);
+    code = code
+               ? code
+               : store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
     code = code ? code : streams_load(store, err);
     code = code ? code : index_settle(store, err);
     if (!code) {
@@ -236,8 +240,9 @@ static int open_all(struct store *store, const struct store_config *config, stru
 
 static void locks_init(struct store *store) {
     pthread_condattr_t monotonic;
-    pthread_cond_t *const conditions[] = {&store->queue_grew, &store->queue_shrank,
-                                          &store->finished, &store->written, &store->applied};
+    pthread_cond_t *const conditions[] = {
+        &store->queue_grew, &store->queue_shrank, &store->finished, &store->written,
+        &store->applied,    &store->hash_wanted,  &store->hash_done};
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->retry_lock, NULL);
     pthread_mutex_init(&store->state_lock, NULL);
@@ -258,6 +263,7 @@ static int open_new(const struct store_config *config, bool bare, struct store *
     store->layout = (struct layout)LAYOUT_INIT;
     store->bare = bare;
     store->last = &store->first;
+    store->writer.victims_step = STORE_VICTIMS_MAX / 4;
     store->commands_last = &store->commands;
     locks_init(store);
     store->outbox_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

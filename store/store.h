@@ -361,6 +361,7 @@ struct store_stats {
     uint64_t puts, acked, failed, duplicates, groups, syncs, bytes_written;
     uint64_t refused_full; /* of failed: no room */
     uint64_t evicted_frames, evicted_bytes;
+    uint64_t slices, slice_longest_us; /* of retention, between the writer's groups */
     uint64_t index_restarts;
     uint64_t index_lag;
     /* The configured tier limits would remove more than 1/STORE_GUARD_SHARE of the frames here, and

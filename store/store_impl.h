@@ -1,7 +1,8 @@
 /* store_impl: what is behind the opaque `struct store`, shared by the folder's files.
  *
- * Threads: callers, the writer (writer.c, group.c, retain.c: the only one that writes the log), the
- * index thread (indexer.c: the only one that writes index.db) and readers (one connection each).
+ * Threads: callers, the hasher (hasher.c: runs ahead of the writer through its queue), the writer
+ * (writer.c, group.c, retain.c: the only one that writes the log), the index thread (indexer.c: the
+ * only one that writes index.db) and readers (one connection each).
  * `lock` guards what is marked below and the lists inside the streams; it is never held across I/O.
  */
 #ifndef CREEL_STORE_STORE_IMPL_H
@@ -27,6 +28,9 @@
 #define STORE_SEGMENT_MAX     (1024u << 20)
 #define STORE_META_BYTES      (4u << 20)
 #define STORE_THUMBS_MAX      (256u << 20) /* all thumbnails; quota / 32 where there is a quota */
+#define STORE_WAL_PAGES_MIN   256 /* of the index, 4 KiB each; quota / STORE_WAL_SHARE between */
+#define STORE_WAL_PAGES_MAX   4096
+#define STORE_WAL_SHARE       64
 #define STORE_RESERVE_MIN     (1u << 20)
 #define STORE_RESERVE_MAX     (8u << 20) /* given up when a full disk must be emptied */
 #define STORE_RECENT_MAX      4096       /* blobs written but perhaps not indexed yet */
@@ -35,6 +39,7 @@
 #define STORE_PAST_BOOTS_MAX  16
 
 enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH, REQUEST_CALL };
+enum hash_state { HASH_WANTED, HASH_RUNNING, HASH_DONE };
 
 /* One thing for the writer to do. A put is the writer's to free; the others lie on the stack of a
  * caller that waits for `done`. */
@@ -46,7 +51,8 @@ struct request {
     size_t record_count;
     int (*call)(struct store *store, void *arg, struct err *err); /* CALL, before the group */
     void *arg;                                                    /* CALL, borrowed */
-    bool done;                                                    /* under store->lock */
+    enum hash_state hashed; /* PUT: frame.record.blob is the blob's; under store->lock */
+    bool done;              /* under store->lock */
     int code;
     struct err err;
     uint64_t lsn; /* of its last record, for who wants to wait for the index */
@@ -106,7 +112,9 @@ struct writer { /* the writer thread's own */
     int guard;      /* enum guard: may the tier limits remove? */
     bool reclaimed; /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
-    bool upkeep_more; /* the last slice left something */
+    int64_t slice_start_us;
+    size_t victims_step; /* blobs that a step of retention takes now */
+    bool upkeep_more;    /* the last slice left something */
     uint64_t reserve_bytes;
     bool reserve_there;
 };
@@ -132,12 +140,14 @@ struct store {
 
     pthread_mutex_t lock;
     pthread_cond_t queue_grew, queue_shrank, finished, written, applied;
+    pthread_cond_t hash_wanted, hash_done;
 
     /* under lock */
     struct request *first, **last;
     size_t queued;
     uint64_t queued_bytes;
     bool closing;       /* no more requests */
+    bool writer_busy;   /* with a group: what comes now can be hashed meanwhile */
     bool index_closing; /* the writer is done: index what is left and end */
     bool index_over;    /* the index thread does not go on (closed, or cannot) */
     uint64_t written_lsn, applied_lsn, last_seq;
@@ -155,8 +165,9 @@ struct store {
     struct stream streams[STREAM_COUNT];
     struct writer writer;
     struct index index;
-    pthread_t writer_thread, index_thread;
-    bool writer_started, index_started;
+    struct index_config index_config;
+    pthread_t writer_thread, index_thread, hasher_thread;
+    bool writer_started, index_started, hasher_started;
 
     pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
     pthread_mutex_t state_lock;
@@ -187,6 +198,13 @@ int store__meta_put(struct store *store, const struct record *records, size_t co
 int store__writer_call(struct store *store, int (*call)(struct store *, void *, struct err *),
                        void *arg, struct err *err);
 void store__request_finish(struct store *store, struct request *request);
+
+/* ---- hasher.c ---- */
+
+int store__hasher_start(struct store *store, struct err *err);
+void store__hasher_stop(struct store *store);
+/* Makes frame.record.blob of a PUT that was taken from the queue; the writer thread only. */
+void store__hasher_finish(struct store *store, struct request *request);
 
 /* ---- group.c: the writer thread only ---- */
 

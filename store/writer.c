@@ -1,4 +1,5 @@
-/* writer: the queue before the writer thread, and its loop. group.c writes, retain.c removes.
+/* writer: the queue before the writer thread, and its loop. hasher.c runs ahead in the queue,
+ * group.c writes, retain.c removes.
  *
  * Invariants:
  *   1. The queue holds at most STORE_QUEUE_MAX requests and STORE_QUEUE_BYTES_MAX bytes (one larger
@@ -59,7 +60,7 @@ static int enqueue(struct store *store, struct request *request, struct err *err
     store->last = &request->next;
     store->queued++;
     store->queued_bytes += bytes;
-    pthread_cond_signal(&store->queue_grew);
+    pthread_cond_signal(store->writer_busy ? &store->hash_wanted : &store->queue_grew);
     return 0;
 }
 
@@ -199,6 +200,7 @@ static void gather(struct store *store, int64_t wait_us) {
 /* Up to a group of requests, as a list; NULL after wait_us, or when closing and empty (`*over`). */
 static struct request *take(struct store *store, int64_t wait_us, bool *over) {
     pthread_mutex_lock(&store->lock);
+    store->writer_busy = false;
     gather(store, wait_us);
     struct request *list = store->first, **end = &store->first;
     uint64_t bytes = 0;
@@ -216,6 +218,7 @@ static struct request *take(struct store *store, int64_t wait_us, bool *over) {
     store->queued -= count;
     store->queued_bytes -= bytes;
     *over = !list && store->closing;
+    store->writer_busy = true;
     if (count) {
         pthread_cond_broadcast(&store->queue_shrank);
     }
@@ -247,6 +250,10 @@ static void *run(void *arg) {
 }
 
 int store__writer_start(struct store *store, struct err *err) {
+    int code = store__hasher_start(store, err);
+    if (code) {
+        return code;
+    }
     int failed = pthread_create(&store->writer_thread, NULL, run, store);
     if (failed) {
         return err_sys(err, failed, "cannot start the writer thread");
@@ -256,14 +263,14 @@ int store__writer_start(struct store *store, struct err *err) {
 }
 
 void store__writer_stop(struct store *store) {
-    if (!store->writer_started) {
-        return;
-    }
     pthread_mutex_lock(&store->lock);
     store->closing = true;
     pthread_cond_broadcast(&store->queue_grew);
     pthread_cond_broadcast(&store->queue_shrank);
     pthread_mutex_unlock(&store->lock);
-    pthread_join(store->writer_thread, NULL);
-    store->writer_started = false;
+    if (store->writer_started) {
+        pthread_join(store->writer_thread, NULL);
+        store->writer_started = false;
+    }
+    store__hasher_stop(store);
 }

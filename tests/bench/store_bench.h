@@ -76,4 +76,13 @@ int bench_child_killed(bench_child_fn *run, void *shared, const atomic_uint_fast
 void *bench_shared(size_t size); /* zeroed; NULL when there is none */
 void bench_shared_drop(void *shared, size_t size);
 
+/* ---- the peer that keeps rows beside its files ---- */
+
+struct bench_peer;
+int bench_peer_open(const char *dir, struct bench_peer **out, struct err *err);
+/* The frame with its detections in one transaction, durable when it returns 0. */
+int bench_peer_put(struct bench_peer *peer, const struct frame_record *record, const char *path,
+                   struct err *err);
+void bench_peer_close(struct bench_peer *peer); /* NULL accepted */
+
 #endif

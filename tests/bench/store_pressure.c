@@ -1,5 +1,6 @@
 /* store_pressure: putting frames while readers never pause, and while old frames are being removed.
  */
+#include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "tests/bench/store_scale.h"
 #include <pthread.h>
@@ -10,7 +11,6 @@
 #define FRAMES_MAX   20000
 #define SAMPLE_EACH  64
 #define EVICT_MAX_US 60000000 /* what is not gone by then is reported as it is */
-#define TIER_BYTES   65536
 #define ACKS_MAX     4096
 #define MIB          1048576.0
 
@@ -112,7 +112,43 @@ static uint64_t evicted(struct store *store) {
 }
 
 static uint64_t evict_wanted(const struct scale *scale) {
-    return scale->frames / 4 < SCALE_EVICT ? scale->frames / 4 : SCALE_EVICT;
+    return scale->frames / 5 < SCALE_EVICT ? scale->frames / 5 : SCALE_EVICT;
+}
+
+/* When the frame was kept before which `count` were. */
+static int kept_at(struct store *store, uint64_t count, int64_t *out, struct err *err) {
+    struct store_filter filter = {.oldest_first = true};
+    struct store_cursor at = {0};
+    struct store_reader *reader = NULL;
+    int code = store_reader_open(store, &reader, err);
+    for (uint64_t seen = 0; !code && seen < count;) {
+        struct store_page *page = NULL;
+        code = store_page_read(reader, &filter, &at, STORE_PAGE_MAX, &page, err);
+        if (!code && page->count == 0) {
+            code = err_set(err, ERR_CORRUPT, "%llu frames are there, wanted %llu",
+                           (unsigned long long)seen, (unsigned long long)count);
+        }
+        if (!code) {
+            seen += page->count;
+            at = page->next;
+            *out = page->rows[page->count - 1].kept_utc_us;
+        }
+        store_page_destroy(page);
+    }
+    store_reader_close(reader);
+    return code;
+}
+
+/* A max age that the oldest `count` frames have reached already. */
+static int age_for(const struct scale *scale, uint64_t count, int64_t *age_ms, struct err *err) {
+    struct store_config config = scale_config(scale);
+    struct store *store = NULL;
+    int64_t kept_us = 0;
+    int code = store_open(&config, &store, err);
+    code = code ? code : kept_at(store, count, &kept_us, err);
+    store_close(store);
+    *age_ms = (clock_utc_us() - kept_us) / 1000;
+    return code;
 }
 
 static void evict_wait(struct store *store, uint64_t wanted, int64_t start) {
@@ -147,12 +183,15 @@ int scale_evict(void *shared, struct err *err) {
     struct scale *scale = shared;
     struct store_config config = scale_config(scale);
     struct store *store = NULL;
+    struct store_stats stats;
     uint64_t wanted = evict_wanted(scale);
+    int64_t age_ms;
+    int code = age_for(scale, wanted, &age_ms, err);
     for (int tier = 0; tier < TIER_COUNT; tier++) {
-        config.tiers[tier].max_bytes = TIER_BYTES;
+        config.tiers[tier].max_age_ms = age_ms;
     }
+    code = code ? code : store_open(&config, &store, err);
     int64_t start = bench_now_us();
-    int code = store_open(&config, &store, err);
     if (code) {
         return code;
     }
@@ -160,6 +199,8 @@ int scale_evict(void *shared, struct err *err) {
     scale->result.evict_s = (double)(bench_now_us() - start) / 1e6;
     scale->result.evicted = (double)evicted(store);
     code = evict_beside(store, scale, evicted(store) + wanted, err);
+    store_stats_get(store, &stats);
+    scale->result.evict_slice_ms = (double)stats.slice_longest_us / 1e3;
     scale->result.evict_peak_mib = bench_memory_mib("VmHWM");
     store_close(store);
     return code;

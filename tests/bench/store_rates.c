@@ -8,7 +8,9 @@
  * preallocated file, SHA-256 of each frame, one fdatasync a group. No index, no records, no second
  * thread. store  store_put as fast as it takes them (its queue keeps several groups in flight); the
  * clock stops at the last acknowledgement, and again when store_flush returns (indexed). files  one
- * file a frame: SHA-256, temporary file, fsync, rename, fsync of the directory.
+ * file a frame: SHA-256, temporary file, fsync, rename, fsync of the directory. +row  the same and
+ * a durable row (store_peer.c), without which nobody finds the frame again: what an acknowledgement
+ * of the store stands for.
  */
 #include "daemon/base/fs.h"
 #include "daemon/base/hash.h"
@@ -164,34 +166,50 @@ static int file_write(const struct run *run, const struct store_frame *frame, ch
                 : fs_write_file_atomic(path, frame->blob, frame->record.blob_bytes, 0640, err);
 }
 
-static int files_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
+/* `peer`: where its row goes; NULL: a bare file. */
+static int files_write(struct run *run, struct batch *batch, struct bench_peer *peer, double *out,
+                       struct err *err) {
     char path[FS_PATH_MAX];
     size_t count = batch_size(run->cell);
     int code = batch_fill(run, count < FILES_MAX ? count : FILES_MAX, batch, err);
     int64_t start = bench_now_us();
     for (size_t i = 0; !code && i < batch->count; i++) {
         code = file_write(run, &batch->frames[i], path, sizeof(path), err);
+        code = code || !peer ? code : bench_peer_put(peer, &batch->frames[i].record, path, err);
     }
-    out->first = per_second(batch->count, bench_now_us() - start);
+    *out = per_second(batch->count, bench_now_us() - start);
     return code; /* the files go with the cell's directory */
+}
+
+static int files_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
+    return files_write(run, batch, NULL, &out->first, err);
+}
+
+static int rows_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
+    struct bench_peer *peer = NULL;
+    int code = bench_peer_open(run->dir, &peer, err);
+    code = code ? code : files_write(run, batch, peer, &out->first, err);
+    bench_peer_close(peer);
+    return code;
 }
 
 /* ---- rounds ---- */
 
-enum contender { LIMIT, STORE, FILES, CONTENDERS };
+enum contender { LIMIT, STORE, FILES, ROWS, CONTENDERS };
 
 typedef int round_fn(struct run *run, struct batch *batch, struct speed *out, struct err *err);
 static round_fn *const contenders[CONTENDERS] = {
     [LIMIT] = limit_round,
     [STORE] = store_round,
     [FILES] = files_round,
+    [ROWS] = rows_round,
 };
 
 struct results { /* one number a round */
     double limit[BENCH_ROUNDS_MAX], acked[BENCH_ROUNDS_MAX], indexed[BENCH_ROUNDS_MAX],
-        files[BENCH_ROUNDS_MAX];
+        files[BENCH_ROUNDS_MAX], rows[BENCH_ROUNDS_MAX];
     double of_limit[BENCH_ROUNDS_MAX], indexed_of_limit[BENCH_ROUNDS_MAX],
-        times_files[BENCH_ROUNDS_MAX];
+        times_files[BENCH_ROUNDS_MAX], times_rows[BENCH_ROUNDS_MAX];
 };
 
 struct cell_run { /* shared with the child that measures */
@@ -224,9 +242,11 @@ static int round_run(struct run *run, unsigned round, struct results *results, s
     results->acked[round] = speeds[STORE].first;
     results->indexed[round] = speeds[STORE].second;
     results->files[round] = speeds[FILES].first;
+    results->rows[round] = speeds[ROWS].first;
     results->of_limit[round] = speeds[STORE].first / speeds[LIMIT].first;
     results->indexed_of_limit[round] = speeds[STORE].second / speeds[LIMIT].first;
     results->times_files[round] = speeds[STORE].first / speeds[FILES].first;
+    results->times_rows[round] = speeds[STORE].first / speeds[ROWS].first;
     return 0;
 }
 
@@ -257,15 +277,18 @@ static json_t *cell_report(const struct cell *cell, const struct results *result
     double of_limit = bench_median(results->of_limit, rounds);
     double indexed_of_limit = bench_median(results->indexed_of_limit, rounds);
     double times_files = bench_median(results->times_files, rounds);
-    printf("%6zu KB %6u %5s %9.0f %9.0f %9.0f %8.0f %9.0f %% %11.0f %% %10.1f\n",
+    double rows = bench_median(results->rows, rounds);
+    double times_rows = bench_median(results->times_rows, rounds);
+    printf("%6zu KB %6u %5s %9.0f %9.0f %9.0f %8.0f %8.0f %9.0f %% %11.0f %% %10.1f %10.1f\n",
            cell->blob_bytes / 1000, cell->group, tiers_name(cell->tiers), limit, acked, indexed,
-           files, of_limit * 100, indexed_of_limit * 100, times_files);
+           files, rows, of_limit * 100, indexed_of_limit * 100, times_files, times_rows);
     fflush(stdout);
-    return json_pack("{s:I, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "blob_bytes",
+    return json_pack("{s:I, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "blob_bytes",
                      (json_int_t)cell->blob_bytes, "group_frames", (int)cell->group, "tiers",
                      tiers_name(cell->tiers), "limit_per_s", limit, "acked_per_s", acked,
                      "indexed_per_s", indexed, "files_per_s", files, "acked_of_limit", of_limit,
-                     "indexed_of_limit", indexed_of_limit, "acked_to_files", times_files);
+                     "indexed_of_limit", indexed_of_limit, "acked_to_files", times_files,
+                     "rows_per_s", rows, "acked_to_rows", times_rows);
 }
 
 /* In a child: an interrupted one leaves its directory for the parent to remove. */
@@ -290,9 +313,9 @@ int bench_rates(const struct bench_options *options, json_t **out, struct err *e
     json_t *rows = json_array();
     int code = shared ? 0 : err_set(err, ERR_NOMEM, "no memory for the results");
     printf("frames/s: medians of %u rounds, all contenders in each; ratios within a round\n"
-           "%9s %6s %5s %9s %9s %9s %8s %11s %13s %10s\n",
-           options->rounds, "blob", "group", "tiers", "limit", "acked", "indexed", "files",
-           "acked/limit", "indexed/limit", "acked/file");
+           "%9s %6s %5s %9s %9s %9s %8s %8s %11s %13s %10s %10s\n",
+           options->rounds, "blob", "group", "tiers", "limit", "acked", "indexed", "files", "+row",
+           "acked/limit", "indexed/limit", "acked/file", "acked/+row");
     for (size_t i = 0; !code && i < ARRAY_LENGTH(cells); i++) {
         code = cell_run(options, &cells[i], shared, err);
         if (!code) {

@@ -47,6 +47,7 @@ static const struct metric metrics[] = {
     METRIC(rebuild_peak_mib, "  peak memory, MiB", 1),
     METRIC(evicted, "eviction: frames", 0),
     METRIC(evict_s, "  time, s", 2),
+    METRIC(evict_slice_ms, "  longest slice of retention, ms", 1),
     METRIC(evict_ack_median_ms, "  put to ack meanwhile, median, ms", 2),
     METRIC(evict_ack_worst_ms, "  put to ack meanwhile, worst, ms", 2),
     METRIC(evict_peak_mib, "  peak memory, MiB", 1),

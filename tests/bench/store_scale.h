@@ -23,7 +23,8 @@ struct scale_result { /* all doubles: one table in store_scale.c prints and name
     double readers_wal_half_mib, readers_wal_mib, readers_indexed_per_s, readers_pages_per_s,
         readers_peak_mib;
     double rebuild_open_ms, rebuild_s, rebuild_per_s, rebuild_peak_mib;
-    double evicted, evict_s, evict_ack_median_ms, evict_ack_worst_ms, evict_peak_mib;
+    double evicted, evict_s, evict_slice_ms, evict_ack_median_ms, evict_ack_worst_ms,
+        evict_peak_mib;
 };
 
 struct scale_page { /* one filter */

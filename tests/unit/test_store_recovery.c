@@ -318,7 +318,7 @@ static unsigned set_aside(void) {
     unsigned count = 0;
     DIR *listing = opendir(dir.path);
     for (struct dirent *entry; (entry = readdir(listing));) {
-        count += strncmp(entry->d_name, "index.db.damaged-", 17) == 0 &&
+        count += strncmp(entry->d_name, "index.db.damaged", 16) == 0 &&
                  !strstr(entry->d_name, "-wal") && !strstr(entry->d_name, "-shm");
     }
     closedir(listing);
