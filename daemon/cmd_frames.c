@@ -49,8 +49,10 @@ static const char *text_of(const json_t *object, const char *key) {
 
 static const char ls_usage[] =
     "usage: creel ls [--tier annotated|unannotated] [--camera NAME] [--class LABEL]\n"
-    "                [--confidence MIN] [--since TIME] [--until TIME] [--limit N] [--after "
-    "CURSOR]\n"
+    "                [--confidence MIN] [--since TIME] [--until TIME] [--pinned]\n"
+    "                [--sync pending|done|quarantined]\n"
+    "                [--label-state accepted|rejected|wrong-class|missed|wanted]\n"
+    "                [--limit N] [--after CURSOR]\n"
     "                [--json] [--config FILE] [--set KEY=VALUE]...\n"
     "Lists kept frames, newest first. TIME is UTC: 2026-11-20 or 2026-11-20T08:00:00Z.\n";
 
@@ -107,11 +109,13 @@ static int set_number(json_t *request, const char *key, const char *text) {
 
 int cmd_ls(int argc, char **argv) {
     const char *tier = NULL, *camera = NULL, *label = NULL, *since = NULL, *until = NULL,
-               *after = NULL, *limit = NULL, *confidence = NULL;
-    const struct option_spec own[] = {{"tier", NULL, &tier},   {"camera", NULL, &camera},
-                                      {"class", NULL, &label}, {"since", NULL, &since},
-                                      {"until", NULL, &until}, {"after", NULL, &after},
-                                      {"limit", NULL, &limit}, {"confidence", NULL, &confidence}};
+               *after = NULL, *limit = NULL, *confidence = NULL, *sync = NULL, *judged = NULL;
+    bool pinned = false;
+    const struct option_spec own[] = {
+        {"tier", NULL, &tier},          {"camera", NULL, &camera},         {"class", NULL, &label},
+        {"since", NULL, &since},        {"until", NULL, &until},           {"after", NULL, &after},
+        {"limit", NULL, &limit},        {"confidence", NULL, &confidence}, {"sync", NULL, &sync},
+        {"label-state", NULL, &judged}, {"pinned", &pinned, NULL}};
     struct options options;
     bool done;
     int status = options_parse(argc, argv, ls_usage, own, ARRAY_LENGTH(own), 0, 0, &options, &done);
@@ -119,8 +123,9 @@ int cmd_ls(int argc, char **argv) {
         return status;
     }
     json_t *request =
-        json_pack("{s:s,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*}", "request", "ls", "tier", tier, "camera",
-                  camera, "class", label, "since", since, "until", until, "after", after);
+        json_pack("{s:s,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:b}", "request", "ls", "tier",
+                  tier, "camera", camera, "class", label, "since", since, "until", until, "after",
+                  after, "sync", sync, "label-state", judged, "pinned", (int)pinned);
     if (set_number(request, "limit", limit) || set_number(request, "confidence", confidence)) {
         json_decref(request);
         return EXIT_USAGE;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define LS_DEFAULT 50
+#define LS_LOOKS   500 /* about a second */
 
 static const char *text_of(const json_t *request, const char *key) {
     const char *text = json_string_value(json_object_get(request, key));
@@ -131,6 +132,12 @@ static int answer_link(const struct rooms *rooms, const json_t *request, json_t 
 
 /* ---- many frames ---- */
 
+static const char *const label_state_names[STORE_LABEL_STATES] = {
+    [STORE_LABEL_ACCEPTED] = "accepted",       [STORE_LABEL_REJECTED] = "rejected",
+    [STORE_LABEL_WRONG_CLASS] = "wrong-class", [STORE_LABEL_MISSED] = "missed",
+    [STORE_LABEL_WANTED] = "wanted",
+};
+
 static int time_of(const json_t *request, const char *key, int64_t *out, struct err *err) {
     const char *text = text_of(request, key);
     *out = *text ? clock_parse_rfc3339(text) : 0;
@@ -139,6 +146,34 @@ static int time_of(const json_t *request, const char *key, int64_t *out, struct 
                          "--%s: \"%s\" is no time; expected 2026-11-20 or 2026-11-20T08:00:00Z",
                          key, text)
                : 0;
+}
+
+static int state_of(const json_t *request, const char *key, const char *const *names, size_t count,
+                    unsigned *out, struct err *err) {
+    const char *text = text_of(request, key);
+    *out = 0;
+    for (unsigned i = 1; *text && i < count; i++) {
+        *out = strcmp(text, names[i]) == 0 ? i : *out;
+    }
+    return *text && !*out ? err_set(err, ERR_INVALID,
+                                    "--%s: \"%s\" is no such state, see the manual", key, text)
+                          : 0;
+}
+
+static int states_of(const json_t *request, struct store_filter *out, struct err *err) {
+    static const char *const syncs[] = {[STORE_SYNC_PENDING] = "pending",
+                                        [STORE_SYNC_DONE] = "done",
+                                        [STORE_SYNC_QUARANTINED] = "quarantined"};
+    unsigned sync = 0, label = 0;
+    int code = state_of(request, "sync", syncs, ARRAY_LENGTH(syncs), &sync, err);
+    code = code ? code
+                : state_of(request, "label-state", label_state_names,
+                           ARRAY_LENGTH(label_state_names), &label, err);
+    out->sync = (enum store_sync_filter)sync;
+    out->by_label_state = label != 0;
+    out->label_state = (enum store_label_state)label;
+    out->pinned = json_is_true(json_object_get(request, "pinned"));
+    return code;
 }
 
 static int filter_of(const json_t *request, struct store_filter *out, struct err *err) {
@@ -158,9 +193,13 @@ static int filter_of(const json_t *request, struct store_filter *out, struct err
                        "no camera's name is longer than %d bytes, no class's than %d",
                        FRAME_NAME_MAX, FRAME_LABEL_MAX);
     }
+    int code = states_of(request, out, err);
+    if (code) {
+        return code;
+    }
     snprintf(out->camera, sizeof(out->camera), "%s", camera);
     snprintf(out->label, sizeof(out->label), "%s", label);
-    int code = time_of(request, "since", &out->since_us, err);
+    code = time_of(request, "since", &out->since_us, err);
     return code ? code : time_of(request, "until", &out->until_us, err);
 }
 
@@ -198,7 +237,7 @@ static int answer_ls(const struct rooms *rooms, const json_t *request, json_t **
     }
     struct store_page *page;
     code = store_page_read(rooms->reader, &filter, &after, limit ? (size_t)limit : LS_DEFAULT,
-                           &page, err);
+                           LS_LOOKS, &page, err);
     if (code) {
         return code;
     }

@@ -81,6 +81,12 @@ static void told_remote(json_t *life, const struct store_why_remote *remote) {
     }
 }
 
+static const char *const label_names[STORE_LABEL_STATES] = {
+    [STORE_LABEL_ACCEPTED] = "accepted",          [STORE_LABEL_REJECTED] = "rejected",
+    [STORE_LABEL_WRONG_CLASS] = "wrong class",    [STORE_LABEL_MISSED] = "missed object",
+    [STORE_LABEL_WANTED] = "wanted for labeling",
+};
+
 static json_t *life_of(const struct store_why *why) {
     json_t *life = json_array();
     if (!life) {
@@ -92,6 +98,11 @@ static json_t *life_of(const struct store_why *why) {
     }
     if (why->pinned_utc_us) {
         event(life, why->pinned_utc_us, why->row->pinned ? "pinned" : "unpinned", "by hand");
+    }
+    if (why->label.state) {
+        event(life, why->label.utc_us, "labeled", "%s%s%s%s%s", label_names[why->label.state],
+              *why->label.class_name ? ": " : "", why->label.class_name,
+              *why->label.who ? " by " : "", why->label.who);
     }
     if (why->gone) {
         event(life, why->gone_utc_us, "evicted", "%s", gone_names[why->gone]);

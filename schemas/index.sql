@@ -94,12 +94,15 @@ CREATE TABLE frame (
     segment     INTEGER NOT NULL,
     at          INTEGER NOT NULL,
     pinned      INTEGER NOT NULL DEFAULT 0,
-    pinned_utc  INTEGER NOT NULL DEFAULT 0   -- of the last PIN record, on or off
+    pinned_utc  INTEGER NOT NULL DEFAULT 0,  -- of the last PIN record, on or off
+    label_state INTEGER NOT NULL DEFAULT 0   -- of its row in table label; 0: none
 );
 CREATE INDEX frame_utc ON frame (utc, seq);
 CREATE INDEX frame_tier ON frame (tier, utc, seq);
 CREATE INDEX frame_camera ON frame (camera, utc, seq);
 CREATE INDEX frame_blob ON frame (blob);
+CREATE INDEX frame_pinned ON frame (utc, seq) WHERE pinned = 1;
+CREATE INDEX frame_judged ON frame (label_state, utc, seq) WHERE label_state > 0;
 CREATE INDEX frame_clock ON frame (boot_id) WHERE clock = 0;
 
 CREATE TABLE frame_label (                   -- the best detection of each label
@@ -109,6 +112,15 @@ CREATE TABLE frame_label (                   -- the best detection of each label
     confidence REAL NOT NULL,
     PRIMARY KEY (label, utc, seq)
 ) WITHOUT ROWID;
+
+CREATE TABLE label (                         -- what a person said of a frame, the last word
+    seq   INTEGER PRIMARY KEY,               -- the frame's
+    state INTEGER NOT NULL,
+    utc   INTEGER NOT NULL,
+    class TEXT NOT NULL,
+    note  TEXT NOT NULL,
+    who   TEXT NOT NULL
+);
 
 CREATE TABLE remote (
     id            INTEGER PRIMARY KEY,

@@ -36,12 +36,13 @@ static bool blob_known(struct store *store, unsigned tier, const struct frame_ha
     const struct recent_blob *recent = recent_slot(&store->writer, tier, sha);
     pthread_mutex_lock(&store->lock);
     uint64_t applied = store->applied_lsn;
+    bool whole = applied >= store->whole_lsn; /* else it names what later records bury */
     pthread_mutex_unlock(&store->lock);
     uint64_t known = applied > store->writer.buried_lsn ? applied : store->writer.buried_lsn;
     if (recent->lsn > known && recent->tier == tier && !memcmp(&recent->sha, sha, sizeof(*sha))) {
         return true;
     }
-    return applied >= store->writer.buried_lsn && store__retain_has(store, tier, sha);
+    return whole && applied >= store->writer.buried_lsn && store__retain_has(store, tier, sha);
 }
 
 static void recent_note(struct writer *writer, unsigned tier, const struct frame_hash *sha,

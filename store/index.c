@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define WAL_PAGE_BYTES 4096
-#define WAL_PAGES_MAX  (256 << 8) /* 256 MiB: somebody keeps it from being brought there */
 #define WAL_WAIT_MS    200
 #define CACHE_KB       8192
 
@@ -60,6 +59,11 @@ const char *const store__index_sql[IX_STATEMENTS] = {
     [IX_FRAME_BY_ID] = "SELECT seq, blob, pinned FROM frame WHERE id = ?",
     [IX_FRAME_PIN] = "UPDATE frame SET pinned = ?, pinned_utc = ? WHERE seq = ?",
     [IX_FRAME_DROP] = "DELETE FROM frame WHERE seq = ?",
+    [IX_FRAME_LABEL] = "UPDATE frame SET label_state = ? WHERE seq = ?",
+    [IX_FRAME_MOVE] = "UPDATE frame SET segment = ?, at = ? WHERE seq = ?",
+    [IX_JUDGEMENT_PUT] = "INSERT OR REPLACE INTO label (seq, state, utc, class, note, who) VALUES "
+                         "(?, ?, ?, ?, ?, ?)",
+    [IX_JUDGEMENT_DROP] = "DELETE FROM label WHERE seq = ?",
     [IX_FRAMES_OF_SEGMENT] = "SELECT seq, blob, utc, pinned, detections FROM frame"
                              " WHERE seq BETWEEN ? AND ? AND tier = ? AND segment = ?",
     [IX_FRAMES_UNSYNCHRONISED] = "SELECT seq, utc, boot, detections FROM frame"
@@ -283,6 +287,15 @@ int store__index_set_aside(struct index *index, struct err *err) {
     return code;
 }
 
+void store__index_aside_drop(const struct layout *layout) {
+    static const char *const names[] = {"index.db.damaged", "index.db.damaged-wal",
+                                        "index.db.damaged-shm"};
+    char path[LAYOUT_PATH_MAX];
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        fs_unlink(store__file_path(layout, names[i], path), NULL);
+    }
+}
+
 /* ---- transactions ---- */
 
 int store__index_begin(struct index *index, struct err *err) {
@@ -314,7 +327,7 @@ static void wal_bound(struct index *index) {
 }
 
 int store__index_wal_check(const struct index *index, struct err *err) {
-    if (index->wal_pages < WAL_PAGES_MAX) {
+    if (index->wal_pages < index->config.wal_pages_most) {
         return 0;
     }
     return err_set(err, ERR_CORRUPT,

@@ -52,8 +52,9 @@ struct index_tier {
 };
 
 struct index_config {
-    double floor;  /* detections below are not indexed */
-    int wal_pages; /* of 4 KiB: at so many the WAL is brought into the database */
+    double floor;       /* detections below are not indexed */
+    int wal_pages;      /* of 4 KiB: at so many the WAL is brought into the database */
+    int wal_pages_most; /* at so many somebody keeps it from being brought there */
 };
 
 struct index {
@@ -94,6 +95,9 @@ void store__index_close(struct index *index);
 
 /* Closes it and renames it to index.db.damaged, in the place of an earlier one. */
 int store__index_set_aside(struct index *index, struct err *err);
+
+/* Throws away what was set aside. */
+void store__index_aside_drop(const struct layout *layout);
 
 int store__index_begin(struct index *index, struct err *err);
 int store__index_commit(struct index *index, struct err *err);
@@ -140,6 +144,10 @@ enum index_statement {
     IX_FRAME_BY_ID,
     IX_FRAME_PIN,
     IX_FRAME_DROP,
+    IX_FRAME_LABEL,
+    IX_FRAME_MOVE,
+    IX_JUDGEMENT_PUT,
+    IX_JUDGEMENT_DROP,
     IX_FRAMES_OF_SEGMENT,
     IX_FRAMES_UNSYNCHRONISED,
     IX_FRAME_RETIME,

@@ -198,6 +198,23 @@ static int apply_frame(struct index *index, const struct record_frame *kept,
     return code;
 }
 
+/* Copied forward: only its place changes, and a rebuild that has not met the first place takes it
+ * for the frame itself. */
+static int apply_moved(struct index *index, const struct record_at *found,
+                       const struct record_frame *kept, struct err *err) {
+    int64_t seq = 0;
+    int code = store__db_number(&index->db, IX_FRAME_BY_ID, &seq, err, "b", kept->frame.id.bytes,
+                                sizeof(kept->frame.id.bytes));
+    if (code == ERR_NOT_FOUND) {
+        return apply_frame(index, kept, found, err);
+    }
+    code = code ? code
+                : store__db_run(&index->db, IX_FRAME_MOVE, err, "uui", found->header.segment,
+                                found->at, seq);
+    return code ? code
+                : store__db_run(&index->db, IX_SEGMENT_SEQ, err, "ui", seq, found->header.segment);
+}
+
 static int apply_thumb(struct index *index, const struct record_at *found, struct err *err) {
     if (found->header.payload_bytes <= sizeof(struct frame_hash)) {
         return 0; /* a cache: nothing to say */
@@ -268,6 +285,7 @@ static int frame_forget(struct index *index, const struct leaving *frame, struct
         index->blob_dirty = true;
         code = blob_forget(index, err);
     }
+    code = code ? code : store__db_run(&index->db, IX_JUDGEMENT_DROP, err, "u", frame->seq);
     return code ? code : store__db_run(&index->db, IX_FRAME_DROP, err, "u", frame->seq);
 }
 
@@ -337,6 +355,22 @@ static int apply_pin(struct index *index, const struct record_pin *pin, struct e
         index->blob_dirty = true;
     }
     return code;
+}
+
+static int apply_label(struct index *index, const struct record_label *record, struct err *err) {
+    const struct store_label *label = &record->label;
+    int64_t seq = 0;
+    int code = store__db_number(&index->db, IX_FRAME_BY_ID, &seq, err, "b", record->id.bytes,
+                                sizeof(record->id.bytes));
+    if (code) {
+        return code == ERR_NOT_FOUND ? 0 : code;
+    }
+    code = label->state
+               ? store__db_run(&index->db, IX_JUDGEMENT_PUT, err, "inittt", seq, (int)label->state,
+                               label->utc_us, label->class_name, label->note, label->who)
+               : store__db_run(&index->db, IX_JUDGEMENT_DROP, err, "i", seq);
+    return code ? code
+                : store__db_run(&index->db, IX_FRAME_LABEL, err, "ni", (int)label->state, seq);
 }
 
 static int retime_next(struct index *index, const struct record_clock *clock, struct err *err) {
@@ -414,9 +448,14 @@ static int apply_decoded(struct index *index, const struct record_at *found,
         return apply_clock(index, &record->clock, err);
     case RECORD_FORGET:
         return apply_forget(index, &record->forget, err);
+    case RECORD_LABEL:
+        return apply_label(index, &record->label, err);
+    case RECORD_MOVED:
+        return apply_moved(index, found, &record->frame, err);
     case RECORD_BLOB:
     case RECORD_THUMB:
     case RECORD_VOID:
+    case RECORD_CHECKPOINT:
         break;
     }
     return 0;

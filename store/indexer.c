@@ -221,8 +221,10 @@ static void committed(struct indexer *indexer) {
     struct store *store = indexer->store;
     indexer->restarts = 0;
     pthread_mutex_lock(&store->lock);
-    store__indexer_share(store);
     store->applied_lsn = store->index.applied;
+    if (store->applied_lsn >= store->whole_lsn) { /* before, it knows the remotes of former runs */
+        store__indexer_share(store);
+    }
     store->released = store->index.released;
     pthread_cond_broadcast(&store->applied);
     pthread_mutex_unlock(&store->lock);
@@ -252,23 +254,37 @@ static int transact(struct indexer *indexer, struct index_command *commands, uin
 
 /* ---- trouble ---- */
 
-static int rebuild(struct indexer *indexer, struct err *err) {
+/* Opens what is in the place of the index that was closed. The generation has been odd since: no
+ * reader meets a file without tables and calls it damaged. */
+static int renew(struct indexer *indexer, struct err *err) {
     struct store *store = indexer->store;
     bool made;
-    int code = store__index_set_aside(&store->index, err);
-    code = code
-               ? code
-               : store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
-    if (!code) {
-        cursors_reset(indexer);
-        atomic_store(&store->index_suspect, false);
-        atomic_fetch_add(&store->index_generation, 1);
-        pthread_mutex_lock(&store->lock);
-        store->stats.index_restarts++;
-        store->applied_lsn = 0;
-        pthread_mutex_unlock(&store->lock);
+    int code = store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
+    if (code) {
+        return code;
     }
-    return code;
+    cursors_reset(indexer);
+    pthread_mutex_lock(&store->lock);
+    store->stats.index_restarts++;
+    store->applied_lsn = store->index.applied;
+    store->whole_lsn = store->written_lsn;
+    pthread_mutex_unlock(&store->lock);
+    atomic_store(&store->index_suspect, false);
+    atomic_fetch_add(&store->index_generation, 1);
+    return 0;
+}
+
+static int rebuild(struct indexer *indexer, struct err *err) {
+    struct store *store = indexer->store;
+    bool held = store__index_wal_check(&store->index, NULL) != 0; /* not damaged, only held */
+    if (!(atomic_load(&store->index_generation) & 1)) {
+        atomic_fetch_add(&store->index_generation, 1);
+    }
+    int code = store__index_set_aside(&store->index, err);
+    if (!code && held) {
+        store__index_aside_drop(&store->layout);
+    }
+    return code ? code : renew(indexer, err);
 }
 
 /* 0: try again. Otherwise the thread ends. */
@@ -291,6 +307,9 @@ static int recover(struct indexer *indexer, int code, struct err *err) {
         }
         store__error_note(store, err);
     }
+    if (code == ERR_FULL) { /* what was set aside has no worth beside the new one */
+        store__index_aside_drop(&store->layout);
+    }
     clock_sleep_ms(RETRY_MS);
     return 0;
 }
@@ -298,14 +317,10 @@ static int recover(struct indexer *indexer, int code, struct err *err) {
 static int step(struct indexer *indexer, struct err *err) {
     struct store *store = indexer->store;
     if (!store->index.db.handle) { /* a rebuild could not open it: once more */
-        bool made;
-        int code =
-            store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
+        int code = renew(indexer, err);
         if (code) {
             return code;
         }
-        cursors_reset(indexer);
-        atomic_fetch_add(&store->index_generation, 1);
     }
     if (atomic_exchange(&store->index_suspect, false)) {
         return err_set(err, ERR_CORRUPT, "a reader found index.db damaged");

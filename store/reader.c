@@ -6,8 +6,10 @@
  * index once more.
  */
 #include "store/reader.h"
+#include "daemon/base/fs.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,10 @@ static const char *const reader_sql[READER_STATEMENTS] = {
     [READER_TIERS] = "SELECT tier, frames, blob_bytes, replicated, evicted FROM tier",
     [READER_REMOTES] = "SELECT id, name, pending, pending_bytes, done, quarantined, done_0, done_1"
                        " FROM remote WHERE active = 1 ORDER BY name",
+    [READER_SYNC_COUNTS] = "SELECT coalesce(sum(active * pending), 0), coalesce(sum(done), 0),"
+                           " coalesce(sum(active * quarantined), 0) FROM remote",
+    [READER_LABEL] = "SELECT l.state, l.utc, l.class, l.note, l.who FROM frame f JOIN label l ON"
+                     " l.seq = f.seq WHERE f.id = ?",
     [READER_OLDEST_PENDING] = "SELECT b.kept_utc FROM outbox o JOIN blob b ON b.id = o.blob WHERE"
                               " o.remote = ? AND o.state = 0 ORDER BY o.row LIMIT 1",
     [READER_NAMES] = "SELECT text FROM name WHERE kind = ? ORDER BY text LIMIT ?",
@@ -61,9 +67,9 @@ static const char *const reader_sql[READER_STATEMENTS] = {
 /* ---- life cycle ---- */
 
 static void pages_finish(struct store_reader *reader) {
-    for (size_t i = 0; i < READER_SHAPES; i++) {
-        sqlite3_finalize(reader->pages[i]);
-        reader->pages[i] = NULL;
+    for (size_t i = 0; i < READER_QUERIES; i++) {
+        sqlite3_finalize(reader->queries[i].statement);
+        reader->queries[i] = (struct reader_query){0};
     }
 }
 
@@ -71,6 +77,9 @@ int store__reader_ready(struct store_reader *reader, struct err *err) {
     unsigned generation = atomic_load(&reader->store->index_generation);
     if (reader->db.handle && reader->generation == generation) {
         return 0;
+    }
+    if (generation & 1) {
+        return err_set(err, ERR_BUSY, "the index is being begun anew: ask again");
     }
     char path[LAYOUT_PATH_MAX], pragma[64];
     pages_finish(reader);
@@ -84,7 +93,8 @@ int store__reader_ready(struct store_reader *reader, struct err *err) {
 }
 
 int store__reader_seen(struct store_reader *reader, int code) {
-    if (code == ERR_CORRUPT) {
+    bool present = reader->generation == atomic_load(&reader->store->index_generation);
+    if (code == ERR_CORRUPT && present) {
         atomic_store(&reader->store->index_suspect, true);
         pthread_mutex_lock(&reader->store->lock);
         pthread_cond_broadcast(&reader->store->written);
@@ -99,6 +109,7 @@ int store_reader_open(struct store *store, struct store_reader **out, struct err
         return err_set(err, ERR_NOMEM, "no memory for a reader");
     }
     reader->store = store;
+    reader->looks = READER_LOOKS;
     int code = store__reader_ready(reader, err);
     if (code) {
         store_reader_close(reader);
@@ -147,6 +158,7 @@ int store__row_read(sqlite3_stmt *statement, struct store_row *row, struct log_p
     row->place = local ? STORE_PLACE_LOCAL : receipts ? STORE_PLACE_REMOTE : STORE_PLACE_GONE;
     place->segment = (uint64_t)sqlite3_column_int64(statement, 30);
     place->at = (uint64_t)sqlite3_column_int64(statement, 31);
+    row->label_state = (enum store_label_state)sqlite3_column_int(statement, 32);
     if (!whole) {
         return err_set(err, ERR_CORRUPT, "the index has a frame whose hashes have a wrong size");
     }
@@ -206,6 +218,29 @@ int store_frame_get(struct store_reader *reader, const struct frame_id *id, stru
     }
     detections_complete(reader->store, row, &place);
     *out = row;
+    return 0;
+}
+
+int store_label_get(struct store_reader *reader, const struct frame_id *id, struct store_label *out,
+                    struct err *err) {
+    sqlite3_stmt *statement;
+    int state = 0;
+    int code = store__reader_ready(reader, err);
+    code = code ? code
+                : store__db_bind(&reader->db, READER_LABEL, &statement, err, "b", id->bytes,
+                                 sizeof(id->bytes));
+    code = code ? code : store__db_step(&reader->db, statement, err);
+    if (code) {
+        return code == ERR_NOT_FOUND ? err_set(err, code, "nobody has labeled this frame")
+                                     : store__reader_seen(reader, code);
+    }
+    struct store_label label = {0};
+    store__db_columns(statement, "nittt", &state, &label.utc_us, label.class_name,
+                      sizeof(label.class_name), label.note, sizeof(label.note), label.who,
+                      sizeof(label.who));
+    label.state = (enum store_label_state)state;
+    sqlite3_reset(statement);
+    *out = label;
     return 0;
 }
 
@@ -355,6 +390,60 @@ int store_blob_read(struct store_reader *reader, enum frame_tier tier,
             return err_set(err, ERR_CORRUPT,
                            "a blob at byte %llu of %s is damaged: run `creel fsck`",
                            (unsigned long long)place.at, path);
+        }
+    }
+}
+
+/* A part of the payload at `place`. ERR_NOT_FOUND: the file is gone. */
+static int range_read(struct store_reader *reader, enum frame_tier tier,
+                      const struct log_position *place, const struct frame_hash *blob,
+                      uint64_t from, void *bytes, size_t *size, struct err *err) {
+    CLEANUP(fd_close_at) int fd = -1;
+    char path[LAYOUT_PATH_MAX];
+    uint8_t head[RECORD_HEADER];
+    struct record_header header;
+    store__segment_path(&reader->store->layout, tier, place->segment, path);
+    int code = fs_open(path, O_RDONLY, 0, &fd, err);
+    code = code ? code : fs_pread_all(fd, head, sizeof(head), place->at, path, err);
+    code = code ? code : store__header_decode(head, reader->store->layout.uuid, &header, err);
+    if (code) {
+        return code;
+    }
+    if (header.kind != RECORD_BLOB || memcmp(&header.sha, blob, sizeof(*blob)) != 0) {
+        return err_set(err, ERR_CORRUPT,
+                       "at byte %llu of %s lies another record than the index"
+                       " says: run `creel fsck`",
+                       (unsigned long long)place->at, path);
+    }
+    if (from > header.payload_bytes) {
+        return err_set(err, ERR_INVALID, "the blob has %u bytes, and none from %llu on",
+                       header.payload_bytes, (unsigned long long)from);
+    }
+    uint64_t left = header.payload_bytes - from;
+    *size = left < *size ? (size_t)left : *size;
+    return fs_pread_all(fd, bytes, *size, place->at + RECORD_HEADER + from, path, err);
+}
+
+/* What was read counts only if the blob lies there still: a removal punches behind the index. */
+int store_blob_range(struct store_reader *reader, enum frame_tier tier,
+                     const struct frame_hash *blob, uint64_t from, void *bytes, size_t *size,
+                     struct err *err) {
+    size_t wanted = *size;
+    if ((unsigned)tier >= TIER_COUNT) {
+        return err_set(err, ERR_INVALID, "there is no tier %u", (unsigned)tier);
+    }
+    for (unsigned tries = 0;; tries++) {
+        struct log_position place, again;
+        int code = blob_place(reader, tier, blob, &place, err);
+        if (code) {
+            return code;
+        }
+        *size = wanted;
+        int got = range_read(reader, tier, &place, blob, from, bytes, size, err);
+        code = blob_place(reader, tier, blob, &again, got ? NULL : err);
+        bool moved = !code && (again.segment != place.segment || again.at != place.at);
+        if (code || !moved || tries) {
+            return code ? code : got;
         }
     }
 }

@@ -9,9 +9,8 @@
 
 #include "store/store_impl.h"
 
-/* tier, camera, label, confidence, three sync filters, order: every shape of a page query has its
- * statement. */
-#define READER_SHAPES 128
+#define READER_QUERIES 24   /* statements of pages that are kept */
+#define READER_LOOKS   4000 /* entries of an index that one look of a page goes through */
 
 enum reader_statement {
     READER_FRAME_ID,
@@ -22,6 +21,8 @@ enum reader_statement {
     READER_THUMB,
     READER_TIERS,
     READER_REMOTES,
+    READER_SYNC_COUNTS,
+    READER_LABEL,
     READER_OLDEST_PENDING,
     READER_NAMES,
     READER_REMOTE,
@@ -36,11 +37,17 @@ enum reader_statement {
     READER_STATEMENTS,
 };
 
+struct reader_query {
+    unsigned key;
+    sqlite3_stmt *statement; /* NULL: free */
+};
+
 struct store_reader {
     struct store *store;
     struct db db;
     unsigned generation;
-    sqlite3_stmt *pages[READER_SHAPES];
+    struct reader_query queries[READER_QUERIES]; /* used last first */
+    size_t looks;                                /* READER_LOOKS, less in a test */
 };
 
 /* Opens again when the index became another file. Every public call begins with it. */
@@ -58,7 +65,7 @@ int store__reader_seen(struct store_reader *reader, int code);
     " b.height, b.kept_utc, b.local, b.receipts, b.owed, camera.text, rule.text, model.hash,"      \
     " model.name, model.version, EXISTS (SELECT 1 FROM outbox o JOIN remote ON remote.id ="        \
     " o.remote WHERE o.blob = b.id AND o.state = 1 AND remote.active = 1), f.detections,"          \
-    " f.segment, f.at"
+    " f.segment, f.at, f.label_state"
 #define READER_ROW_TABLES                                                                          \
     " CROSS JOIN blob b ON b.id = f.blob CROSS JOIN name camera ON camera.id = f.camera"           \
     " CROSS JOIN name rule ON rule.id = f.rule CROSS JOIN model ON model.id = f.model "

@@ -38,8 +38,16 @@ int store_outbox_read(struct store_reader *reader, const char *remote, enum stor
     if ((unsigned)order > STORE_VALUE || limit > INT32_MAX) {
         return err_set(err, ERR_INVALID, "the outbox has no order %d", (int)order);
     }
+    int64_t next = 0;
+    if (!store__outbox_ready(reader->store, &next)) {
+        *count = 0;
+        if (next_due_us) {
+            *next_due_us = next;
+        }
+        return 0;
+    }
     sqlite3_stmt *statement;
-    int64_t id = 0, now = clock_boot_us(), next = 0;
+    int64_t id = 0, now = clock_boot_us();
     size_t found = 0;
     int code = remote_id(reader, remote, &id, err);
     code = code ? code

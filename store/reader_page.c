@@ -3,7 +3,14 @@
  * A page begins behind (utc, seq) of the row before it, so a deep page costs what the first costs
  * and rows that come or go in between are neither repeated nor skipped. Every combination of
  * filters ("shape") has its own statement, made at its first use, and names the index whose order
- * the page has: the planner is not asked.
+ * the page has ("driver"): the planner is not asked.
+ *
+ * Invariant: a page looks at no more than READER_LOOKS entries of its driver. Where a filter picks
+ * a few frames out of many, the page ends there with what it found, perhaps nothing, says `more`
+ * and where it came to. So each page takes milliseconds, whatever is asked for and however much is
+ * kept. Rejected: an index for each combination, which every frame would pay for when it is kept.
+ * What is rare and counted (quarantined, waiting, or confirmed frames, while they are few) is found
+ * from its own table and sorted.
  */
 #include "daemon/base/mem.h"
 #include "store/reader.h"
@@ -11,6 +18,7 @@
 #include <string.h>
 
 #define SQL_MAX 4096
+#define FEW_MAX 1000 /* blobs that are worth sorting */
 
 enum shape {
     SHAPE_TIER = 1,
@@ -19,6 +27,9 @@ enum shape {
     SHAPE_CONFIDENCE = 8,
     SHAPE_OLDEST = 16,
     SHAPE_SYNC_SHIFT = 5, /* two bits: enum store_sync_filter */
+    SHAPE_FEW = 128,      /* the sync state's own table drives */
+    SHAPE_PINNED = 256,
+    SHAPE_JUDGED = 512, /* by label state */
 };
 
 enum {
@@ -29,7 +40,8 @@ enum {
     BIND_TIER,
     BIND_CAMERA,
     BIND_LABEL,
-    BIND_CONFIDENCE
+    BIND_CONFIDENCE,
+    BIND_JUDGED,
 };
 
 static unsigned shape_of(const struct store_filter *filter) {
@@ -37,8 +49,65 @@ static unsigned shape_of(const struct store_filter *filter) {
            (filter->label[0] ? SHAPE_LABEL : 0) |
            (filter->confidence_min > 0 ? SHAPE_CONFIDENCE : 0) |
            (filter->oldest_first ? SHAPE_OLDEST : 0) |
-           ((unsigned)filter->sync & 3u) << SHAPE_SYNC_SHIFT;
+           ((unsigned)filter->sync & 3u) << SHAPE_SYNC_SHIFT | (filter->pinned ? SHAPE_PINNED : 0) |
+           (filter->by_label_state ? SHAPE_JUDGED : 0);
 }
+
+static enum store_sync_filter shape_sync(unsigned shape) {
+    return shape >> SHAPE_SYNC_SHIFT & 3u;
+}
+
+/* ---- what drives a page ---- */
+
+enum driver { /* the most selective first */
+              DRIVER_FEW,
+              DRIVER_PINNED,
+              DRIVER_JUDGED,
+              DRIVER_LABEL,
+              DRIVER_CAMERA,
+              DRIVER_TIER,
+              DRIVER_UTC,
+};
+
+static const struct {
+    unsigned shape;    /* the bits that ask for it, and that it answers by itself */
+    const char *table; /* NULL: by the sync state */
+    const char *where; /* what its order begins with */
+} drivers[] = {
+    [DRIVER_FEW] = {SHAPE_FEW, NULL, ""},
+    [DRIVER_PINNED] = {SHAPE_PINNED, "frame f INDEXED BY frame_pinned", " AND f.pinned = 1"},
+    [DRIVER_JUDGED] = {SHAPE_JUDGED, "frame f INDEXED BY frame_judged",
+                       " AND f.label_state = ?9 AND f.label_state > 0"},
+    [DRIVER_LABEL] = {SHAPE_LABEL, "frame_label l",
+                      " AND l.label = (SELECT id FROM name WHERE kind = 2 AND text = ?7)"},
+    [DRIVER_CAMERA] = {SHAPE_CAMERA, "frame f INDEXED BY frame_camera",
+                       " AND f.camera = (SELECT id FROM name WHERE kind = 1 AND text = ?6)"},
+    [DRIVER_TIER] = {SHAPE_TIER, "frame f INDEXED BY frame_tier", " AND f.tier = ?5"},
+    [DRIVER_UTC] = {0, "frame f INDEXED BY frame_utc", ""},
+};
+
+static enum driver driver_of(unsigned shape) {
+    enum driver driver = DRIVER_FEW;
+    while (driver < DRIVER_UTC && !(shape & drivers[driver].shape)) {
+        driver++;
+    }
+    return driver;
+}
+
+/* Does the driver alone pick the rows, all in order? Then nothing is looked at in vain. */
+static bool driver_is_all(unsigned shape) {
+    unsigned answered = SHAPE_OLDEST | drivers[driver_of(shape)].shape;
+    return !(shape & ~answered) || driver_of(shape) == DRIVER_FEW;
+}
+
+#define ACTIVE_ROWS                                                                                \
+    "FROM remote CROSS JOIN outbox o ON o.remote = remote.id WHERE remote.active = 1 AND o.state "
+
+static const char *const few_tables[] = {
+    [STORE_SYNC_PENDING] = "(SELECT DISTINCT o.blob " ACTIVE_ROWS "IN (0, 2)) q",
+    [STORE_SYNC_DONE] = "(SELECT DISTINCT blob FROM receipt) q",
+    [STORE_SYNC_QUARANTINED] = "(SELECT DISTINCT o.blob " ACTIVE_ROWS "= 1) q",
+};
 
 #define OUTBOX_HAS                                                                                 \
     "EXISTS (SELECT 1 FROM outbox o JOIN remote ON remote.id = o.remote WHERE o.blob = f.blob AND" \
@@ -51,61 +120,130 @@ static const char *const sync_conditions[] = {
     [STORE_SYNC_QUARANTINED] = " AND " OUTBOX_HAS " AND o.state = 1)",
 };
 
-static void sql_write(unsigned shape, struct buf *sql) {
-    bool by_label = shape & SHAPE_LABEL;
-    const char *key = by_label ? "l" : "f";
-    const char *order = shape & SHAPE_OLDEST ? "ASC" : "DESC";
-    buf_puts(sql, "SELECT " READER_ROW_COLUMNS " FROM ");
-    if (by_label) {
-        buf_puts(sql, "frame_label l CROSS JOIN frame f ON f.seq = l.seq");
-    } else {
-        buf_printf(sql, "frame f INDEXED BY %s",
-                   shape & SHAPE_CAMERA ? "frame_camera"
-                   : shape & SHAPE_TIER ? "frame_tier"
-                                        : "frame_utc");
+/* Are there so few blobs in the state that is asked for that they can be sorted? */
+static int sync_is_few(struct store_reader *reader, unsigned *shape, struct err *err) {
+    sqlite3_stmt *statement;
+    uint64_t counts[STORE_SYNC_QUARANTINED + 1] = {0};
+    if (shape_sync(*shape) == STORE_SYNC_ANY) {
+        return 0;
     }
-    buf_puts(sql, READER_ROW_TABLES);
-    /* One bound of the range is the cursor, the other the far end of the time asked for. The near
-     * end is in the cursor too (page_bind): with both on one side SQLite would start at the wrong
-     * one and walk. */
-    bool oldest = shape & SHAPE_OLDEST;
-    buf_printf(sql, "WHERE (%s.utc, %s.seq) %s (?1, ?2) AND %s.utc %s ?3", key, key,
-               oldest ? ">" : "<", key, oldest ? "<" : ">=");
-    if (by_label) {
-        buf_puts(sql, " AND l.label = (SELECT id FROM name WHERE kind = 2 AND text = ?7)");
+    int code = store__db_bind(&reader->db, READER_SYNC_COUNTS, &statement, err, "");
+    code = code ? code : store__db_step(&reader->db, statement, err);
+    if (code) {
+        return code;
     }
-    if (shape & SHAPE_CAMERA) {
-        buf_printf(sql, " AND %sf.camera = (SELECT id FROM name WHERE kind = 1 AND text = ?6)",
-                   by_label ? "+" : "");
-    }
-    if (shape & SHAPE_TIER) {
-        buf_printf(sql, " AND %sf.tier = ?5", shape & (SHAPE_LABEL | SHAPE_CAMERA) ? "+" : "");
-    }
-    if (shape & SHAPE_CONFIDENCE) {
-        buf_printf(sql, " AND %s >= ?8", by_label ? "l.confidence" : "f.best");
-    }
-    buf_puts(sql, sync_conditions[shape >> SHAPE_SYNC_SHIFT]);
-    buf_printf(sql, " ORDER BY %s.utc %s, %s.seq %s LIMIT ?4", key, order, key, order);
+    store__db_columns(statement, "uuu", &counts[STORE_SYNC_PENDING], &counts[STORE_SYNC_DONE],
+                      &counts[STORE_SYNC_QUARANTINED]);
+    sqlite3_reset(statement);
+    *shape |= counts[shape_sync(*shape)] <= FEW_MAX ? SHAPE_FEW : 0;
+    return 0;
 }
 
-static int page_statement(struct store_reader *reader, unsigned shape, sqlite3_stmt **out,
-                          struct err *err) {
-    sqlite3_stmt **kept = &reader->pages[shape];
-    if (!*kept) {
+/* ---- statements ---- */
+
+static void sql_from(unsigned shape, struct buf *sql) {
+    enum driver driver = driver_of(shape);
+    if (driver == DRIVER_FEW) {
+        buf_printf(sql, "%s CROSS JOIN frame f INDEXED BY frame_blob ON f.blob = q.blob",
+                   few_tables[shape_sync(shape)]);
+    } else {
+        buf_puts(sql, drivers[driver].table);
+    }
+}
+
+/* The driver's own condition and its range. One bound of the range is the cursor, the other the far
+ * end of the time asked for. The near end is in the cursor too (page_start): with both on one side
+ * SQLite would start at the wrong one and walk. */
+static void sql_range(unsigned shape, struct buf *sql) {
+    const char *key = driver_of(shape) == DRIVER_LABEL ? "l" : "f";
+    bool oldest = shape & SHAPE_OLDEST;
+    buf_printf(sql, " WHERE (%s.utc, %s.seq) %s (?1, ?2) AND %s.utc %s ?3%s", key, key,
+               oldest ? ">" : "<", key, oldest ? "<=" : ">=", drivers[driver_of(shape)].where);
+}
+
+static void sql_order(unsigned shape, struct buf *sql) {
+    const char *key = driver_of(shape) == DRIVER_LABEL ? "l" : "f";
+    const char *order = shape & SHAPE_OLDEST ? "ASC" : "DESC";
+    buf_printf(sql, " ORDER BY %s.utc %s, %s.seq %s LIMIT ", key, order, key, order);
+}
+
+/* `+` keeps the planner from another index. */
+static void sql_rest(unsigned shape, struct buf *sql) {
+    unsigned left = shape & ~drivers[driver_of(shape)].shape;
+    bool by_label = driver_of(shape) == DRIVER_LABEL;
+    if (left & SHAPE_LABEL) {
+        buf_puts(sql, " AND EXISTS (SELECT 1 FROM frame_label l WHERE l.label = (SELECT id FROM"
+                      " name WHERE kind = 2 AND text = ?7) AND l.utc = f.utc AND l.seq = f.seq");
+        buf_puts(sql, left & SHAPE_CONFIDENCE ? " AND l.confidence >= ?8)" : ")");
+    } else if (left & SHAPE_CONFIDENCE) {
+        buf_puts(sql, by_label ? " AND l.confidence >= ?8" : " AND f.best >= ?8");
+    }
+    if (left & SHAPE_CAMERA) {
+        buf_puts(sql, " AND +f.camera = (SELECT id FROM name WHERE kind = 1 AND text = ?6)");
+    }
+    buf_puts(sql, left & SHAPE_TIER ? " AND +f.tier = ?5" : "");
+    buf_puts(sql, left & SHAPE_PINNED ? " AND +f.pinned = 1" : "");
+    buf_puts(sql, left & SHAPE_JUDGED ? " AND +f.label_state = ?9" : "");
+    buf_puts(sql, sync_conditions[shape_sync(shape)]);
+}
+
+static void sql_page(unsigned shape, struct buf *sql) {
+    buf_puts(sql, "SELECT " READER_ROW_COLUMNS " FROM ");
+    sql_from(shape, sql);
+    buf_puts(sql, driver_of(shape) == DRIVER_LABEL ? " CROSS JOIN frame f ON f.seq = l.seq" : "");
+    buf_puts(sql, READER_ROW_TABLES);
+    sql_range(shape, sql);
+    sql_rest(shape, sql);
+    sql_order(shape, sql);
+    buf_puts(sql, "?4");
+}
+
+/* The entry of the driver up to which a page looks. */
+static void sql_edge(unsigned shape, struct buf *sql) {
+    const char *key = driver_of(shape) == DRIVER_LABEL ? "l" : "f";
+    buf_printf(sql, "SELECT %s.utc, %s.seq FROM ", key, key);
+    sql_from(shape, sql);
+    sql_range(shape, sql);
+    sql_order(shape, sql);
+    buf_puts(sql, "1 OFFSET ?4");
+}
+
+static void kept_at_front(struct store_reader *reader, size_t at) {
+    struct reader_query found = reader->queries[at];
+    memmove(&reader->queries[1], &reader->queries[0], at * sizeof(found));
+    reader->queries[0] = found;
+}
+
+/* The statement of a shape, from those used last. */
+static int query_get(struct store_reader *reader, unsigned shape, bool edge, sqlite3_stmt **out,
+                     struct err *err) {
+    size_t at = 0;
+    unsigned key = shape << 1 | edge;
+    while (at < READER_QUERIES - 1 && reader->queries[at].statement &&
+           reader->queries[at].key != key) {
+        at++;
+    }
+    struct reader_query *query = &reader->queries[at];
+    if (!query->statement || query->key != key) {
         CLEANUP(buf_finish) struct buf sql = BUF_INIT(SQL_MAX);
-        sql_write(shape, &sql);
+        (edge ? sql_edge : sql_page)(shape, &sql);
         if (sql.failed) {
             return err_set(err, ERR_NOMEM, "no memory for a page's query");
         }
-        if (sqlite3_prepare_v3(reader->db.handle, sql.data, -1, SQLITE_PREPARE_PERSISTENT, kept,
-                               NULL) != SQLITE_OK) {
+        sqlite3_finalize(query->statement);
+        *query = (struct reader_query){.key = key};
+        if (sqlite3_prepare_v3(reader->db.handle, sql.data, -1, SQLITE_PREPARE_PERSISTENT,
+                               &query->statement, NULL) != SQLITE_OK) {
             return store__db_error(&reader->db, "cannot read", err);
         }
     }
-    sqlite3_reset(*kept);
-    *out = *kept;
+    kept_at_front(reader, at);
+    *out = reader->queries[0].statement;
+    sqlite3_reset(*out);
     return 0;
 }
+
+/* ---- a page ---- */
 
 /* Where the page starts: behind the row before it, or at the near end of the time asked for. */
 static struct store_cursor page_start(const struct store_filter *filter,
@@ -121,16 +259,21 @@ static struct store_cursor page_start(const struct store_filter *filter,
     return from_start || after->utc_us >= start.utc_us ? start : *after;
 }
 
-static void page_bind(sqlite3_stmt *statement, const struct store_filter *filter,
-                      const struct store_cursor *after, size_t limit) {
-    struct store_cursor start = page_start(filter, after);
-    int64_t far = filter->oldest_first ? (filter->until_us ? filter->until_us : INT64_MAX)
-                                       : (filter->since_us ? filter->since_us : INT64_MIN);
+/* The last time asked for, in the direction of the page. */
+static int64_t page_far(const struct store_filter *filter) {
+    if (filter->oldest_first) {
+        return filter->until_us ? filter->until_us - 1 : INT64_MAX;
+    }
+    return filter->since_us ? filter->since_us : INT64_MIN;
+}
+
+static void query_bind(sqlite3_stmt *statement, const struct store_filter *filter,
+                       const struct store_cursor *start, int64_t far, size_t limit) {
     int last = sqlite3_bind_parameter_count(statement);
-    sqlite3_bind_int64(statement, BIND_UTC, start.utc_us);
-    sqlite3_bind_int64(statement, BIND_SEQ, (int64_t)start.seq);
+    sqlite3_bind_int64(statement, BIND_UTC, start->utc_us);
+    sqlite3_bind_int64(statement, BIND_SEQ, (int64_t)start->seq);
     sqlite3_bind_int64(statement, BIND_FAR, far);
-    sqlite3_bind_int64(statement, BIND_LIMIT, (int64_t)limit + 1); /* one more tells `more` */
+    sqlite3_bind_int64(statement, BIND_LIMIT, (int64_t)limit);
     if (last >= BIND_TIER) {
         sqlite3_bind_int(statement, BIND_TIER, (int)filter->tier);
     }
@@ -143,9 +286,49 @@ static void page_bind(sqlite3_stmt *statement, const struct store_filter *filter
     if (last >= BIND_CONFIDENCE) {
         sqlite3_bind_double(statement, BIND_CONFIDENCE, filter->confidence_min);
     }
+    if (last >= BIND_JUDGED) {
+        sqlite3_bind_int(statement, BIND_JUDGED, (int)filter->label_state);
+    }
 }
 
-static int page_fill(struct store_reader *reader, sqlite3_stmt *statement, size_t limit,
+struct span { /* of one page in its driver's order */
+    struct store_cursor start, edge;
+    int64_t far;
+    bool has_edge; /* the page looks up to `edge` and not beyond */
+};
+
+static int edge_find(struct store_reader *reader, const struct store_filter *filter, unsigned shape,
+                     struct span *span, struct err *err) {
+    sqlite3_stmt *statement = NULL;
+    if (driver_is_all(shape)) {
+        return 0;
+    }
+    int code = query_get(reader, shape, true, &statement, err);
+    if (code) {
+        return code;
+    }
+    query_bind(statement, filter, &span->start, span->far, reader->looks);
+    code = store__db_step(&reader->db, statement, err);
+    span->has_edge = !code;
+    if (!code) {
+        store__db_columns(statement, "iu", &span->edge.utc_us, &span->edge.seq);
+        span->far = span->edge.utc_us;
+        sqlite3_reset(statement);
+    }
+    sqlite3_clear_bindings(statement); /* they borrow the caller's filter */
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+/* `far` is a time, and several frames may have the edge's. */
+static bool is_beyond(const struct store_filter *filter, const struct span *span,
+                      const struct store_row *row) {
+    bool later = row->seq > span->edge.seq;
+    return span->has_edge && row->record.captured.utc_us == span->edge.utc_us &&
+           row->seq != span->edge.seq && later == filter->oldest_first;
+}
+
+static int page_fill(struct store_reader *reader, const struct store_filter *filter,
+                     const struct span *span, sqlite3_stmt *statement, size_t limit,
                      struct store_page *page, struct err *err) {
     int code = 0;
     while (!code && !(code = store__db_step(&reader->db, statement, err))) {
@@ -156,13 +339,22 @@ static int page_fill(struct store_reader *reader, sqlite3_stmt *statement, size_
         struct log_position place;
         struct store_row *row = &page->rows[page->count];
         code = store__row_read(statement, row, &place, err);
+        if (!code && is_beyond(filter, span, row)) {
+            free(row->record.detections);
+            row->record.detections = NULL;
+            break;
+        }
         if (!code) {
             page->count++;
             page->next = (struct store_cursor){row->record.captured.utc_us, row->seq};
         }
     }
+    if (!page->more && span->has_edge) {
+        page->more = true;
+        page->next = span->edge;
+    }
     sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement); /* they borrow the caller's filter */
+    sqlite3_clear_bindings(statement);
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
@@ -175,16 +367,48 @@ static int filter_check(const struct store_filter *filter, size_t limit, struct 
         return err_set(err, ERR_INVALID, "a filter by tier %u or sync state %u means nothing",
                        (unsigned)filter->tier, (unsigned)filter->sync);
     }
+    if (filter->by_label_state &&
+        (filter->label_state < STORE_LABEL_ACCEPTED || filter->label_state >= STORE_LABEL_STATES)) {
+        return err_set(err, ERR_INVALID, "a filter by label state %u means nothing",
+                       (unsigned)filter->label_state);
+    }
     return 0;
 }
 
-int store_page_read(struct store_reader *reader, const struct store_filter *filter,
-                    const struct store_cursor *after, size_t limit, struct store_page **out,
-                    struct err *err) {
+static int page_query(struct store_reader *reader, const struct store_filter *filter,
+                      const struct store_cursor *after, size_t limit, struct store_page *page,
+                      struct err *err) {
+    struct span span = {.start = page_start(filter, after), .far = page_far(filter)};
     sqlite3_stmt *statement = NULL;
+    unsigned shape = shape_of(filter);
+    int code = sync_is_few(reader, &shape, err);
+    code = code ? code : edge_find(reader, filter, shape, &span, err);
+    code = code ? code : query_get(reader, shape, false, &statement, err);
+    if (code) {
+        return code;
+    }
+    query_bind(statement, filter, &span.start, span.far, limit + 1); /* one more tells `more` */
+    return page_fill(reader, filter, &span, statement, limit, page, err);
+}
+
+static int page_collect(struct store_reader *reader, const struct store_filter *filter,
+                        const struct store_cursor *after, size_t limit, unsigned looks,
+                        struct store_page *page, struct err *err) {
+    struct store_cursor at = after ? *after : (struct store_cursor){0};
+    int code;
+    do {
+        page->more = false;
+        code = page_query(reader, filter, &at, limit, page, err);
+        at = page->next;
+    } while (!code && page->more && page->count < limit && --looks);
+    return code;
+}
+
+int store_page_read(struct store_reader *reader, const struct store_filter *filter,
+                    const struct store_cursor *after, size_t limit, unsigned looks,
+                    struct store_page **out, struct err *err) {
     int code = filter_check(filter, limit, err);
     code = code ? code : store__reader_ready(reader, err);
-    code = code ? code : page_statement(reader, shape_of(filter), &statement, err);
     if (code) {
         return store__reader_seen(reader, code);
     }
@@ -196,8 +420,7 @@ int store_page_read(struct store_reader *reader, const struct store_filter *filt
         free(page);
         return err_set(err, ERR_NOMEM, "no memory for a page of %zu rows", limit);
     }
-    page_bind(statement, filter, after, limit);
-    code = page_fill(reader, statement, limit, page, err);
+    code = page_collect(reader, filter, after, limit, looks, page, err);
     if (code) {
         store_page_destroy(page);
         return store__reader_seen(reader, code);

@@ -192,7 +192,7 @@ static bool all_zero(const uint8_t *bytes, size_t size) {
 
 static bool kind_known(unsigned kind) {
     return (kind >= RECORD_SEGMENT && kind <= RECORD_THUMB) ||
-           (kind >= RECORD_REMOTES && kind <= RECORD_VOID);
+           (kind >= RECORD_REMOTES && kind <= RECORD_CHECKPOINT);
 }
 
 int store__header_decode(const uint8_t in[RECORD_HEADER], const uint8_t *uuid,
@@ -521,6 +521,36 @@ static void forget_decode(struct input *in, struct record *record) {
     record->forget.utc_us = get_i64(in);
 }
 
+static void label_encode(const struct record *record, struct buf *out) {
+    const struct store_label *label = &record->label.label;
+    buf_append(out, record->label.id.bytes, sizeof(record->label.id.bytes));
+    put_u8(out, label->state);
+    put_i64(out, label->utc_us);
+    put_text(out, label->class_name, FRAME_LABEL_MAX);
+    put_text(out, label->note, STORE_NOTE_MAX);
+    put_text(out, label->who, FRAME_NAME_MAX);
+}
+
+static void label_decode(struct input *in, struct record *record) {
+    struct store_label *label = &record->label.label;
+    get_array(in, record->label.id.bytes, sizeof(record->label.id.bytes));
+    label->state = get_choice(in, STORE_LABEL_NONE, STORE_LABEL_STATES - 1);
+    label->utc_us = get_i64(in);
+    get_text(in, label->class_name, FRAME_LABEL_MAX, 1);
+    get_text(in, label->note, STORE_NOTE_MAX, 1);
+    get_text(in, label->who, FRAME_NAME_MAX, 1);
+}
+
+static void checkpoint_encode(const struct record *record, struct buf *out) {
+    put_uint(out, record->checkpoint.through, 8);
+    put_i64(out, record->checkpoint.utc_us);
+}
+
+static void checkpoint_decode(struct input *in, struct record *record) {
+    record->checkpoint.through = get_uint(in, 8);
+    record->checkpoint.utc_us = get_i64(in);
+}
+
 static const struct {
     enum record_kind kind;
     const char *name;
@@ -537,6 +567,9 @@ static const struct {
     {RECORD_RELEASE, "release", release_encode, release_decode},
     {RECORD_CLOCK, "clock", clock_encode, clock_decode},
     {RECORD_FORGET, "forget", forget_encode, forget_decode},
+    {RECORD_MOVED, "moved frame", frame_encode, frame_decode},
+    {RECORD_LABEL, "label", label_encode, label_decode},
+    {RECORD_CHECKPOINT, "checkpoint", checkpoint_encode, checkpoint_decode},
 };
 
 void store__record_encode(const struct record *record, struct buf *out) {
@@ -571,7 +604,7 @@ int store__record_decode(enum record_kind kind, const uint8_t *payload, size_t s
 }
 
 void store__record_finish(struct record *record) {
-    if (record->kind == RECORD_FRAME) {
+    if (record->kind == RECORD_FRAME || record->kind == RECORD_MOVED) {
         free(record->frame.frame.detections);
         record->frame.frame.detections = NULL;
     } else if (record->kind == RECORD_TOMBSTONE) {

@@ -37,6 +37,9 @@ enum record_kind {
     RECORD_CLOCK = 22,
     RECORD_FORGET = 23,
     RECORD_VOID = 24, /* bytes that a repair took out of use */
+    RECORD_MOVED = 25,
+    RECORD_LABEL = 26,
+    RECORD_CHECKPOINT = 27,
 };
 
 struct record_header {
@@ -134,12 +137,21 @@ struct record_forget {
     int64_t utc_us;
 };
 
+struct record_label {
+    struct frame_id id;
+    struct store_label label;
+};
+struct record_checkpoint {
+    uint64_t through; /* number of the last file that this one stands for */
+    int64_t utc_us;
+};
+
 /* Any record but a blob, decoded. */
 struct record {
     enum record_kind kind;
     union {
         struct record_segment segment;
-        struct record_frame frame;
+        struct record_frame frame; /* MOVED too */
         struct record_remotes remotes;
         struct record_receipt receipt;
         struct record_tombstone tombstone;
@@ -148,6 +160,8 @@ struct record {
         struct record_release release;
         struct record_clock clock;
         struct record_forget forget;
+        struct record_label label;
+        struct record_checkpoint checkpoint;
     };
 };
 

@@ -33,6 +33,7 @@
 #define THUMBS_SHARE    32
 #define RESERVE_SHARE   128
 #define ROOM_STEPS_MAX  4096 /* of one admission: a bound, far beyond what it needs */
+#define OVERSTEP_SHARE  16   /* of the quota, while nothing can be chosen */
 #define ROOM_SLACK      16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
 #define INDEX_SLICE_MS  10 /* for upkeep: another time, then */
 #define SLICE_US        20000 /* of upkeep, between two groups */
@@ -78,9 +79,13 @@ static int lookup_open(struct store *store, struct err *err) {
     if (writer->lookup.handle && writer->lookup_generation == generation) {
         return 0;
     }
+    if (generation & 1) {
+        return store__index_behind(store, err);
+    }
     char path[LAYOUT_PATH_MAX];
     store__db_close(&writer->lookup);
     writer->lookup_generation = generation;
+    writer->reclaimed = false; /* a new index holds all that was ever buried */
     return store__db_open(&writer->lookup, store__file_path(&store->layout, "index.db", path),
                           DB_READ, lookup_sql, LOOKUP_COUNT, err);
 }
@@ -96,8 +101,8 @@ int store__retain_ready(struct store *store, int wait_ms, struct err *err) {
     pthread_mutex_lock(&store->lock);
     uint64_t written = store->written_lsn;
     pthread_mutex_unlock(&store->lock);
-    if (!store__indexer_wait(store, written, wait_ms)) {
-        return err_set(err, ERR_FULL, "the index is behind, so nothing can be chosen to make room");
+    if (!store__index_whole(store) || !store__indexer_wait(store, written, wait_ms)) {
+        return store__index_behind(store, err);
     }
     return lookup_open(store, err);
 }
@@ -126,19 +131,23 @@ void store__disk_measure(struct store *store) {
     pthread_mutex_unlock(&store->lock);
 }
 
+static uint64_t quota_excess(struct store *store, uint64_t more) {
+    store__disk_measure(store);
+    bool over = store->quota && store->disk_bytes + more > store->quota;
+    return over ? store->disk_bytes + more - store->quota : 0;
+}
+
+static uint64_t floor_missing(const struct store *store, uint64_t floor, uint64_t more) {
+    uint64_t total, available;
+    bool under = !fs_space(store->layout.dir, &total, &available, NULL) && available < floor + more;
+    return under ? floor + more - available : 0;
+}
+
 /* How many bytes too many there would be with `more`; 0: it fits. */
 uint64_t store__retain_excess(struct store *store, uint64_t more) {
-    uint64_t over = 0, total, available;
-    store__disk_measure(store);
-    if (store->quota && store->disk_bytes + more > store->quota) {
-        over = store->disk_bytes + more - store->quota;
-    }
-    if (store->min_free && !fs_space(store->layout.dir, &total, &available, NULL) &&
-        available < store->min_free + more) {
-        uint64_t under = store->min_free + more - available;
-        over = under > over ? under : over;
-    }
-    return over;
+    uint64_t over = quota_excess(store, more);
+    uint64_t under = store->min_free ? floor_missing(store, store->min_free, more) : 0;
+    return under > over ? under : over;
 }
 
 /* Files that hold little but history, by how much of them was punched. */
@@ -328,7 +337,8 @@ static int room_step(struct store *store, uint64_t wanted, double value, struct 
         return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
     }
     int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
-    if (code && store->writer.reserve_there) { /* the index may have no room to follow */
+    if (code && store->writer.reserve_there &&
+        floor_missing(store, store->min_free, wanted)) { /* the index may have no room to follow */
         reserve_give_up(store);
         code = store__retain_ready(store, RETAIN_WAIT_MS, err);
     }
@@ -346,13 +356,52 @@ static int room_step(struct store *store, uint64_t wanted, double value, struct 
     return code ? code : forget_oldest(store, err);
 }
 
+/* Nothing can be chosen while the index is made again. The quota is ours to bend meanwhile, by a
+ * share of it; the free-space floor is not. Upkeep brings the store back (overstep_mend). */
+static int overstep(struct store *store, uint64_t bytes, struct err *err) {
+    uint64_t over = quota_excess(store, bytes);
+    if (over > store->quota / OVERSTEP_SHARE ||
+        (store->min_free && floor_missing(store, store->min_free, bytes))) {
+        char why[ERR_TEXT_MAX];
+        return err_set(err, ERR_FULL, "the store is full, and nothing can be chosen to leave: %s",
+                       err_text(err, why, sizeof(why)));
+    }
+    store->writer.overstep = over > store->writer.overstep ? over : store->writer.overstep;
+    return 0;
+}
+
+static int overstep_mend(struct store *store, bool *more, struct err *err) {
+    struct writer *writer = &store->writer;
+    uint64_t over = writer->overstep ? quota_excess(store, 0) : 0;
+    int code = over ? room_step(store, over, VALUE_ABOVE_ALL, err) : 0;
+    if (code == ERR_NOT_FOUND) { /* what is left is pinned: new frames find no room either */
+        over = 0;
+        code = 0;
+    }
+    writer->overstep = over < writer->overstep ? over : writer->overstep;
+    *more = *more || writer->overstep;
+    return code;
+}
+
+/* What must leave before `bytes` more fit. */
+static uint64_t room_wanted(struct store *store, uint64_t bytes) {
+    uint64_t over = store__retain_excess(store, bytes), spared = store->writer.overstep;
+    if (!spared || (store->min_free && floor_missing(store, store->min_free, bytes))) {
+        return over;
+    }
+    return over > spared ? over - spared : 0;
+}
+
 int store__retain_room(struct store *store, uint64_t bytes, double value, struct err *err) {
     for (unsigned steps = 0; steps < ROOM_STEPS_MAX; steps++) {
-        uint64_t over = store__retain_excess(store, bytes);
+        uint64_t over = room_wanted(store, bytes);
         if (!over) {
             return 0;
         }
         int code = room_step(store, over, value, err);
+        if (code == ERR_BUSY) {
+            return overstep(store, bytes, err);
+        }
         if (code == ERR_NOT_FOUND) {
             break;
         }
@@ -515,7 +564,7 @@ static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
         code = store__clock_trusted(writer) ? tier_ages(store, tier, more, err) : 0;
         code = code ? code : tier_size(store, tier, more, err);
     }
-    return code;
+    return code || !writer->overstep ? code : overstep_mend(store, more, err);
 }
 
 int store__retain_slice(struct store *store, bool *more, struct err *err) {

@@ -33,7 +33,8 @@ struct victims {
     struct frame_hash blobs[STORE_VICTIMS_MAX];
 };
 
-/* Waits until the index is where the log is, and opens it for the writer. ERR_FULL: not in time. */
+/* Waits until the index is where the log is, and opens it for the writer. ERR_BUSY: not in time, or
+ * it is being made again. */
 int store__retain_ready(struct store *store, int wait_ms, struct err *err);
 /* Meta records, durable and in the index; on a full disk the reserve makes room for them. */
 int store__retain_bury(struct store *store, const struct record *records, size_t count,

@@ -312,6 +312,9 @@ int store__segment_tail(struct segment_scan *scan, uint64_t trusted, uint64_t du
             }
         } else if (!code) {
             group_at = found.header.group_at;
+            if (found.at < trusted && trusted < scan->at) { /* a position that is none */
+                trusted = scan->at;
+            }
             code = tail_note(&tail, &found, scan->at, err);
         }
         if (code) {

@@ -66,8 +66,9 @@ struct segment_tail {
 };
 
 /* Walks the file from `trusted` on, or, where no record begins there, all of it. What lies before
- * was durable once (the index saw it): a bad place there is damage, never a tear. A last group of records below `durable_lsn` was durable too, so a
- * payload of it that is not whole has been punched since. */
+ * was durable once (the index saw it): a bad place there is damage, never a tear. A last group of
+ * records below `durable_lsn` was durable too, so a payload of it that is not whole has been
+ * punched since. */
 int store__segment_tail(struct segment_scan *scan, uint64_t trusted, uint64_t durable_lsn,
                         struct segment_tail *out, struct err *err);
 

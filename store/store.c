@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CATCH_UP_MS 2000 /* opening waits so long for the index; the rest goes on behind it */
+#define CATCH_UP_MS 500 /* opening waits so long for the index; the rest goes on behind it */
 #define SEGMENTS_SHARE                                                                             \
     64 /* a segment is at most this part of the quota, so that a few open ones fit */
 #define META_BYTES_MIN (256u << 10)
@@ -83,6 +83,9 @@ static int limits_set(struct store *store, struct err *err) {
         .floor = store->config.index_floor,
         .wal_pages = (int)clamp((store->quota ? store->quota : total) / STORE_WAL_SHARE / 4096,
                                 STORE_WAL_PAGES_MIN, STORE_WAL_PAGES_MAX)};
+    store->index_config.wal_pages_most =
+        (int)clamp((store->quota ? store->quota : total) / STORE_WAL_HELD_SHARE / 4096,
+                   4 * STORE_WAL_PAGES_MIN, STORE_WAL_HELD_MAX);
     store->writer.reserve_bytes = clamp((store->quota ? store->quota : total) / RESERVE_SHARE,
                                         STORE_RESERVE_MIN, STORE_RESERVE_MAX);
     char path[LAYOUT_PATH_MAX];
@@ -197,7 +200,7 @@ static int index_settle(struct store *store, struct err *err) {
     code = code ? code : store__index_due_clear(&store->index, err);
     if (!code) {
         thumbs_rewind(store);
-        store->written_lsn = store->writer.next_lsn - 1;
+        store->written_lsn = store->whole_lsn = store->writer.next_lsn - 1;
         store->applied_lsn = store->index.applied;
         store->last_seq = store->writer.next_seq - 1;
         store__indexer_share(
@@ -322,6 +325,7 @@ void store_stats_get(struct store *store, struct store_stats *out) {
     *out = store->stats;
     out->index_lag =
         store->written_lsn > store->applied_lsn ? store->written_lsn - store->applied_lsn : 0;
+    out->index_rebuilding = store->applied_lsn < store->whole_lsn;
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -341,7 +345,16 @@ int store_remotes_set(struct store *store, const struct store_remote *remotes, s
             }
         }
     }
-    return store__meta_put(store, &record, 1, err);
+    int code = store__meta_put(store, &record, 1, err);
+    if (!code) { /* also where the index does not have them yet */
+        pthread_mutex_lock(&store->lock);
+        store->remote_count = count;
+        for (size_t i = 0; i < count; i++) {
+            store->remotes[i] = remotes[i];
+        }
+        pthread_mutex_unlock(&store->lock);
+    }
+    return code;
 }
 
 static int remote_identity(struct store *store, const char *name, struct frame_hash *identity,

@@ -111,6 +111,25 @@ enum store_sync_filter {
     STORE_SYNC_QUARANTINED
 };
 
+enum store_label_state { /* what a person said of a frame; numbers of the log */
+                         STORE_LABEL_NONE = 0,
+                         STORE_LABEL_ACCEPTED = 1, /* the detections are right */
+                         STORE_LABEL_REJECTED = 2, /* nothing of it is right, or it is worthless */
+                         STORE_LABEL_WRONG_CLASS = 3,
+                         STORE_LABEL_MISSED = 4, /* an object that was not detected */
+                         STORE_LABEL_WANTED = 5, /* to be labeled by a tool */
+                         STORE_LABEL_STATES
+};
+
+#define STORE_NOTE_MAX 255
+
+struct store_label {
+    enum store_label_state state;         /* NONE takes an earlier word back */
+    char class_name[FRAME_LABEL_MAX + 1]; /* WRONG_CLASS, MISSED: the right one; else "" */
+    char note[STORE_NOTE_MAX + 1];
+    char who[FRAME_NAME_MAX + 1]; /* "": not known */
+    int64_t utc_us;
+};
 struct store_filter { /* zero-initialised: everything, newest first */
     bool by_tier;
     enum frame_tier tier;
@@ -119,6 +138,9 @@ struct store_filter { /* zero-initialised: everything, newest first */
     double confidence_min;           /* with label: of that detection; else of the best one */
     int64_t since_us, until_us;      /* UTC, [since, until); 0: open */
     enum store_sync_filter sync;
+    bool pinned; /* only these */
+    bool by_label_state;
+    enum store_label_state label_state; /* not NONE */
     bool oldest_first;
 };
 
@@ -141,6 +163,7 @@ struct store_row {
     unsigned receipts; /* remotes that confirmed the blob */
     unsigned owed;     /* required remotes that have not */
     bool quarantined;
+    enum store_label_state label_state;
 };
 
 struct store_page {
@@ -151,10 +174,12 @@ struct store_page {
 };
 
 /* One keyset page of at most `limit` (<= STORE_PAGE_MAX) rows after `after`. Free with
- * store_page_destroy. */
+ * store_page_destroy. It is read in at most `looks` (at least 1) looks of some milliseconds, each
+ * at a bounded number of frames: where the filter picks few of many the page may be short, or
+ * empty, and still have `more`; go on from `next`. */
 int store_page_read(struct store_reader *reader, const struct store_filter *filter,
-                    const struct store_cursor *after, size_t limit, struct store_page **out,
-                    struct err *err);
+                    const struct store_cursor *after, size_t limit, unsigned looks,
+                    struct store_page **out, struct err *err);
 void store_page_destroy(struct store_page *page);
 
 /* One frame with all its detections. Free with store_row_destroy. ERR_NOT_FOUND. */
@@ -189,8 +214,9 @@ struct store_why { /* a frame's life, as index and log have it */
     bool has_record;            /* the log still has the frame's record, so the next two hold */
     struct clock_stamp written; /* the capture as first written; differs where it was repaired */
     bool clock_repaired;
-    int64_t pinned_utc_us; /* last pinned or unpinned; 0: never */
-    uint64_t sharing;      /* frames of the tier with the same bytes, this one too */
+    struct store_label label; /* state NONE: nobody has said anything */
+    int64_t pinned_utc_us;    /* last pinned or unpinned; 0: never */
+    uint64_t sharing;         /* frames of the tier with the same bytes, this one too */
     enum store_gone gone;
     int64_t gone_utc_us;
     struct store_why_remote remotes[2 * STORE_REMOTES_MAX];
@@ -209,6 +235,13 @@ int store_resolve(struct store_reader *reader, const char *name, struct frame_id
 /* The exact bytes, re-hashed: ERR_CORRUPT when they do not match. The caller frees *bytes. */
 int store_blob_read(struct store_reader *reader, enum frame_tier tier,
                     const struct frame_hash *blob, uint8_t **bytes, size_t *size, struct err *err);
+
+/* At most `*size` bytes of it from byte `from` on, into the caller's; `*size` is then how many: 0
+ * behind the end. Not re-hashed. ERR_INVALID: `from` lies beyond the end. ERR_NOT_FOUND: gone, also
+ * while it was read. */
+int store_blob_range(struct store_reader *reader, enum frame_tier tier,
+                     const struct frame_hash *blob, uint64_t from, void *bytes, size_t *size,
+                     struct err *err);
 
 /* A cached thumbnail. ERR_NOT_FOUND: show a placeholder or make it again. The caller frees *bytes.
  */
@@ -328,6 +361,14 @@ int store_receipt_get(struct store_reader *reader, const char *remote, enum fram
  */
 int store_pin_set(struct store *store, const struct frame_id *id, bool pinned, struct err *err);
 
+/* What a person says of a frame, in the place of what was said before; durable. ERR_NOT_FOUND: no
+ * such frame in the index. */
+int store_label_put(struct store *store, const struct frame_id *id, const struct store_label *label,
+                    struct err *err);
+/* ERR_NOT_FOUND: nobody has said anything. */
+int store_label_get(struct store_reader *reader, const struct frame_id *id, struct store_label *out,
+                    struct err *err);
+
 struct store_removal {
     uint64_t frames; /* all that share the blobs */
     uint64_t blobs, bytes;
@@ -357,6 +398,9 @@ int store_state_drop(struct store *store, const char *space, const void *key, si
 /* ---- upkeep ---- */
 
 /* A snapshot of what the threads count; cheap. */
+#define STORE_LAG_MAX 131072 /* records; beyond it the writer is slowed to half the index's pace   \
+                              */
+
 struct store_stats {
     uint64_t puts, acked, failed, duplicates, groups, syncs, bytes_written;
     uint64_t refused_full; /* of failed: no room */
@@ -364,6 +408,8 @@ struct store_stats {
     uint64_t slices, slice_longest_us; /* of retention, between the writer's groups */
     uint64_t index_restarts;
     uint64_t index_lag;
+    bool index_rebuilding; /* it is not whole yet: index_lag records to go */
+    uint64_t paced;        /* groups that waited for the index in vain, beyond STORE_LAG_MAX */
     /* The configured tier limits would remove more than 1/STORE_GUARD_SHARE of the frames here, and
      * wait for store_gc with force: so many frames, of so many. */
     bool limits_held;

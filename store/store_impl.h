@@ -31,6 +31,8 @@
 #define STORE_WAL_PAGES_MIN   256 /* of the index, 4 KiB each; quota / STORE_WAL_SHARE between */
 #define STORE_WAL_PAGES_MAX   4096
 #define STORE_WAL_SHARE       64
+#define STORE_WAL_HELD_SHARE  16 /* of the quota; beyond it the index is given up for another */
+#define STORE_WAL_HELD_MAX    (256 << 8) /* 256 MiB */
 #define STORE_RESERVE_MIN     (1u << 20)
 #define STORE_RESERVE_MAX     (8u << 20) /* given up when a full disk must be emptied */
 #define STORE_RECENT_MAX      4096       /* blobs written but perhaps not indexed yet */
@@ -113,8 +115,10 @@ struct writer { /* the writer thread's own */
     bool reclaimed; /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
     int64_t slice_start_us;
-    size_t victims_step; /* blobs that a step of retention takes now */
-    bool upkeep_more;    /* the last slice left something */
+    size_t victims_step;                 /* blobs that a step of retention takes now */
+    uint64_t pace_written, pace_applied; /* where the lag passed its bound; 0: it has not */
+    bool upkeep_more;                    /* the last slice left something */
+    uint64_t overstep;                   /* bytes over the quota that were let in (retain.c) */
     uint64_t reserve_bytes;
     bool reserve_there;
 };
@@ -151,6 +155,7 @@ struct store {
     bool index_closing; /* the writer is done: index what is left and end */
     bool index_over;    /* the index thread does not go on (closed, or cannot) */
     uint64_t written_lsn, applied_lsn, last_seq;
+    uint64_t whole_lsn, promised_lsn; /* lag.c */
     struct index_command *commands, **commands_last;
     struct store_stats stats;
     uint64_t disk_bytes;
@@ -158,7 +163,7 @@ struct store {
     size_t remote_count;
     uint64_t released;
 
-    atomic_uint index_generation; /* changes when index.db is another file */
+    atomic_uint index_generation; /* changes when index.db is another file; odd: between two */
     atomic_bool index_suspect;    /* a reader found it damaged */
     int outbox_fd;
 
@@ -198,6 +203,19 @@ int store__meta_put(struct store *store, const struct record *records, size_t co
 int store__writer_call(struct store *store, int (*call)(struct store *, void *, struct err *),
                        void *arg, struct err *err);
 void store__request_finish(struct store *store, struct request *request);
+
+/* ---- lag.c ---- */
+
+/* The writer's, before a group: waits a little where the index is too far behind. */
+void store__lag_pace(struct store *store);
+/* Waits until the index shows a durable meta record, but not for long. */
+void store__lag_settle(struct store *store, uint64_t lsn);
+/* Has the index seen all that was there when it was opened or begun anew? */
+bool store__index_whole(struct store *store);
+/* Sets and returns the error for who needs an index that is not behind: ERR_BUSY. */
+int store__index_behind(struct store *store, struct err *err);
+/* May the outbox be read? Else, when to ask again. */
+bool store__outbox_ready(struct store *store, int64_t *again_boot_us);
 
 /* ---- hasher.c ---- */
 

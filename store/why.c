@@ -106,6 +106,9 @@ int store_why_get(struct store_reader *reader, const struct frame_id *id, struct
     code = code ? code : life_read(reader, id, why, &blob, &place, err);
     code = code ? code : receipts_read(reader, blob, why, err);
     code = code ? code : outbox_read(reader, blob, why, err);
+    if (!code && why->row->label_state) {
+        code = store_label_get(reader, id, &why->label, err);
+    }
     if (code) {
         return store__reader_seen(reader, code);
     }

@@ -119,7 +119,7 @@ int store__meta_put(struct store *store, const struct record *records, size_t co
     struct request request = {.kind = REQUEST_META, .records = records, .record_count = count};
     int code = store__request_wait(store, &request, err);
     if (!code) {
-        store__indexer_wait(store, request.lsn, -1);
+        store__lag_settle(store, request.lsn);
     }
     return code;
 }
@@ -129,7 +129,7 @@ int store__writer_call(struct store *store, int (*call)(struct store *, void *, 
     struct request request = {.kind = REQUEST_CALL, .call = call, .arg = arg};
     int code = store__request_wait(store, &request, err);
     if (!code) {
-        store__indexer_wait(store, request.lsn, -1);
+        store__lag_settle(store, request.lsn);
     }
     return code;
 }
@@ -236,6 +236,7 @@ static void *run(void *arg) {
         int64_t wait = writer->upkeep_more ? 0 : writer->upkeep_boot_us + TICK_US - now;
         struct request *list = take(store, wait > 0 ? wait : 0, &over);
         if (list) {
+            store__lag_pace(store);
             store__group_run(store, list);
         }
         if (writer->upkeep_more || clock_boot_us() - writer->upkeep_boot_us >= TICK_US) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define NAMES_AGE_US 5000000
+#define PAGE_LOOKS   8 /* of some milliseconds each */
 
 int webui__reader_take(struct webui *webui, struct store_reader **out, struct err *err) {
     struct webui__readers *readers = &webui->readers;
@@ -46,7 +47,7 @@ int webui__page_read(struct webui *webui, const struct store_filter *filter,
     if (code) {
         return code;
     }
-    code = store_page_read(reader, filter, after, limit, out, err);
+    code = store_page_read(reader, filter, after, limit, PAGE_LOOKS, out, err);
     webui__reader_give(webui, reader);
     return code;
 }

@@ -59,7 +59,7 @@ static int page_time(struct store_reader *reader, const struct store_filter *fil
     do {
         struct store_page *page = NULL;
         int64_t start = bench_now_us();
-        code = store_page_read(reader, filter, after, ROWS, &page, err);
+        code = store_page_read(reader, filter, after, ROWS, 1, &page, err);
         times[count++] = (double)(bench_now_us() - start) / 1e3;
         out->rows = page ? page->count : 0;
         store_page_destroy(page);

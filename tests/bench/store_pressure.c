@@ -26,7 +26,7 @@ struct endless {
 static int page_next(struct store_reader *reader, struct store_cursor *cursor) {
     static const struct store_filter all = {0};
     struct store_page *page = NULL;
-    int code = store_page_read(reader, &all, cursor, STORE_PAGE_MAX, &page, NULL);
+    int code = store_page_read(reader, &all, cursor, STORE_PAGE_MAX, 1, &page, NULL);
     if (!code) {
         *cursor = page->more ? page->next : (struct store_cursor){0};
         store_page_destroy(page);
@@ -123,7 +123,7 @@ static int kept_at(struct store *store, uint64_t count, int64_t *out, struct err
     int code = store_reader_open(store, &reader, err);
     for (uint64_t seen = 0; !code && seen < count;) {
         struct store_page *page = NULL;
-        code = store_page_read(reader, &filter, &at, STORE_PAGE_MAX, &page, err);
+        code = store_page_read(reader, &filter, &at, STORE_PAGE_MAX, 1, &page, err);
         if (!code && page->count == 0) {
             code = err_set(err, ERR_CORRUPT, "%llu frames are there, wanted %llu",
                            (unsigned long long)seen, (unsigned long long)count);

@@ -26,7 +26,7 @@ static void read_some(struct store *store, struct outcome *out) {
     if (store_reader_open(store, &reader, NULL)) {
         return;
     }
-    if (!store_page_read(reader, &filter, NULL, 10, &page, NULL)) {
+    if (!store_page_read(reader, &filter, NULL, 10, 1, &page, NULL)) {
         store_page_destroy(page);
     }
     if (!store_outbox_read(reader, "cloud", STORE_OLDEST, 1, &row, &count, NULL, NULL) && count) {

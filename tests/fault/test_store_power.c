@@ -253,7 +253,7 @@ static uint64_t check_visible(struct store_reader *reader) {
     uint64_t seen = 0;
     for (bool more = true; more;) {
         struct store_page *page = NULL;
-        ck_assert_int_eq(store_page_read(reader, &all, &after, 200, &page, NULL), 0);
+        ck_assert_int_eq(store_page_read(reader, &all, &after, 200, 1, &page, NULL), 0);
         for (size_t i = 0; i < page->count; i++) {
             const struct store_row *row = &page->rows[i];
             uint8_t *bytes = NULL;

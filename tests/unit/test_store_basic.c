@@ -163,7 +163,7 @@ static size_t walk(struct store_reader *reader, const struct store_filter *filte
     for (bool more = true; more;) {
         struct store_page *page = NULL;
         struct err err = {0};
-        int code = store_page_read(reader, filter, &after, limit, &page, &err);
+        int code = store_page_read(reader, filter, &after, limit, 1, &page, &err);
         ck_assert_msg(code == 0, "%s", err.msg);
         for (size_t i = 0; i < page->count; i++) {
             seqs[count++] = page->rows[i].seq;
@@ -228,7 +228,7 @@ START_TEST(pages_by_every_filter) {
     }
     struct store_page *page;
     struct store_filter all = {0};
-    ck_assert_int_eq(store_page_read(reader, &all, NULL, STORE_PAGE_MAX + 1, &page, NULL),
+    ck_assert_int_eq(store_page_read(reader, &all, NULL, STORE_PAGE_MAX + 1, 1, &page, NULL),
                      ERR_INVALID);
     char **cameras, **labels;
     ck_assert_int_eq(store_names_read(reader, &cameras, &labels, NULL), 0);
@@ -254,7 +254,7 @@ START_TEST(pages_stay_in_step_while_frames_come) {
     struct store_cursor after = {0};
     uint64_t expected = 40;
     for (uint64_t step = 0; step < 4; step++) {
-        ck_assert_int_eq(store_page_read(reader, &filter, &after, 10, &page, NULL), 0);
+        ck_assert_int_eq(store_page_read(reader, &filter, &after, 10, 1, &page, NULL), 0);
         for (size_t i = 0; i < page->count; i++) {
             ck_assert_uint_eq(page->rows[i].seq, expected--);
         }
@@ -398,7 +398,7 @@ START_TEST(many_threads_share_groups) {
         struct store_page *page;
         struct store_filter all = {0};
         struct err err = {0};
-        ck_assert_msg(store_page_read(reader, &all, NULL, 20, &page, &err) == 0, "%s", err.msg);
+        ck_assert_msg(store_page_read(reader, &all, NULL, 20, 1, &page, &err) == 0, "%s", err.msg);
         store_page_destroy(page);
     }
     for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {

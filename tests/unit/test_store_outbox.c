@@ -195,13 +195,13 @@ START_TEST(quarantine_and_release) {
         ck_assert_uint_eq(remote_counts(&counts, "cloud")->quarantined, 1);
         struct store_filter filter = {.sync = STORE_SYNC_QUARANTINED};
         struct store_page *page = NULL;
-        ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, &page, NULL), 0);
+        ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, 1, &page, NULL), 0);
         ck_assert_uint_eq(page->count, 1);
         ck_assert(page->rows[0].quarantined);
         ck_assert_uint_eq(page->rows[0].owed, 1); /* it stays owed */
         store_page_destroy(page);
         filter.sync = STORE_SYNC_PENDING;
-        ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, &page, NULL), 0);
+        ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, 1, &page, NULL), 0);
         ck_assert_uint_eq(page->count, 2);
         store_page_destroy(page);
         reopen(without);
@@ -216,7 +216,7 @@ START_TEST(quarantine_and_release) {
     ck_assert_int_eq(case_receipt(store, "cloud", &out[1], NULL), 0);
     struct store_filter done = {.sync = STORE_SYNC_DONE};
     struct store_page *page = NULL;
-    ck_assert_int_eq(store_page_read(reader, &done, NULL, 10, &page, NULL), 0);
+    ck_assert_int_eq(store_page_read(reader, &done, NULL, 10, 1, &page, NULL), 0);
     ck_assert_uint_eq(page->count, 1);
     ck_assert_uint_eq(page->rows[0].receipts, 1);
     store_page_destroy(page);
@@ -329,7 +329,7 @@ START_TEST(a_wrong_clock_is_mended) {
         struct store_filter filter = {.since_us = CASE_T0, .until_us = CASE_T0 + 5000000};
         snprintf(filter.label, sizeof(filter.label), "gull");
         struct store_page *page = NULL;
-        ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, &page, NULL), 0);
+        ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, 1, &page, NULL), 0);
         ck_assert_uint_eq(page->count, 1); /* the label's order is mended too: frames 1 of 1..3 */
         store_page_destroy(page);
         reopen(without);
