@@ -88,7 +88,8 @@ static void print_status(const json_t *status) {
     if (number(store, "quota_bytes")) {
         printf(" of %.1f MB", (double)number(store, "quota_bytes") / 1e6);
     }
-    printf(", index %lld behind\n", number(store, "index_lag"));
+    printf(", index %lld behind%s\n", number(store, "index_lag"),
+           json_is_true(json_object_get(store, "index_rebuilding")) ? ", being made again" : "");
     const char *unread = text(status, "store_error"), *fault = text(store, "last_error");
     if (*unread || *fault) {
         printf("store       %s: %s\n", *unread ? "its counts cannot be read" : "last error",
@@ -98,6 +99,9 @@ static void print_status(const json_t *status) {
     if (held) {
         printf("limits      wait for `creel gc --force`: they would remove %lld of %lld frames\n",
                number(held, "frames"), number(held, "of"));
+    }
+    if (json_is_true(json_object_get(store, "ages_rest"))) {
+        puts("ages        rest for a day: this cannot be the time, by what was seen before");
     }
     print_tier(store, "annotated");
     print_tier(store, "unannotated");

@@ -38,6 +38,7 @@ int cmd_rm(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_sync(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
+int cmd_store(int argc, char **argv);
 int cmd_detect(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_config(int argc, char **argv);

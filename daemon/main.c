@@ -21,6 +21,7 @@ static const struct {
     {"gc", cmd_gc, "remove what the limits take; --dry-run lists it"},
     {"sync", cmd_sync, "backlog and quarantine of the remotes; --wait, retry"},
     {"fsck", cmd_fsck, "check every byte of the store"},
+    {"store", cmd_store, "back up what no log can make again; adopt a replaced disk"},
     {"detect", cmd_detect, "run a model on image files"},
     {"model", cmd_model, "check a model directory"},
     {"config", cmd_config, "check and show the configuration"},

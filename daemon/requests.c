@@ -268,14 +268,29 @@ static int answer_sync_retry(const struct rooms *rooms, const json_t *request, j
     return code;
 }
 
+static int answer_state_backup(const struct rooms *rooms, const json_t *request, json_t **reply,
+                               struct control_bytes *bytes, struct err *err) {
+    (void)request;
+    *reply = json_object();
+    return *reply ? store_state_backup(rooms->store, &bytes->data, &bytes->size, err)
+                  : no_memory(err);
+}
+
 static const struct {
     const char *name;
     answer_fn *answer;
 } answers[] = {
-    {"status", answer_status}, {"ls", answer_ls},     {"show", answer_show},
-    {"get", answer_get},       {"link", answer_link}, {"sync-retry", answer_sync_retry},
-    {"pin", answer_pin},       {"gc", answer_gc},     {"why", answer_why},
+    {"status", answer_status},
+    {"ls", answer_ls},
+    {"show", answer_show},
+    {"get", answer_get},
+    {"link", answer_link},
+    {"sync-retry", answer_sync_retry},
+    {"pin", answer_pin},
+    {"gc", answer_gc},
+    {"why", answer_why},
     {"rm", answer_rm},
+    {"state-backup", answer_state_backup},
 };
 
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,

@@ -52,8 +52,8 @@ struct daemon {
     struct rooms web_rooms;     /* the web server's: fixed before its threads begin */
     struct rooms control_rooms; /* the control thread's: same rooms, own reader */
     bool with_live;
-    bool limits_held;    /* said */
-    int64_t end_boot_us; /* 0: never by itself */
+    bool limits_held, ages_rest; /* said */
+    int64_t end_boot_us;         /* 0: never by itself */
 };
 
 /* ---- what the web server may reach ---- */
@@ -291,7 +291,13 @@ static void watch_limits(struct daemon *daemon) {
             " they wait for `creel gc --force`",
             "frames=%" PRIu64 " of=%" PRIu64, stats.limits_held_frames, stats.limits_held_of);
     }
+    if (stats.ages_rest && !daemon->ages_rest) {
+        log_warn("this cannot be the time, by what was seen before: no frame is removed for its age"
+                 " until it has stood for a day",
+                 "");
+    }
     daemon->limits_held = stats.limits_held;
+    daemon->ages_rest = stats.ages_rest;
 }
 
 static bool tick(struct daemon *daemon, int fd) {

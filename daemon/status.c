@@ -72,6 +72,10 @@ static json_t *store_json(struct store *store, const char *dir, const struct sto
                             json_pack("{s:o,s:o}", "frames", number(stats.limits_held_frames), "of",
                                       number(stats.limits_held_of)));
     }
+    if (out) {
+        json_object_set_new(out, "ages_rest", json_boolean(stats.ages_rest));
+        json_object_set_new(out, "index_rebuilding", json_boolean(stats.index_rebuilding));
+    }
     for (int tier = 0; out && tier < TIER_COUNT; tier++) {
         json_object_set_new(out, tier_names[tier],
                             json_pack("{s:o,s:o,s:o,s:o}", "frames", number(counts->frames[tier]),

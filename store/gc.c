@@ -76,9 +76,16 @@ static int plan_open(struct store *store, struct db *plan, struct err *err) {
                                  err);
 }
 
-static int plan_tier(struct store *store, struct db *plan, int tier, bool ages, struct err *err) {
+struct moment { /* as the writer thread sees it */
+    bool ages;  /* count */
+    int64_t now_us;
+};
+
+static int plan_tier(struct store *store, struct db *plan, int tier, const struct moment *moment,
+                     struct err *err) {
     const struct store_tier_config *limits = &store->config.tiers[tier];
-    int64_t now = clock_utc_us(), going = 0;
+    bool ages = moment->ages;
+    int64_t now = moment->now_us, going = 0;
     int code = 0;
     if (ages && limits->max_age_ms > 0) {
         code = store__db_run(plan, PLAN_AGE, err, "ni", tier, now - limits->max_age_ms * 1000);
@@ -98,10 +105,11 @@ static int plan_tier(struct store *store, struct db *plan, int tier, bool ages, 
     return code;
 }
 
-static int plan_limits(struct store *store, struct db *plan, bool ages, struct err *err) {
+static int plan_limits(struct store *store, struct db *plan, const struct moment *moment,
+                       struct err *err) {
     int code = plan_open(store, plan, err);
     for (int tier = 0; !code && tier < TIER_COUNT; tier++) {
-        code = plan_tier(store, plan, tier, ages, err);
+        code = plan_tier(store, plan, tier, moment, err);
     }
     return code;
 }
@@ -145,10 +153,11 @@ static int items_read(struct db *plan, struct store_gc *out, struct err *err) {
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
-static int plan_read(struct store *store, struct store_gc *out, struct err *err) {
+static int plan_read(struct store *store, const struct moment *moment, struct store_gc *out,
+                     struct err *err) {
     struct db plan = {0};
     int64_t here = 0;
-    int code = plan_limits(store, &plan, clock_state_now() == CLOCK_SYNCHRONISED, err);
+    int code = plan_limits(store, &plan, moment, err);
     code = code ? code : plan_room(store, &plan, err);
     code = code ? code : store__db_number(&plan, PLAN_HERE, &here, err, "");
     code = code ? code : rows_read(&plan, out, err);
@@ -205,9 +214,10 @@ static int guard_accept(struct store *store, const struct limits *limits, struct
 }
 
 static int guard_weigh(struct store *store, const struct limits *limits, struct err *err) {
+    const struct moment moment = {true, store__clock_utc_us(&store->writer)};
     struct db plan = {0};
     int64_t going = 0, here = 0;
-    int code = plan_limits(store, &plan, true, err);
+    int code = plan_limits(store, &plan, &moment, err);
     code = code ? code : store__db_number(&plan, PLAN_FRAMES, &going, err, "");
     code = code ? code : store__db_number(&plan, PLAN_HERE, &here, err, "");
     store__db_close(&plan);
@@ -236,9 +246,10 @@ int store__guard_judge(struct store *store, struct err *err) {
         guard_set(store, GUARD_OPEN, 0, 0);
         return 0;
     }
-    if (store->writer.next_seq > 1 && limits_need_clock(&limits) &&
-        !store__clock_trusted(&store->writer)) {
-        return 0; /* ages mean nothing yet */
+    bool ages = false;
+    code = store__clock_ages(store, &ages, err);
+    if (code || (store->writer.next_seq > 1 && limits_need_clock(&limits) && !ages)) {
+        return code; /* ages mean nothing yet */
     }
     return store->writer.next_seq > 1 ? guard_weigh(store, &limits, err)
                                       : guard_accept(store, &limits, err);
@@ -261,8 +272,10 @@ static int gc_run(struct store *store, void *arg, struct err *err) {
 }
 
 static int judge_run(struct store *store, void *arg, struct err *err) {
-    (void)arg;
+    struct moment *moment = arg;
     int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
+    code = code ? code : store__clock_ages(store, &moment->ages, err);
+    moment->now_us = store__clock_utc_us(&store->writer);
     return code || store->writer.guard != GUARD_UNKNOWN ? code : store__guard_judge(store, err);
 }
 
@@ -271,8 +284,9 @@ int store_gc(struct store *store, bool dry_run, bool force, struct store_gc *out
     memset(out, 0, sizeof(*out));
     store_stats_get(store, &before);
     int code = store_flush(store, err);
-    code = code ? code : store__writer_call(store, judge_run, NULL, err);
-    code = code ? code : plan_read(store, out, err);
+    struct moment moment = {0};
+    code = code ? code : store__writer_call(store, judge_run, &moment, err);
+    code = code ? code : plan_read(store, &moment, out, err);
     struct run run = {.force = force, .more = !dry_run};
     while (!code && run.more) {
         code = store__writer_call(store, gc_run, &run, err);

@@ -458,7 +458,7 @@ static bool slice_is_over(const struct store *store, bool *more) {
 static int tier_ages(struct store *store, int tier, bool *more, struct err *err) {
     const struct store_tier_config *config = &store->config.tiers[tier];
     struct db *lookup = &store->writer.lookup;
-    int64_t now = clock_utc_us();
+    int64_t now = store__clock_utc_us(&store->writer);
     sqlite3_stmt *statement;
     int code = 0;
     if (config->max_age_ms > 0 && !slice_is_over(store, more)) {
@@ -560,8 +560,10 @@ static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
         code = store__guard_judge(store, err);
     }
     due = due && writer->guard == GUARD_OPEN;
+    bool ages = false;
+    code = code ? code : store__clock_ages(store, &ages, err);
     for (int tier = 0; !code && due && tier < TIER_COUNT; tier++) {
-        code = store__clock_trusted(writer) ? tier_ages(store, tier, more, err) : 0;
+        code = ages ? tier_ages(store, tier, more, err) : 0;
         code = code ? code : tier_size(store, tier, more, err);
     }
     return code || !writer->overstep ? code : overstep_mend(store, more, err);
@@ -607,6 +609,7 @@ void store__retain_upkeep(struct store *store) {
     store__clock_repair(store);
     store__retain_reserve(store);
     store__disk_measure(store);
+    store__state_copy_daily(store);
     slice_note(store, store__monotonic_us() - writer->slice_start_us);
 }
 

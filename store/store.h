@@ -395,6 +395,11 @@ int store_state_put(struct store *store, const char *space, const void *key, siz
 int store_state_drop(struct store *store, const char *space, const void *key, size_t key_size,
                      struct err *err);
 
+#define STORE_STATE_BACKUP_MAX FRAME_BLOB_MAX
+/* The whole of state.db as it is now, as the bytes of a SQLite file, checked. The caller frees
+ * *bytes. ERR_CORRUPT: it is damaged. ERR_FULL: larger than STORE_STATE_BACKUP_MAX. */
+int store_state_backup(struct store *store, uint8_t **bytes, size_t *size, struct err *err);
+
 /* ---- upkeep ---- */
 
 /* A snapshot of what the threads count; cheap. */
@@ -413,6 +418,7 @@ struct store_stats {
     /* The configured tier limits would remove more than 1/STORE_GUARD_SHARE of the frames here, and
      * wait for store_gc with force: so many frames, of so many. */
     bool limits_held;
+    bool ages_rest; /* the clock is not plausible: nothing is removed for its age */
     uint64_t limits_held_frames, limits_held_of;
     char last_error[ERR_TEXT_MAX];
 };

@@ -93,6 +93,8 @@ struct clock_evidence {
     bool known;
     uint8_t boot_id[16];
     int64_t offset_us; /* UTC minus boot time */
+    bool doubted;      /* the kernel says otherwise: `other_us`, since `other_boot_us` */
+    int64_t other_us, other_boot_us;
 };
 
 struct held_boot { /* frames of this boot wait for their time */
@@ -111,10 +113,14 @@ struct writer { /* the writer thread's own */
     struct held_boot held[STORE_HELD_BOOTS_MAX];
     size_t held_count;
     bool held_loaded;
-    int guard;      /* enum guard: may the tier limits remove? */
-    bool reclaimed; /* what an earlier run left to give back is given back */
+    bool seen_loaded;
+    int64_t seen_utc_us;  /* when ages were counted last, as state.db has it; 0: never */
+    int64_t rest_boot_us; /* since when ages rest, because it cannot be this time; 0: they do not */
+    int guard;            /* enum guard: may the tier limits remove? */
+    bool reclaimed;       /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
     int64_t slice_start_us;
+    int64_t copy_next_us;                /* boot time of the next look at the copy of state.db */
     size_t victims_step;                 /* blobs that a step of retention takes now */
     uint64_t pace_written, pace_applied; /* where the lag passed its bound; 0: it has not */
     bool upkeep_more;                    /* the last slice left something */
@@ -188,6 +194,8 @@ int store__open_bare(const char *dir, double index_floor, struct store **out, st
 /* ---- state.c ---- */
 
 int store__state_open(struct store *store, struct err *err);
+/* The writer thread only: lays a copy of state.db beside it when the last is a day old. */
+void store__state_copy_daily(struct store *store);
 
 /* ---- writer.c ---- */
 
@@ -252,6 +260,10 @@ void store__disk_measure(struct store *store);
 /* Sets the record's capture time right where it can be, and says when it is kept. */
 void store__clock_stamp(struct writer *writer, struct record_frame *kept);
 bool store__clock_trusted(const struct writer *writer);
+/* UTC now, in which ages are counted. */
+int64_t store__clock_utc_us(const struct writer *writer);
+/* May ages remove anything now? */
+int store__clock_ages(struct store *store, bool *count, struct err *err);
 /* Writes the repairs that are possible now. */
 void store__clock_repair(struct store *store);
 

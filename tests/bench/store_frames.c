@@ -67,6 +67,7 @@ static void record_fill(uint64_t n, size_t blob_bytes, enum bench_tiers tiers,
     clock_stamp_now(&record->captured);
     record->captured.utc_us = bench_frame_utc_us(n);
     record->captured.state = CLOCK_SYNCHRONISED;
+    memset(record->captured.boot_id, 0x5a, 16); /* of another boot: not our clock's time */
     snprintf(record->camera, sizeof(record->camera), "cam-%u", (unsigned)(n % BENCH_CAMERAS));
     record->media = MEDIA_JPEG;
     record->width = 1280;

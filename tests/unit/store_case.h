@@ -92,6 +92,7 @@ static inline struct store_frame case_frame(uint64_t n, size_t size) {
     clock_stamp_now(&record->captured);
     record->captured.utc_us = CASE_T0 + (int64_t)n * 1000000;
     record->captured.state = CLOCK_SYNCHRONISED;
+    memset(record->captured.boot_id, 0x5a, 16); /* of another boot: not our clock's time */
     snprintf(record->camera, sizeof(record->camera), "cam%d", (int)(n % 3));
     record->media = MEDIA_JPEG;
     record->width = 640;

@@ -475,21 +475,6 @@ START_TEST(a_later_creels_record_is_refused) {
 }
 END_TEST
 
-START_TEST(a_damaged_state_db_is_not_replaced) {
-    char path[400];
-    struct store_config config = case_config(&dir);
-    struct store *store = NULL;
-    struct err err = {0};
-    store_close(case_open(&config));
-    snprintf(path, sizeof(path), "%s/state.db", dir.path);
-    ck_assert_int_eq(fs_write_file_atomic(path, "no database at all", 18, 0640, NULL), 0);
-    ck_assert_int_eq(store_open(&config, &store, &err), ERR_CORRUPT);
-    ck_assert_ptr_nonnull(strstr(err.msg, "state.db"));
-    ck_assert_ptr_nonnull(strstr(err.msg, "backup"));
-    ck_assert_int_eq(size_of(path), 18);
-}
-END_TEST
-
 int main(void) {
     Suite *suite = suite_create("store_recovery");
     TCase *tests = tcase_create("recovery");
@@ -506,7 +491,6 @@ int main(void) {
         an_index_ahead_of_the_log_is_not_believed,
         a_damaged_index_is_made_again_while_running,
         a_later_creels_record_is_refused,
-        a_damaged_state_db_is_not_replaced,
     };
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++) {
         tcase_add_test(tests, all[i]);
