@@ -10,7 +10,9 @@ static const char why_usage[] =
     "pinned,\n"
     "set aside and why, evicted and why. FRAME is an id, 8 or more hex digits of the hash, or "
     "@last.\n"
-    "Frames that triage rejected are not in the store and cannot be asked about.\n";
+    "A frame that was rejected: what was detected, and which rule or budget let it go, as far as "
+    "the ring of\n"
+    "outcomes reaches back; @rejected is the last one.\n";
 
 static const char *text(const json_t *object, const char *key) {
     const char *value = json_string_value(json_object_get(object, key));

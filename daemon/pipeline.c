@@ -228,6 +228,10 @@ static void judge(struct pipeline *pipeline, struct frame *frame) {
     frame->record.value = verdict.value;
     snprintf(frame->record.rule, sizeof(frame->record.rule), "%s", verdict.rule);
     count_seen(pipeline, frame, verdict.over_budget);
+    store_outcome_note(pipeline->store,
+                       &(struct store_outcome){.record = frame->record,
+                                               .kept = verdict.keep,
+                                               .over_budget = verdict.over_budget});
     frame_detected(frame);
     if (!verdict.keep) {
         settle(pipeline, frame, FRAME_REJECTED, NULL);

@@ -1,9 +1,11 @@
 /* why: a frame's life as a list of what happened, oldest first where the time is known. */
 #include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "daemon/requests.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *const gone_names[] = {
     [STORE_GONE_AGE] = "store.tiers max_age",
@@ -113,18 +115,100 @@ static json_t *life_of(const struct store_why *why) {
     return life;
 }
 
-int answer_why(const struct rooms *rooms, const json_t *request, json_t **reply,
-               struct control_bytes *bytes, struct err *err) {
-    (void)bytes;
-    const char *name = json_string_value(json_object_get(request, "frame"));
-    struct frame_id id;
+/* ---- frames that were not kept ---- */
+
+struct search {
+    const struct frame_id *id; /* NULL: the last one that was rejected */
+    int64_t reach_us;          /* of the oldest note; 0: there is none */
+    bool found;
+    json_t *life;
+    char name[HASH_ID_SIZE];
+};
+
+static void told_outcome(json_t *life, const struct store_outcome *outcome) {
+    const struct frame_record *frame = &outcome->record;
+    char seen[1024] = "nothing";
+    size_t used = 0;
+    for (size_t i = 0; i < frame->detection_count && used < sizeof(seen) - 64; i++) {
+        const struct frame_detection *detection = &frame->detections[i];
+        used += (size_t)snprintf(seen + used, sizeof(seen) - used, "%s%s %.2f", i ? ", " : "",
+                                 detection->label, (double)detection->confidence);
+    }
+    event(life, frame->captured.utc_us, "captured", "by camera %s", frame->camera);
+    event(life, 0, "detected", "%s; model %s %s", seen, frame->model_name, frame->model_version);
+    if (outcome->kept) {
+        event(life, 0, "to be kept",
+              "by rule %s with value %.3f; the store does not have it (any "
+              "more)",
+              frame->rule, frame->value);
+    } else if (outcome->over_budget) {
+        event(life, 0, "not kept", "rule %s would have (value %.3f), but its budget was spent",
+              frame->rule, frame->value);
+    } else {
+        event(life, 0, "not kept", "no rule wanted it");
+    }
+}
+
+static bool search_one(void *ctx, const struct store_outcome *outcome) {
+    struct search *search = ctx;
+    const struct frame_id *id = &outcome->record.id;
+    if (!search->reach_us) {
+        search->reach_us = outcome->record.captured.utc_us;
+    }
+    bool wanted = search->id ? memcmp(search->id, id, sizeof(*id)) == 0 : !outcome->kept;
+    if (wanted) {
+        json_array_clear(search->life);
+        told_outcome(search->life, outcome);
+        frame_id_format(id, search->name);
+        search->found = true;
+    }
+    return !(wanted && search->id);
+}
+
+static int why_not(const struct rooms *rooms, const struct frame_id *id, json_t **reply,
+                   struct err *err) {
+    struct search search = {.id = id, .life = json_array()};
+    char reach[CLOCK_RFC3339_SIZE];
+    int code = store_outcomes_read(rooms->store, search_one, &search, err);
+    if (!code && search.found) {
+        *reply = json_pack("{s:{s:s},s:O}", "frame", "id", search.name, "life", search.life);
+        code = *reply ? 0 : err_set(err, ERR_NOMEM, "no memory for the answer");
+    } else if (!code && search.reach_us) {
+        code = err_set(err, ERR_NOT_FOUND,
+                       "no such frame is kept, and none was rejected since %s, as far as the ring "
+                       "of rejected frames reaches back",
+                       clock_format_rfc3339(search.reach_us, reach));
+    } else if (!code) {
+        code = err_set(err, ERR_NOT_FOUND,
+                       "no such frame is kept, and the ring of rejected frames is empty");
+    }
+    json_decref(search.life);
+    return code;
+}
+
+static int why_kept(const struct rooms *rooms, const struct frame_id *id, json_t **reply,
+                    struct err *err) {
     struct store_why *why;
-    int code = store_resolve(rooms->reader, name ? name : "", &id, err);
-    code = code ? code : store_why_get(rooms->reader, &id, &why, err);
+    int code = store_why_get(rooms->reader, id, &why, err);
     if (code) {
         return code;
     }
     *reply = json_pack("{s:o,s:o}", "frame", webui_frame_json(why->row), "life", life_of(why));
     store_why_destroy(why);
     return *reply ? 0 : err_set(err, ERR_NOMEM, "no memory for the answer");
+}
+
+int answer_why(const struct rooms *rooms, const json_t *request, json_t **reply,
+               struct control_bytes *bytes, struct err *err) {
+    (void)bytes;
+    const char *name = json_string_value(json_object_get(request, "frame"));
+    struct frame_id id;
+    if (name && strcmp(name, "@rejected") == 0) {
+        return why_not(rooms, NULL, reply, err);
+    }
+    int code = store_resolve(rooms->reader, name ? name : "", &id, err);
+    if (code == ERR_NOT_FOUND && name && frame_id_parse(name, &id)) {
+        return why_not(rooms, &id, reply, err);
+    }
+    return code ? code : why_kept(rooms, &id, reply, err);
 }

@@ -294,7 +294,7 @@ static void watch_limits(struct daemon *daemon) {
     if (stats.ages_rest && !daemon->ages_rest) {
         log_warn("this cannot be the time, by what was seen before: no frame is removed for its age"
                  " until it has stood for a day",
-                 "");
+                 "%s", "");
     }
     daemon->limits_held = stats.limits_held;
     daemon->ages_rest = stats.ages_rest;

@@ -83,6 +83,7 @@ static void foundation_lay(void) {
         .xShutdown = memory_shutdown,
     };
     sqlite3_config(SQLITE_CONFIG_MALLOC, &memory);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* a lock of all connections around each malloc */
     sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
     const struct {
         const char *name;
@@ -207,19 +208,20 @@ int store__db_bind(struct db *db, unsigned which, sqlite3_stmt **out, struct err
     return code;
 }
 
-int store__db_step(struct db *db, sqlite3_stmt *statement, struct err *err) {
+/* Without words for the end of the rows, which is where every change ends. */
+static int step_quietly(struct db *db, sqlite3_stmt *statement, struct err *err) {
     int result = sqlite3_step(statement);
     if (result == SQLITE_ROW) {
         return 0;
     }
-    int code = ERR_NOT_FOUND;
-    if (result == SQLITE_DONE) {
-        err_set(err, code, "no such row in %s", db->path);
-    } else {
-        code = store__db_error(db, "cannot use", err);
-    }
+    int code = result == SQLITE_DONE ? ERR_NOT_FOUND : store__db_error(db, "cannot use", err);
     sqlite3_reset(statement);
     return code;
+}
+
+int store__db_step(struct db *db, sqlite3_stmt *statement, struct err *err) {
+    int code = step_quietly(db, statement, err);
+    return code == ERR_NOT_FOUND ? err_set(err, code, "no such row in %s", db->path) : code;
 }
 
 int store__db_run(struct db *db, unsigned which, struct err *err, const char *format, ...) {
@@ -229,7 +231,7 @@ int store__db_run(struct db *db, unsigned which, struct err *err, const char *fo
     int code = bind_all(db, which, &statement, err, format, &args);
     va_end(args);
     while (!code) {
-        code = store__db_step(db, statement, err);
+        code = step_quietly(db, statement, err);
     }
     return code == ERR_NOT_FOUND ? 0 : code;
 }
@@ -247,6 +249,12 @@ int store__db_number(struct db *db, unsigned which, int64_t *out, struct err *er
         sqlite3_reset(statement);
     }
     return code;
+}
+
+int store__db_pages_written(struct db *db) {
+    int written = 0, unused = 0;
+    sqlite3_db_status(db->handle, SQLITE_DBSTATUS_CACHE_WRITE, &written, &unused, 0);
+    return written;
 }
 
 static bool column_bytes(sqlite3_stmt *statement, int at, void *out, size_t size) {

@@ -6,7 +6,9 @@
  *
  * Invariants:
  *   1. Nothing beyond written_lsn is applied: a group becomes visible whole or not at all.
- *   2. A transaction holds at most RECORDS_MAX records, so readers and the WAL see bounded steps.
+ *   2. A transaction holds at most RECORDS_MAX records and brings the WAL not much more pages than
+ * it is bounded to, so readers and the WAL see bounded steps. Large ones pay: the trees whose keys
+ * come in no order have each page written once a transaction.
  *   3. An index that cannot be trusted is set aside and made again, while the writer goes on. So is
  * one whose WAL somebody keeps from being brought into the database.
  * States: catching up, waiting, over (closed, or the log holds what this creel does not know).
@@ -18,7 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECORDS_MAX  2048
+#define RECORDS_MAX  16384 /* where so many wait; few that wait are a small transaction */
+#define LOOK_EACH    64
 #define RETRY_MS     200 /* after a busy or full index */
 #define RESTARTS_MAX 3   /* rebuilds without any progress in between */
 
@@ -161,13 +164,17 @@ static int apply_next(struct indexer *indexer, unsigned stream, struct err *err)
 }
 
 static int apply_many(struct indexer *indexer, uint64_t limit, struct err *err) {
-    int code = 0;
+    struct index *index = &indexer->store->index;
+    int code = 0, most = store__db_pages_written(&index->db) + index->config.wal_pages;
     for (unsigned records = 0; !code && records < RECORDS_MAX; records++) {
+        if (records % LOOK_EACH == LOOK_EACH - 1 && store__db_pages_written(&index->db) > most) {
+            break; /* what the cache could not hold is in the WAL already */
+        }
         unsigned stream;
         code = oldest(indexer, limit, &stream, err);
         if (!code && stream == STREAM_COUNT) {
             /* All up to the limit is in, or never was: lsns of failed groups are skipped. */
-            indexer->store->index.applied = limit;
+            index->applied = limit;
             break;
         }
         code = code ? code : apply_next(indexer, stream, err);

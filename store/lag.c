@@ -19,8 +19,8 @@
 #include "store/store_impl.h"
 
 #define PACE_MS         20
-#define PACE_SLACK      2048 /* records; the index takes them in steps of about so many */
-#define SETTLE_MS       2000 /* a caller's wait for the index to show what is durable already */
+#define PACE_SLACK      16384 /* records; the index takes them in steps of at most so many */
+#define SETTLE_MS       2000  /* a caller's wait for the index to show what is durable already */
 #define OUTBOX_AGAIN_US 200000
 
 static bool is_whole(const struct store *store) { /* under the lock */

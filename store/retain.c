@@ -118,7 +118,8 @@ static uint64_t file_bytes(const struct layout *layout, const char *name) {
 
 void store__disk_measure(struct store *store) {
     static const char *const names[] = {"index.db",         "index.db-wal",         "index.db-shm",
-                                        "index.db.damaged", "index.db.damaged-wal", RESERVE_NAME};
+                                        "index.db.damaged", "index.db.damaged-wal", RESERVE_NAME,
+                                        RING_NAME};
     uint64_t bytes = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         bytes += file_bytes(&store->layout, names[i]);
@@ -592,6 +593,23 @@ static void slice_note(struct store *store, int64_t took_us) {
     pthread_mutex_unlock(&store->lock);
 }
 
+/* A ring that cannot be written costs notes, never a frame. */
+static void ring_keep(struct store *store) {
+    struct ring *ring = &store->ring;
+    struct err err = {0};
+    if (store->bare || store->config.at_rest) {
+        return;
+    }
+    int code = 0;
+    if (ring->fd < 0 && !store__retain_excess(store, ring->bytes)) {
+        code = store__ring_open(ring, &err);
+    }
+    code = code ? code : store__ring_flush(ring, &err);
+    if (code) {
+        store__error_note(store, &err);
+    }
+}
+
 void store__retain_upkeep(struct store *store) {
     struct writer *writer = &store->writer;
     struct err err = {0};
@@ -609,6 +627,7 @@ void store__retain_upkeep(struct store *store) {
     store__clock_repair(store);
     store__retain_reserve(store);
     store__disk_measure(store);
+    ring_keep(store);
     store__state_copy_daily(store);
     slice_note(store, store__monotonic_us() - writer->slice_start_us);
 }

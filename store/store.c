@@ -86,6 +86,9 @@ static int limits_set(struct store *store, struct err *err) {
     store->index_config.wal_pages_most =
         (int)clamp((store->quota ? store->quota : total) / STORE_WAL_HELD_SHARE / 4096,
                    4 * STORE_WAL_PAGES_MIN, STORE_WAL_HELD_MAX);
+    store__ring_init(&store->ring, &store->layout,
+                     clamp((store->quota ? store->quota : total) / STORE_RING_SHARE, RING_BYTES_MIN,
+                           RING_BYTES_MAX));
     store->writer.reserve_bytes = clamp((store->quota ? store->quota : total) / RESERVE_SHARE,
                                         STORE_RESERVE_MIN, STORE_RESERVE_MAX);
     char path[LAYOUT_PATH_MAX];
@@ -301,6 +304,7 @@ void store_close(struct store *store) {
             store__stream_close(&store->streams[stream]);
         }
     }
+    store__ring_close(&store->ring);
     store__group_finish(store);
     store__index_close(&store->index);
     store__db_close(&store->state);

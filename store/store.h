@@ -382,6 +382,26 @@ struct store_removal {
 int store_remove(struct store *store, const struct frame_id *ids, size_t count, bool force,
                  bool dry_run, struct store_removal *out, struct err *err);
 
+/* ---- the ledger: what triage decided, of rejected frames too ---- */
+
+struct store_outcome {
+    struct frame_record record; /* what it decided from; rule: the one that won, or would have but
+                                   for its budget; tier NONE where it was rejected */
+    bool kept, over_budget;
+};
+
+/* Notes it in a ring of bounded size, without waiting for the disk; what cannot be noted is
+ * counted. `outcome` stays the caller's. */
+void store_outcome_note(struct store *store, const struct store_outcome *outcome);
+
+/* false: enough. The outcome is borrowed for the call. */
+typedef bool store_outcome_fn(void *ctx, const struct store_outcome *outcome);
+
+/* All that the ring still has, oldest first. */
+int store_outcomes_read(struct store *store, store_outcome_fn *each, void *ctx, struct err *err);
+
+void store_outcome_counts(struct store *store, uint64_t *noted, uint64_t *dropped);
+
 /* ---- state.db: what no log can make again ---- */
 
 /* A small durable map. `space` names the user of it ("taken", "link", "triage"). */
@@ -403,8 +423,9 @@ int store_state_backup(struct store *store, uint8_t **bytes, size_t *size, struc
 /* ---- upkeep ---- */
 
 /* A snapshot of what the threads count; cheap. */
-#define STORE_LAG_MAX 131072 /* records; beyond it the writer is slowed to half the index's pace   \
-                              */
+#define STORE_LAG_MAX                                                                              \
+    131072 /* records; beyond it the writer is slowed to half the index's pace                     \
+            */
 
 struct store_stats {
     uint64_t puts, acked, failed, duplicates, groups, syncs, bytes_written;

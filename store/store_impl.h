@@ -13,6 +13,7 @@
 #include "store/index.h"
 #include "store/layout.h"
 #include "store/record.h"
+#include "store/ring.h"
 #include "store/segment.h"
 #include "store/store.h"
 #include "store/stream.h"
@@ -33,6 +34,7 @@
 #define STORE_WAL_SHARE       64
 #define STORE_WAL_HELD_SHARE  16 /* of the quota; beyond it the index is given up for another */
 #define STORE_WAL_HELD_MAX    (256 << 8) /* 256 MiB */
+#define STORE_RING_SHARE      256        /* of the quota, RING_BYTES_MIN to RING_BYTES_MAX */
 #define STORE_RESERVE_MIN     (1u << 20)
 #define STORE_RESERVE_MAX     (8u << 20) /* given up when a full disk must be emptied */
 #define STORE_RECENT_MAX      4096       /* blobs written but perhaps not indexed yet */
@@ -180,6 +182,7 @@ struct store {
     pthread_t writer_thread, index_thread, hasher_thread;
     bool writer_started, index_started, hasher_started;
 
+    struct ring ring;
     pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
     pthread_mutex_t state_lock;
     struct db state;

@@ -130,10 +130,10 @@ START_TEST(a_board_that_boots_in_1970) {
     struct store_config config = config_aged(30 * DAY);
     struct store_remote cloud = case_remote("cloud", false);
     struct frame_id ids[FRAMES];
-    struct store *store = case_open(&config);
-    ck_assert_int_eq(store_remotes_set(store, &cloud, 1, NULL), 0);
     synchronised = false;
     lie_us = -TRUE_0; /* 1970 */
+    struct store *store = case_open(&config);
+    ck_assert_int_eq(store_remotes_set(store, &cloud, 1, NULL), 0);
     int64_t first = boot_us;
     for (uint64_t n = 0; n < FRAMES; n++) {
         ids[n] = keep(store, n).id;
