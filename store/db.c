@@ -251,9 +251,9 @@ int store__db_number(struct db *db, unsigned which, int64_t *out, struct err *er
     return code;
 }
 
-int store__db_pages_written(struct db *db) {
+int store__db_pages_written(struct db *db, bool again) {
     int written = 0, unused = 0;
-    sqlite3_db_status(db->handle, SQLITE_DBSTATUS_CACHE_WRITE, &written, &unused, 0);
+    sqlite3_db_status(db->handle, SQLITE_DBSTATUS_CACHE_WRITE, &written, &unused, again);
     return written;
 }
 

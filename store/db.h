@@ -53,8 +53,8 @@ int store__db_number(struct db *db, unsigned which, int64_t *out, struct err *er
  * t char * and size_t (size with NUL), b void * and size_t (exact; false if the size differs). */
 bool store__db_columns(sqlite3_stmt *statement, const char *format, ...);
 
-/* Pages written since it was opened, also before their transaction ended. */
-int store__db_pages_written(struct db *db);
+/* Pages written, also before their transaction ended, since it was last asked to count `again`. */
+int store__db_pages_written(struct db *db, bool again);
 
 /* The error of the last call on `db` as ours: CORRUPT and NOTADB are ERR_CORRUPT, FULL is ERR_FULL,
  * BUSY and LOCKED ERR_BUSY, READONLY (also: it was left in the middle of a change, which only a

@@ -430,7 +430,7 @@ static int streams_list(struct fsck *fsck, struct err *err) {
     for (unsigned stream = 0; !code && stream <= STREAM_META; stream++) {
         struct stream *files = &fsck->streams[stream];
         store__stream_init(files, stream, &fsck->layout, &fsck->lock, 0);
-        code = store__stream_list(files, err);
+        code = store__stream_list(files, false, err);
         for (size_t i = 0; i < files->count; i++) {
             fsck->total += files->segments[i].end;
         }

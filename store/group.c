@@ -203,6 +203,10 @@ static int encode_request(struct store *store, struct group *group, struct reque
         code = encode_small(store, group, STREAM_META, &request->records[i], err);
     }
     request->lsn = store->writer.next_lsn - 1;
+    if (request->duplicate || (request->kind == REQUEST_META && request->record_count &&
+                               request->records->kind != RECORD_RECEIPT)) {
+        store->writer.hold_lsn = request->lsn;
+    }
     return code;
 }
 

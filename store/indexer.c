@@ -165,9 +165,11 @@ static int apply_next(struct indexer *indexer, unsigned stream, struct err *err)
 
 static int apply_many(struct indexer *indexer, uint64_t limit, struct err *err) {
     struct index *index = &indexer->store->index;
-    int code = 0, most = store__db_pages_written(&index->db) + index->config.wal_pages;
+    int code = 0;
+    store__db_pages_written(&index->db, true);
     for (unsigned records = 0; !code && records < RECORDS_MAX; records++) {
-        if (records % LOOK_EACH == LOOK_EACH - 1 && store__db_pages_written(&index->db) > most) {
+        if (records % LOOK_EACH == LOOK_EACH - 1 &&
+            store__db_pages_written(&index->db, false) > index->config.wal_pages) {
             break; /* what the cache could not hold is in the WAL already */
         }
         unsigned stream;
@@ -197,7 +199,9 @@ static void commands_return(struct store *store, struct index_command *commands,
     pthread_mutex_lock(&store->lock);
     while (commands) {
         struct index_command *next = commands->next;
-        if (done) {
+        if (done && commands->posted) {
+            free(commands);
+        } else if (done) {
             commands->code = code ? code : commands->code;
             commands->err = code ? *err : commands->err;
             commands->done = true;
@@ -247,8 +251,10 @@ static int transact(struct indexer *indexer, struct index_command *commands, uin
                     struct err *err) {
     struct index *index = &indexer->store->index;
     int code = store__index_begin(index, err);
+    unsigned generation = atomic_load(&indexer->store->index_generation);
     for (struct index_command *command = commands; !code && command; command = command->next) {
-        code = command->code = command->run(index, command, err);
+        bool stale = command->posted && command->generation != generation;
+        code = command->code = stale ? 0 : command->run(index, command, err);
     }
     code = code ? code : apply_many(indexer, limit, err);
     code = code ? code : store__index_commit(index, err);
@@ -422,17 +428,41 @@ bool store__indexer_wait(struct store *store, uint64_t lsn, int timeout_ms) {
     return there;
 }
 
+/* Called with the lock. */
+static void command_add(struct store *store, struct index_command *command) {
+    command->next = NULL;
+    command->done = false;
+    *store->commands_last = command;
+    store->commands_last = &command->next;
+    pthread_cond_broadcast(&store->written);
+}
+
+void store__indexer_post(struct store *store,
+                         int (*what)(struct index *, const struct index_command *, struct err *),
+                         int64_t number) {
+    CLEANUP(mem_free_at) struct index_command *command = mem_alloc(sizeof(*command));
+    if (!command) {
+        return;
+    }
+    command->run = what;
+    command->number = number;
+    command->posted = true;
+    command->generation = atomic_load(&store->index_generation);
+    pthread_mutex_lock(&store->lock);
+    if (!store->index_over) {
+        command_add(store, command);
+        TAKE_PTR(command);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
 int store__indexer_run(struct store *store, struct index_command *command, struct err *err) {
     pthread_mutex_lock(&store->lock);
     if (store->index_over) {
         pthread_mutex_unlock(&store->lock);
         return err_set(err, ERR_CLOSED, "the index is closed");
     }
-    command->next = NULL;
-    command->done = false;
-    *store->commands_last = command;
-    store->commands_last = &command->next;
-    pthread_cond_broadcast(&store->written);
+    command_add(store, command);
     while (!command->done) {
         pthread_cond_wait(&store->finished, &store->lock);
     }

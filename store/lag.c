@@ -34,6 +34,13 @@ bool store__index_whole(struct store *store) {
     return whole;
 }
 
+bool store__index_follows(struct store *store) {
+    pthread_mutex_lock(&store->lock);
+    bool follows = is_whole(store) && !store->index_over;
+    pthread_mutex_unlock(&store->lock);
+    return follows;
+}
+
 int store__index_behind(struct store *store, struct err *err) {
     pthread_mutex_lock(&store->lock);
     bool whole = is_whole(store);

@@ -5,8 +5,8 @@
  * is still there, or one that is buried and whose space the table `reclaim` remembers.
  *
  * Invariants:
- *   1. Nothing is chosen while the index is behind the log: what it says about owed, pinned and
- * local is true.
+ *   1. Nothing is chosen while the index is behind what could make a blob stay: what it says about
+ * owed, pinned and local is true.
  *   2. Age, keep-after-upload and tier sizes take only what is neither owed nor pinned, and ages
  * count only while the clock is trusted.
  *   3. Quota and floor take replicated blobs first (nothing is lost), then the least valuable, the
@@ -35,7 +35,7 @@
 #define ROOM_STEPS_MAX  4096 /* of one admission: a bound, far beyond what it needs */
 #define OVERSTEP_SHARE  16   /* of the quota, while nothing can be chosen */
 #define ROOM_SLACK      16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
-#define INDEX_SLICE_MS  10 /* for upkeep: another time, then */
+#define INDEX_SLICE_MS  5  /* for upkeep: another time, then */
 #define SLICE_US        20000 /* of upkeep, between two groups */
 #define VICTIMS_MIN     8
 #define RESERVE_NAME    "RESERVE"
@@ -60,7 +60,8 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
         " NOT EXISTS (SELECT 1 FROM frame JOIN blob ON blob.id = frame.blob WHERE frame.seq BETWEEN"
         " segment.first_seq AND segment.last_seq AND frame.segment = segment.number AND"
         " (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
-    [LOOKUP_RECLAIM] = "SELECT id, stream, segment, at, bytes FROM reclaim ORDER BY id LIMIT ?",
+    [LOOKUP_RECLAIM] =
+        "SELECT id, stream, segment, at, bytes FROM reclaim WHERE id > ? ORDER BY id LIMIT ?",
     [LOOKUP_FRAME] =
         "SELECT b.tier, b.sha, b.bytes, b.refs, b.local, b.owed, b.pinned, f.pinned FROM"
         " frame f JOIN blob b ON b.id = f.blob WHERE f.id = ?",
@@ -68,6 +69,11 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
         "SELECT coalesce(sum(bytes), 0) FROM blob WHERE local = 1 AND pinned > 0",
     [LOOKUP_PINNED_FRAMES] = "SELECT f.id FROM blob b CROSS JOIN frame f ON f.blob = b.id WHERE"
                              " b.tier = ? AND b.sha = ? AND f.pinned = 1 LIMIT ?",
+    [LOOKUP_BLOB] = "SELECT id FROM blob WHERE tier = ? AND sha = ?",
+    [LOOKUP_WORDS] = "SELECT f.pinned, f.pinned_utc, f.label_state, coalesce(l.utc, 0) FROM frame f"
+                     " LEFT JOIN label l ON l.seq = f.seq WHERE f.id = ?",
+    [LOOKUP_META_POSITION] = "SELECT segment FROM position WHERE stream = 2",
+    [LOOKUP_UNLINKS] = "SELECT count(*) FROM reclaim WHERE bytes = 0",
     [LOOKUP_HELD] = "SELECT DISTINCT boot_id FROM blob WHERE kept_clock = 0 LIMIT ?",
 };
 
@@ -86,6 +92,7 @@ static int lookup_open(struct store *store, struct err *err) {
     store__db_close(&writer->lookup);
     writer->lookup_generation = generation;
     writer->reclaimed = false; /* a new index holds all that was ever buried */
+    writer->reclaimed_id = 0;
     return store__db_open(&writer->lookup, store__file_path(&store->layout, "index.db", path),
                           DB_READ, lookup_sql, LOOKUP_COUNT, err);
 }
@@ -207,14 +214,16 @@ static int reclaim_run(struct index *index, const struct index_command *command,
     return store__index_reclaimed(index, command->number, err);
 }
 
-/* Gives back what tombstones have freed. `*more`: there was a whole step of it. */
-static int reclaim(struct store *store, bool *more, struct err *err) {
+/* Gives back what tombstones have freed, until `until_us`. Nobody waits until the index forgets it:
+ * what is punched twice after a crash does no harm. */
+static int reclaim(struct store *store, int64_t until_us, struct err *err) {
+    struct writer *writer = &store->writer;
     sqlite3_stmt *statement;
     int64_t last = 0;
     int rows = 0;
-    int code = store__db_bind(&store->writer.lookup, LOOKUP_RECLAIM, &statement, err, "n",
-                              STORE_VICTIMS_MAX);
-    while (!code && !(code = store__db_step(&store->writer.lookup, statement, err))) {
+    int code = store__db_bind(&writer->lookup, LOOKUP_RECLAIM, &statement, err, "in",
+                              writer->reclaimed_id, STORE_VICTIMS_MAX);
+    while (!code && !(code = store__db_step(&writer->lookup, statement, err))) {
         int stream = 0;
         int64_t id = 0;
         uint64_t segment = 0, at = 0, bytes = 0;
@@ -226,15 +235,17 @@ static int reclaim(struct store *store, bool *more, struct err *err) {
         }
         last = id;
         rows++;
+        if (store__monotonic_us() > until_us) {
+            sqlite3_reset(statement);
+            break;
+        }
     }
-    code = code == ERR_NOT_FOUND ? 0 : code;
-    *more = rows == STORE_VICTIMS_MAX;
+    writer->reclaimed = code == ERR_NOT_FOUND && rows < STORE_VICTIMS_MAX;
     if (last) {
-        struct index_command command = {.run = reclaim_run, .number = last};
-        int noted = store__indexer_run(store, &command, err);
-        code = code ? code : noted;
+        writer->reclaimed_id = last;
+        store__indexer_post(store, reclaim_run, last);
     }
-    return code;
+    return code == ERR_NOT_FOUND ? 0 : code;
 }
 
 static void reserve_give_up(struct store *store) {
@@ -244,8 +255,7 @@ static void reserve_give_up(struct store *store) {
 }
 
 /* A meta record that makes room: on a full disk the reserve makes room for it. */
-int store__retain_bury(struct store *store, const struct record *records, size_t count,
-                       struct err *err) {
+static int bury(struct store *store, const struct record *records, size_t count, struct err *err) {
     int code = store__group_meta(store, records, count, err);
     if (code == ERR_FULL && store->writer.reserve_there) {
         reserve_give_up(store);
@@ -254,10 +264,17 @@ int store__retain_bury(struct store *store, const struct record *records, size_t
     if (!code) {
         store->writer.buried_lsn = store->writer.next_lsn - 1;
     }
+    return code;
+}
+
+int store__retain_bury(struct store *store, const struct record *records, size_t count,
+                       struct err *err) {
+    int code = bury(store, records, count, err);
     return code ? code : store__retain_ready(store, RETAIN_WAIT_MS, err);
 }
 
-int store__retain_evict(struct store *store, const struct victims *victims,
+/* The tombstones, durable with one fdatasync. */
+static int victims_bury(struct store *store, const struct victims *victims,
                         enum tombstone_reason reason, struct err *err) {
     CLEANUP(mem_free_at) struct frame_hash *blobs = mem_array(victims->count, sizeof(*blobs));
     struct record records[TIER_COUNT];
@@ -279,16 +296,22 @@ int store__retain_evict(struct store *store, const struct victims *victims,
         }
         count += record->tombstone.count > 0;
     }
-    bool more;
-    int code = store__retain_bury(store, records, count, err);
-    code = code ? code : reclaim(store, &more, err);
+    int code = bury(store, records, count, err);
     if (!code) {
+        store->writer.reclaimed = false;
         pthread_mutex_lock(&store->lock);
         store->stats.evicted_frames += victims->frames;
         store->stats.evicted_bytes += victims->bytes;
         pthread_mutex_unlock(&store->lock);
     }
     return code;
+}
+
+int store__retain_evict(struct store *store, const struct victims *victims,
+                        enum tombstone_reason reason, struct err *err) {
+    int code = victims_bury(store, victims, reason, err);
+    code = code ? code : store__retain_ready(store, RETAIN_WAIT_MS, err);
+    return code ? code : reclaim(store, INT64_MAX, err);
 }
 
 static uint64_t open_number(const struct stream *stream) {
@@ -310,9 +333,8 @@ static int forget_oldest(struct store *store, struct err *err) {
     store__db_columns(statement, "un", &record.forget.segment, &stream);
     sqlite3_reset(statement);
     record.forget.stream = (uint8_t)stream;
-    bool more;
     code = store__retain_bury(store, &record, 1, err);
-    return code ? code : reclaim(store, &more, err);
+    return code ? code : reclaim(store, INT64_MAX, err);
 }
 
 /* ---- room for a frame ---- */
@@ -434,7 +456,8 @@ static void step_fit(struct writer *writer, size_t count, int64_t took_us) {
     }
 }
 
-/* One step of one rule; `*more`: it may have left something. */
+/* One step of one rule: the tombstones only. Their space comes back in a later slice, when the
+ * index has them; until then nothing more is chosen. `*more`: it may have left something. */
 static int slice(struct store *store, sqlite3_stmt *statement, uint64_t enough,
                  enum tombstone_reason reason, bool *more, struct err *err) {
     CLEANUP(mem_free_at) struct victims *victims = mem_alloc(sizeof(*victims));
@@ -443,8 +466,8 @@ static int slice(struct store *store, sqlite3_stmt *statement, uint64_t enough,
     }
     int64_t start = store__monotonic_us();
     int code = victims_read(store, statement, enough, victims, err);
-    *more = *more || victims->count == store->writer.victims_step;
-    code = code || !victims->count ? code : store__retain_evict(store, victims, reason, err);
+    *more = *more || victims->count;
+    code = code || !victims->count ? code : victims_bury(store, victims, reason, err);
     step_fit(&store->writer, victims->count, store__monotonic_us() - start);
     return code;
 }
@@ -453,7 +476,7 @@ static int slice(struct store *store, sqlite3_stmt *statement, uint64_t enough,
 static bool slice_is_over(const struct store *store, bool *more) {
     bool over = store__monotonic_us() - store->writer.slice_start_us > SLICE_US / 2;
     *more = *more || over;
-    return over;
+    return over || !store->writer.reclaimed; /* one rule buried something: the next waits */
 }
 
 static int tier_ages(struct store *store, int tier, bool *more, struct err *err) {
@@ -499,10 +522,9 @@ static void thumbs_trim(struct store *store) {
     }
     while (stream->count > 1 && stream->allocated > limit) {
         uint64_t number = stream->segments[0].number;
-        struct index_command command = {.run = thumbs_run, .number = (int64_t)number};
         struct err err = {0};
-        if (store__indexer_run(store, &command, &err) ||
-            store__stream_remove(stream, number, &err)) {
+        store__indexer_post(store, thumbs_run, (int64_t)number);
+        if (store__stream_remove(stream, number, &err)) {
             store__error_note(store, &err);
             return;
         }
@@ -550,9 +572,9 @@ static int held_load(struct store *store, struct err *err) {
 static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
     struct writer *writer = &store->writer;
     int code = 0;
-    if (!writer->reclaimed) { /* what an earlier run buried and did not give back */
-        code = reclaim(store, more, err);
-        writer->reclaimed = !code && !*more;
+    if (!writer->reclaimed) { /* what an earlier slice, or run, buried */
+        code = reclaim(store, writer->slice_start_us + SLICE_US / 2, err);
+        *more = *more || !writer->reclaimed;
     }
     if (!code && !writer->held_loaded) {
         code = held_load(store, err);
@@ -567,7 +589,7 @@ static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
         code = ages ? tier_ages(store, tier, more, err) : 0;
         code = code ? code : tier_size(store, tier, more, err);
     }
-    return code || !writer->overstep ? code : overstep_mend(store, more, err);
+    return code || !writer->overstep || !writer->reclaimed ? code : overstep_mend(store, more, err);
 }
 
 int store__retain_slice(struct store *store, bool *more, struct err *err) {
@@ -575,7 +597,7 @@ int store__retain_slice(struct store *store, bool *more, struct err *err) {
     store->writer.slice_start_us = store__monotonic_us();
     int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
     code = code ? code : upkeep(store, true, more, err);
-    uint64_t over = code ? 0 : store__retain_excess(store, 0);
+    uint64_t over = code || !store->writer.reclaimed ? 0 : store__retain_excess(store, 0);
     if (over) {
         code = room_step(store, over, VALUE_ABOVE_ALL, err);
         *more = *more || !code;
@@ -610,19 +632,34 @@ static void ring_keep(struct store *store) {
     }
 }
 
+/* Frames that the index has not seen do not matter, or limits would rest as long as frames come
+ * faster than it takes them in: only what makes a blob stay (another frame with its bytes, a pin,
+ * the remotes), and the last tombstones. What was left to do is left for another time. */
+static bool upkeep_ready(struct store *store) {
+    const struct writer *writer = &store->writer;
+    uint64_t lsn = writer->hold_lsn > writer->buried_lsn ? writer->hold_lsn : writer->buried_lsn;
+    pthread_mutex_lock(&store->lock);
+    lsn = lsn < store->written_lsn ? lsn : store->written_lsn; /* of a group that failed */
+    pthread_mutex_unlock(&store->lock);
+    return store__index_whole(store) && store__indexer_wait(store, lsn, INDEX_SLICE_MS) &&
+           !lookup_open(store, NULL);
+}
+
 void store__retain_upkeep(struct store *store) {
     struct writer *writer = &store->writer;
     struct err err = {0};
     bool more = false;
     writer->slice_start_us = store__monotonic_us();
     writer->upkeep_boot_us = clock_boot_us();
-    writer->upkeep_more = false;
-    if (!store__retain_ready(store, INDEX_SLICE_MS, &err)) {
+    if (upkeep_ready(store)) {
         if (upkeep(store, !store->config.at_rest, &more, &err)) {
             store__error_note(store, &err);
         }
         thumbs_trim(store);
-        writer->upkeep_more = more;
+        store__compact_step(store);
+        writer->upkeep_more = more || store->compact.running;
+    } else if (!store__index_follows(store)) { /* it may take minutes: at the next tick */
+        writer->upkeep_more = false;
     }
     store__clock_repair(store);
     store__retain_reserve(store);
@@ -633,5 +670,6 @@ void store__retain_upkeep(struct store *store) {
 }
 
 void store__retain_finish(struct store *store) {
+    store__compact_finish(store);
     store__db_close(&store->writer.lookup);
 }

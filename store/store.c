@@ -22,8 +22,9 @@
 #define CATCH_UP_MS 500 /* opening waits so long for the index; the rest goes on behind it */
 #define SEGMENTS_SHARE                                                                             \
     64 /* a segment is at most this part of the quota, so that a few open ones fit */
-#define META_BYTES_MIN (256u << 10)
-#define RESERVE_SHARE  64
+#define META_BYTES_MIN   (256u << 10)
+#define META_BYTES_LEAST 4096u /* where it is asked for */
+#define RESERVE_SHARE    64
 
 void store__error_note(struct store *store, const struct err *err) {
     pthread_mutex_lock(&store->lock);
@@ -71,6 +72,9 @@ static int limits_set(struct store *store, struct err *err) {
     uint64_t meta = clamp(share, META_BYTES_MIN, STORE_META_BYTES);
     for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
         uint64_t limit = stream < TIER_COUNT ? config->segment_bytes : meta;
+        if (stream == STREAM_META && config->meta_bytes) {
+            limit = clamp(config->meta_bytes, META_BYTES_LEAST, STORE_META_BYTES);
+        }
         if (stream < TIER_COUNT && config->tiers[stream].max_bytes) {
             limit = clamp(config->tiers[stream].max_bytes / 8, STORE_SEGMENT_MIN, limit);
         }
@@ -267,6 +271,7 @@ static int open_new(const struct store_config *config, bool bare, struct store *
         return err_set(err, ERR_NOMEM, "no memory to open a store");
     }
     store->layout = (struct layout)LAYOUT_INIT;
+    store->compact.scan = (struct segment_scan)SEGMENT_SCAN_INIT;
     store->bare = bare;
     store->last = &store->first;
     store->writer.victims_step = STORE_VICTIMS_MAX / 4;

@@ -48,6 +48,7 @@ struct store_config {
     uint64_t min_free_bytes; /* free-space floor; 0: by min_free_fraction */
     double min_free_fraction;
     uint64_t segment_bytes; /* 0: 64 MiB */
+    uint64_t meta_bytes;    /* of one file of the meta log; 0: 4 MiB, less under a small quota */
     unsigned group_frames;  /* most frames of one group commit; 0: 16 */
     unsigned group_wait_ms; /* longest wait to fill a group */
     bool at_rest;           /* the limits remove nothing by themselves, only through store_gc: for a
@@ -431,7 +432,8 @@ struct store_stats {
     uint64_t puts, acked, failed, duplicates, groups, syncs, bytes_written;
     uint64_t refused_full; /* of failed: no room */
     uint64_t evicted_frames, evicted_bytes;
-    uint64_t slices, slice_longest_us; /* of retention, between the writer's groups */
+    uint64_t slices, slice_longest_us;     /* of retention, between the writer's groups */
+    uint64_t compactions, compacted_bytes; /* of the meta log; given back */
     uint64_t index_restarts;
     uint64_t index_lag;
     bool index_rebuilding; /* it is not whole yet: index_lag records to go */

@@ -9,6 +9,7 @@
 #define CREEL_STORE_STORE_IMPL_H
 
 #include "daemon/base/buf.h"
+#include "store/compact.h"
 #include "store/db.h"
 #include "store/index.h"
 #include "store/layout.h"
@@ -39,7 +40,7 @@
 #define STORE_RESERVE_MAX     (8u << 20) /* given up when a full disk must be emptied */
 #define STORE_RECENT_MAX      4096       /* blobs written but perhaps not indexed yet */
 #define STORE_HELD_BOOTS_MAX  16
-#define STORE_VICTIMS_MAX     256 /* blobs removed by one step of retention */
+#define STORE_VICTIMS_MAX     512 /* blobs removed by one step of retention */
 #define STORE_PAST_BOOTS_MAX  16
 
 enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH, REQUEST_CALL };
@@ -108,6 +109,7 @@ struct writer { /* the writer thread's own */
     size_t last_group;              /* requests in the group before */
     struct group group, meta_group; /* the second for records made between and within groups */
     struct recent_blob recent[STORE_RECENT_MAX];
+    uint64_t hold_lsn;   /* of the last record that may make an older blob stay */
     uint64_t buried_lsn; /* of the last tombstone: an index before it cannot name duplicates */
     struct db lookup;
     unsigned lookup_generation;
@@ -121,6 +123,7 @@ struct writer { /* the writer thread's own */
     int guard;            /* enum guard: may the tier limits remove? */
     bool reclaimed;       /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
+    int64_t reclaimed_id; /* of table reclaim: those up to it are given back */
     int64_t slice_start_us;
     int64_t copy_next_us;                /* boot time of the next look at the copy of state.db */
     size_t victims_step;                 /* blobs that a step of retention takes now */
@@ -139,7 +142,9 @@ struct index_command {
     const struct frame_hash *blob;
     const char *reason;
     int64_t number;
-    bool done; /* under store->lock */
+    bool posted;         /* nobody waits: freed when it is done, or when the index is another */
+    unsigned generation; /* posted: of that index */
+    bool done;           /* under store->lock */
     int code;
     struct err err;
 };
@@ -183,6 +188,7 @@ struct store {
     bool writer_started, index_started, hasher_started;
 
     struct ring ring;
+    struct compact compact;
     pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
     pthread_mutex_t state_lock;
     struct db state;
@@ -223,6 +229,8 @@ void store__lag_pace(struct store *store);
 void store__lag_settle(struct store *store, uint64_t lsn);
 /* Has the index seen all that was there when it was opened or begun anew? */
 bool store__index_whole(struct store *store);
+/* Is it so, and does the index thread go on? */
+bool store__index_follows(struct store *store);
 /* Sets and returns the error for who needs an index that is not behind: ERR_BUSY. */
 int store__index_behind(struct store *store, struct err *err);
 /* May the outbox be read? Else, when to ask again. */
@@ -280,6 +288,11 @@ void store__indexer_stop(struct store *store); /* applies what is left */
 /* Waits until the index has `lsn`; false: not within timeout_ms (negative: no limit), or it never
  * will. */
 bool store__indexer_wait(struct store *store, uint64_t lsn, int timeout_ms);
+/* Runs on the index thread in its next transaction, if that is of the same index; nobody waits.
+ * What there is no memory for is not done. */
+void store__indexer_post(struct store *store,
+                         int (*what)(struct index *, const struct index_command *, struct err *),
+                         int64_t number);
 /* Runs on the index thread in its next transaction; waits for the commit. */
 int store__indexer_run(struct store *store, struct index_command *command, struct err *err);
 

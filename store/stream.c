@@ -17,6 +17,8 @@
 #include "daemon/base/fs.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
+#include "store/compact.h"
+#include "store/record.h"
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -127,7 +129,9 @@ static void dir_close_at(DIR **dir) {
     }
 }
 
-int store__stream_list(struct stream *stream, struct err *err) {
+static int leftovers_drop(struct stream *stream, bool mend, struct err *err);
+
+int store__stream_list(struct stream *stream, bool mend, struct err *err) {
     char dir[LAYOUT_PATH_MAX], path[LAYOUT_PATH_MAX];
     store__stream_dir(stream->layout, stream->id, dir);
     CLEANUP(dir_close_at) DIR *listing = opendir(dir);
@@ -162,7 +166,47 @@ int store__stream_list(struct stream *stream, struct err *err) {
     if (stream->count) {
         qsort(stream->segments, stream->count, sizeof(*stream->segments), by_number);
     }
-    return 0;
+    return stream->id == STREAM_META ? leftovers_drop(stream, mend, err) : 0;
+}
+
+/* Does the file stand for others? `*through` is 0 where not, or where it cannot be told. */
+static int checkpoint_read(const struct stream *stream, uint64_t number, uint64_t *through,
+                           struct err *err) {
+    CLEANUP(store__scan_close) struct segment_scan scan = SEGMENT_SCAN_INIT;
+    CLEANUP(store__record_finish) struct record record = {0};
+    char path[LAYOUT_PATH_MAX];
+    struct record_at found;
+    *through = 0;
+    store__segment_path(stream->layout, stream->id, number, path);
+    int code = store__scan_open(&scan, path, number, stream->layout->uuid, err);
+    code = code ? code : store__scan_next(&scan, false, &found, err);
+    code = code ? code : store__scan_next(&scan, false, &found, err);
+    if (!code && found.header.kind == RECORD_CHECKPOINT) {
+        code = store__record_decode(RECORD_CHECKPOINT, found.payload, found.header.payload_bytes,
+                                    &record, err);
+        *through = code ? 0 : record.checkpoint.through;
+    }
+    return code == ERR_NOT_FOUND || code == ERR_CORRUPT ? 0 : code;
+}
+
+/* Files that another one stands for already: a compaction was cut short before it unlinked them. */
+static int leftovers_drop(struct stream *stream, bool mend, struct err *err) {
+    char path[LAYOUT_PATH_MAX];
+    int code =
+        mend ? fs_unlink(store__file_path(stream->layout, "meta/" COMPACT_NAME, path), err) : 0;
+    for (size_t i = 0; !code && i < stream->count; i++) {
+        uint64_t through;
+        code = checkpoint_read(stream, stream->segments[i].number, &through, err);
+        stream->checkpoint_bytes = through ? stream->segments[i].end : stream->checkpoint_bytes;
+        while (!code && i + 1 < stream->count && stream->segments[i + 1].number <= through) {
+            store__segment_path(stream->layout, stream->id, stream->segments[i + 1].number, path);
+            code = mend ? fs_unlink(path, err) : 0;
+            if (!code) {
+                segments_drop(stream, i + 1);
+            }
+        }
+    }
+    return code;
 }
 
 /* Cuts to the last whole record, durably, so that what follows in the index rests on a durable log.
@@ -202,7 +246,7 @@ static uint64_t trusted_end(const struct log_position *seen, const struct segmen
 
 int store__stream_load(struct stream *stream, const struct log_position *seen, uint64_t durable_lsn,
                        struct segment_tail *tail, struct err *err) {
-    int code = store__stream_list(stream, err);
+    int code = store__stream_list(stream, true, err);
     *tail = (struct segment_tail){.next_seq = 1};
     uint64_t torn = 0;
     for (bool settled = false; !code && stream->count && !settled;) {
@@ -479,4 +523,31 @@ int store__stream_remove(struct stream *stream, uint64_t number, struct err *err
         segments_drop(stream, found);
     }
     return code;
+}
+
+int store__stream_replace(struct stream *stream, const char *path, uint64_t first, uint64_t through,
+                          uint64_t size, struct err *err) {
+    char to[LAYOUT_PATH_MAX], dir[LAYOUT_PATH_MAX];
+    size_t at = segments_at(stream, first);
+    assert(at < stream->count && stream->segments[at].number == first);
+    store__segment_path(stream->layout, stream->id, first, to);
+    int code = fs_rename(path, to, err);
+    if (code) {
+        return code;
+    }
+    bool durable = !fs_sync_dir(store__stream_dir(stream->layout, stream->id, dir), NULL);
+    while (at + 1 < stream->count && stream->segments[at + 1].number <= through) {
+        store__segment_path(stream->layout, stream->id, stream->segments[at + 1].number, to);
+        if (durable) { /* else the next opening finds them, and which of the two it is to believe */
+            fs_unlink(to, NULL);
+        }
+        segments_drop(stream, at + 1);
+    }
+    uint64_t allocated = (size + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    pthread_mutex_lock(stream->lock);
+    stream->allocated += allocated - stream->segments[at].allocated;
+    stream->segments[at] = (struct segment){first, size, allocated};
+    stream->checkpoint_bytes = size;
+    pthread_mutex_unlock(stream->lock);
+    return 0;
 }

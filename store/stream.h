@@ -42,7 +42,8 @@ struct stream {
     bool in_group;
     bool uncut; /* an aborted group lies behind `uncut_end` and could not be cut off yet */
     uint64_t uncut_number, uncut_end;
-    bool no_holes; /* the file system cannot punch */
+    bool no_holes;             /* the file system cannot punch */
+    uint64_t checkpoint_bytes; /* meta log: size of the file that stands for several; 0: none */
 };
 
 /* Where in the log the index was; {0, 0}: nowhere. */
@@ -64,8 +65,9 @@ int store__birth_encode(const struct layout *layout, unsigned stream,
 void store__stream_init(struct stream *stream, unsigned id, const struct layout *layout,
                         pthread_mutex_t *lock, uint64_t limit);
 
-/* Fills the list of files from the directory, and changes nothing there. Load does it too. */
-int store__stream_list(struct stream *stream, struct err *err);
+/* Fills the list of files from the directory, but for what a compaction left behind; that is
+ * removed when `mend`, else nothing is changed. Load does it too. */
+int store__stream_list(struct stream *stream, bool mend, struct err *err);
 
 /* Lists the files, cuts a torn tail off the last one (durably) and goes on in it. `tail` is of the
  * last file that has a record. What has an lsn below `durable_lsn` was durable once. */
@@ -95,6 +97,11 @@ int store__stream_punch(struct stream *stream, uint64_t number, uint64_t at, uin
                         struct err *err);
 /* Unlinks a file that is not the last. One that is gone is fine. */
 int store__stream_remove(struct stream *stream, uint64_t number, struct err *err);
+
+/* The file at `path`, whole and durable, of `size` bytes, takes the place of those from `first` to
+ * `through`. Non-zero: it did not. */
+int store__stream_replace(struct stream *stream, const char *path, uint64_t first, uint64_t through,
+                          uint64_t size, struct err *err);
 
 /* The first segment whose number is at least `number`; false: none. Takes the lock. */
 bool store__stream_find(struct stream *stream, uint64_t number, struct segment *out);

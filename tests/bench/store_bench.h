@@ -78,9 +78,15 @@ void bench_shared_drop(void *shared, size_t size);
 
 /* ---- the peer that keeps rows beside its files ---- */
 
+enum bench_rows {
+    BENCH_ROWS_NORMAL, /* synchronous=NORMAL: a power cut takes the last rows */
+    BENCH_ROWS_DURABLE /* synchronous=FULL: a row is durable when bench_peer_put returns 0 */
+};
+
 struct bench_peer;
-int bench_peer_open(const char *dir, struct bench_peer **out, struct err *err);
-/* The frame with its detections in one transaction, durable when it returns 0. */
+int bench_peer_open(const char *dir, enum bench_rows rows, struct bench_peer **out,
+                    struct err *err);
+/* The frame with its detections at or above BENCH_INDEX_FLOOR, in one transaction. */
 int bench_peer_put(struct bench_peer *peer, const struct frame_record *record, const char *path,
                    struct err *err);
 void bench_peer_close(struct bench_peer *peer); /* NULL accepted */

@@ -1,16 +1,16 @@
 /* store_rates: frames a second, side by side with what the disk can do at best and with the obvious
- * way of keeping frames.
+ * ways of keeping frames.
  *
  * The machine is shared and its disk is not ours alone, so absolute numbers of different minutes
  * say little. Each round therefore measures all contenders one right after another, each round
  * starting with another one, and what counts is the median over the rounds of the ratio within a
- * round. Frames are made before the clock starts. Contenders: limit  pwritev of a group to a
- * preallocated file, SHA-256 of each frame, one fdatasync a group. No index, no records, no second
- * thread. store  store_put as fast as it takes them (its queue keeps several groups in flight); the
- * clock stops at the last acknowledgement, and again when store_flush returns (indexed). files  one
- * file a frame: SHA-256, temporary file, fsync, rename, fsync of the directory. +row  the same and
- * a durable row (store_peer.c), without which nobody finds the frame again: what an acknowledgement
- * of the store stands for.
+ * round. Frames are made before the clock starts. What each contender does is printed above the
+ * table (legend). The store's queue keeps several groups in flight, as a source in a hurry does;
+ * its clock stops at the last acknowledgement, and again when store_flush returns (indexed).
+ *
+ * How far the store is ahead of a file a frame is a matter of what a sync costs: a group shares
+ * one, so a disk where it is nearly free leaves little to win, and hashing is what is left. So the
+ * cost of an fdatasync is measured in the same rounds.
  */
 #include "daemon/base/fs.h"
 #include "daemon/base/hash.h"
@@ -26,6 +26,8 @@
 #define BATCH_ONE   256 /* frames, where each costs a sync */
 #define FILES_MAX   48
 #define GROUP_MAX   64
+#define PROBES      64 /* fdatasyncs of a page */
+#define PROBE_BYTES 4096
 
 struct cell {
     size_t blob_bytes;
@@ -53,8 +55,10 @@ struct batch {
     struct bench_acks acks;
 };
 
-struct speed {            /* frames a second */
-    double first, second; /* the second for the store: indexed */
+struct speed {
+    double per_s;
+    double indexed_per_s; /* the store's */
+    double sync_us;       /* the limit's: of one fdatasync, on average */
 };
 
 /* ---- batches ---- */
@@ -88,8 +92,15 @@ static double per_second(size_t count, int64_t us) {
 
 /* ---- the limit ---- */
 
+static int timed_sync(int fd, const char *path, int64_t *us, struct err *err) {
+    int64_t start = bench_now_us();
+    int code = fs_datasync(fd, path, err);
+    *us += bench_now_us() - start;
+    return code;
+}
+
 static int limit_group(int fd, const struct batch *batch, size_t from, size_t count, uint64_t at,
-                       const char *path, struct err *err) {
+                       const char *path, int64_t *sync_us, struct err *err) {
     struct iovec parts[GROUP_MAX];
     struct frame_hash hash;
     for (size_t i = 0; i < count; i++) {
@@ -98,19 +109,23 @@ static int limit_group(int fd, const struct batch *batch, size_t from, size_t co
         parts[i] = (struct iovec){frame->blob, frame->record.blob_bytes};
     }
     int code = fs_pwritev_all(fd, parts, (int)count, at, path, err);
-    return code ? code : fs_datasync(fd, path, err);
+    return code ? code : timed_sync(fd, path, sync_us, err);
 }
 
 static int limit_write(const struct run *run, const struct batch *batch, int fd, const char *path,
-                       struct err *err) {
+                       double *sync_us, struct err *err) {
+    size_t groups = 0;
+    int64_t synced_us = 0;
     uint64_t at = 0;
     int code = 0;
     for (size_t from = 0; !code && from < batch->count; from += run->cell->group) {
         size_t left = batch->count - from;
         size_t count = left < run->cell->group ? left : run->cell->group;
-        code = limit_group(fd, batch, from, count, at, path, err);
+        code = limit_group(fd, batch, from, count, at, path, &synced_us, err);
         at += count * run->cell->blob_bytes;
+        groups++;
     }
+    *sync_us = groups ? (double)synced_us / (double)groups : 0;
     return code;
 }
 
@@ -128,8 +143,8 @@ static int limit_round(struct run *run, struct batch *batch, struct speed *out, 
         return err_sys(err, errno, "cannot preallocate %s", path);
     }
     int64_t start = bench_now_us();
-    code = limit_write(run, batch, fd, path, err);
-    out->first = per_second(batch->count, bench_now_us() - start);
+    code = limit_write(run, batch, fd, path, &out->sync_us, err);
+    out->per_s = per_second(batch->count, bench_now_us() - start);
     int unlinked = fs_unlink(path, code ? NULL : err);
     return code ? code : unlinked;
 }
@@ -148,8 +163,8 @@ static int store_round(struct run *run, struct batch *batch, struct speed *out, 
         code = err_set(err, ERR_FULL, "%zu frames were put and %llu acknowledged", batch->count,
                        (unsigned long long)atomic_load(&batch->acks.acked));
     }
-    out->first = per_second(batch->count, atomic_load(&batch->acks.last_us) - start);
-    out->second = per_second(batch->count, end - start);
+    out->per_s = per_second(batch->count, atomic_load(&batch->acks.last_us) - start);
+    out->indexed_per_s = per_second(batch->count, end - start);
     return code;
 }
 
@@ -182,34 +197,39 @@ static int files_write(struct run *run, struct batch *batch, struct bench_peer *
 }
 
 static int files_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
-    return files_write(run, batch, NULL, &out->first, err);
+    return files_write(run, batch, NULL, &out->per_s, err);
 }
 
-static int rows_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
+static int rows_write(struct run *run, enum bench_rows rows, struct batch *batch, double *out,
+                      struct err *err) {
     struct bench_peer *peer = NULL;
-    int code = bench_peer_open(run->dir, &peer, err);
-    code = code ? code : files_write(run, batch, peer, &out->first, err);
+    int code = bench_peer_open(run->dir, rows, &peer, err);
+    code = code ? code : files_write(run, batch, peer, out, err);
     bench_peer_close(peer);
     return code;
 }
 
+static int rows_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
+    return rows_write(run, BENCH_ROWS_NORMAL, batch, &out->per_s, err);
+}
+
+static int synced_round(struct run *run, struct batch *batch, struct speed *out, struct err *err) {
+    return rows_write(run, BENCH_ROWS_DURABLE, batch, &out->per_s, err);
+}
+
 /* ---- rounds ---- */
 
-enum contender { LIMIT, STORE, FILES, ROWS, CONTENDERS };
+enum contender { LIMIT, STORE, FILES, ROWS, SYNCED, CONTENDERS };
 
 typedef int round_fn(struct run *run, struct batch *batch, struct speed *out, struct err *err);
 static round_fn *const contenders[CONTENDERS] = {
-    [LIMIT] = limit_round,
-    [STORE] = store_round,
-    [FILES] = files_round,
-    [ROWS] = rows_round,
+    [LIMIT] = limit_round, [STORE] = store_round,   [FILES] = files_round,
+    [ROWS] = rows_round,   [SYNCED] = synced_round,
 };
 
 struct results { /* one number a round */
-    double limit[BENCH_ROUNDS_MAX], acked[BENCH_ROUNDS_MAX], indexed[BENCH_ROUNDS_MAX],
-        files[BENCH_ROUNDS_MAX], rows[BENCH_ROUNDS_MAX];
-    double of_limit[BENCH_ROUNDS_MAX], indexed_of_limit[BENCH_ROUNDS_MAX],
-        times_files[BENCH_ROUNDS_MAX], times_rows[BENCH_ROUNDS_MAX];
+    double per_s[CONTENDERS][BENCH_ROUNDS_MAX];
+    double indexed_per_s[BENCH_ROUNDS_MAX], sync_us[BENCH_ROUNDS_MAX];
 };
 
 struct cell_run { /* shared with the child that measures */
@@ -238,15 +258,11 @@ static int round_run(struct run *run, unsigned round, struct results *results, s
     if (code) {
         return code;
     }
-    results->limit[round] = speeds[LIMIT].first;
-    results->acked[round] = speeds[STORE].first;
-    results->indexed[round] = speeds[STORE].second;
-    results->files[round] = speeds[FILES].first;
-    results->rows[round] = speeds[ROWS].first;
-    results->of_limit[round] = speeds[STORE].first / speeds[LIMIT].first;
-    results->indexed_of_limit[round] = speeds[STORE].second / speeds[LIMIT].first;
-    results->times_files[round] = speeds[STORE].first / speeds[FILES].first;
-    results->times_rows[round] = speeds[STORE].first / speeds[ROWS].first;
+    for (unsigned who = 0; who < CONTENDERS; who++) {
+        results->per_s[who][round] = speeds[who].per_s;
+    }
+    results->indexed_per_s[round] = speeds[STORE].indexed_per_s;
+    results->sync_us[round] = speeds[LIMIT].sync_us;
     return 0;
 }
 
@@ -263,33 +279,132 @@ static int rounds_run(struct run *run, unsigned rounds, struct results *results,
     return code;
 }
 
-/* ---- the table ---- */
+/* ---- a row of the table ---- */
 
 static const char *tiers_name(enum bench_tiers tiers) {
     return tiers == BENCH_ONE_TIER ? "one" : "both";
 }
 
-static json_t *cell_report(const struct cell *cell, const struct results *results, size_t rounds) {
-    double limit = bench_median(results->limit, rounds);
-    double acked = bench_median(results->acked, rounds);
-    double indexed = bench_median(results->indexed, rounds);
-    double files = bench_median(results->files, rounds);
-    double of_limit = bench_median(results->of_limit, rounds);
-    double indexed_of_limit = bench_median(results->indexed_of_limit, rounds);
-    double times_files = bench_median(results->times_files, rounds);
-    double rows = bench_median(results->rows, rounds);
-    double times_rows = bench_median(results->times_rows, rounds);
-    printf("%6zu KB %6u %5s %9.0f %9.0f %9.0f %8.0f %8.0f %9.0f %% %11.0f %% %10.1f %10.1f\n",
-           cell->blob_bytes / 1000, cell->group, tiers_name(cell->tiers), limit, acked, indexed,
-           files, rows, of_limit * 100, indexed_of_limit * 100, times_files, times_rows);
-    fflush(stdout);
-    return json_pack("{s:I, s:i, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "blob_bytes",
-                     (json_int_t)cell->blob_bytes, "group_frames", (int)cell->group, "tiers",
-                     tiers_name(cell->tiers), "limit_per_s", limit, "acked_per_s", acked,
-                     "indexed_per_s", indexed, "files_per_s", files, "acked_of_limit", of_limit,
-                     "indexed_of_limit", indexed_of_limit, "acked_to_files", times_files,
-                     "rows_per_s", rows, "acked_to_rows", times_rows);
+/* The median of the ratios, each within its round. */
+static double ratio(const double *values, const double *to, size_t rounds) {
+    double ratios[BENCH_ROUNDS_MAX];
+    for (size_t i = 0; i < rounds; i++) {
+        ratios[i] = to[i] > 0 ? values[i] / to[i] : 0;
+    }
+    return bench_median(ratios, rounds);
 }
+
+/* The order of the table, and the keys of the JSON. A share is printed in percent. */
+static const struct column {
+    const char *key, *title;
+    int width, decimals;
+    bool share;
+} columns[] = {
+    {"limit_per_s", "limit", 8, 0, false},
+    {"acked_per_s", "acked", 8, 0, false},
+    {"indexed_per_s", "indexed", 8, 0, false},
+    {"files_per_s", "files", 7, 0, false},
+    {"rows_per_s", "+row", 7, 0, false},
+    {"synced_per_s", "+synced", 8, 0, false},
+    {"acked_of_limit", "acked/limit %", 14, 0, true},
+    {"indexed_of_limit", "indexed/limit %", 16, 0, true},
+    {"acked_to_files", "acked/files", 12, 1, false},
+    {"acked_to_rows", "acked/+row", 11, 1, false},
+    {"acked_to_synced", "acked/+synced", 14, 1, false},
+    {"indexed_to_rows", "indexed/+row", 13, 1, false},
+    {"sync_us", "sync us", 8, 0, false},
+};
+
+static json_t *cell_report(const struct cell *cell, const struct results *results, size_t rounds) {
+    const double *limit = results->per_s[LIMIT], *acked = results->per_s[STORE];
+    const double values[ARRAY_LENGTH(columns)] = {
+        bench_median(limit, rounds),
+        bench_median(acked, rounds),
+        bench_median(results->indexed_per_s, rounds),
+        bench_median(results->per_s[FILES], rounds),
+        bench_median(results->per_s[ROWS], rounds),
+        bench_median(results->per_s[SYNCED], rounds),
+        ratio(acked, limit, rounds),
+        ratio(results->indexed_per_s, limit, rounds),
+        ratio(acked, results->per_s[FILES], rounds),
+        ratio(acked, results->per_s[ROWS], rounds),
+        ratio(acked, results->per_s[SYNCED], rounds),
+        ratio(results->indexed_per_s, results->per_s[ROWS], rounds),
+        bench_median(results->sync_us, rounds),
+    };
+    json_t *row = json_pack("{s:I, s:i, s:s}", "blob_bytes", (json_int_t)cell->blob_bytes,
+                            "group_frames", (int)cell->group, "tiers", tiers_name(cell->tiers));
+    printf("%3zu KB %6u %5s", cell->blob_bytes / 1000, cell->group, tiers_name(cell->tiers));
+    for (size_t i = 0; i < ARRAY_LENGTH(columns); i++) {
+        printf("%*.*f", columns[i].width, columns[i].decimals,
+               columns[i].share ? values[i] * 100 : values[i]);
+        json_object_set_new(row, columns[i].key, json_real(values[i]));
+    }
+    printf("\n");
+    fflush(stdout);
+    return row;
+}
+
+/* ---- one sync ---- */
+
+/* Of a page behind the last one, in space taken ahead: the least that any durable step costs. */
+static int probe_syncs(const char *path, double us[PROBES], struct err *err) {
+    static const char page[PROBE_BYTES] = "creel";
+    CLEANUP(fd_close_at) int fd = -1;
+    int code = fs_open(path, O_RDWR | O_CREAT | O_TRUNC, 0640, &fd, err);
+    if (!code && (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PROBES * PROBE_BYTES) < 0 || fsync(fd))) {
+        code = err_sys(err, errno, "cannot preallocate %s", path);
+    }
+    for (uint64_t i = 0; !code && i < PROBES; i++) {
+        int64_t spent = 0;
+        code = fs_pwrite_all(fd, page, sizeof(page), i * PROBE_BYTES, path, err);
+        code = code ? code : timed_sync(fd, path, &spent, err);
+        us[i] = (double)spent;
+    }
+    return code;
+}
+
+static int probe_print(const struct bench_options *options, struct err *err) {
+    char dir[BENCH_PATH_MAX], path[FS_PATH_MAX];
+    double us[PROBES] = {0};
+    int code = bench_dir_make(options, dir, err);
+    if (code) {
+        return code;
+    }
+    code = fs_join(path, sizeof(path), dir, "probe", err);
+    code = code ? code : probe_syncs(path, us, err);
+    bench_dir_remove(dir);
+    if (!code) {
+        printf("one fdatasync of a page in %s takes %.0f us (median of %d, greatest %.0f)\n\n",
+               options->dir, bench_median(us, PROBES), PROBES, bench_greatest(us, PROBES));
+    }
+    return code;
+}
+
+static const char legend[] =
+    "limit    each frame's SHA-256, pwritev of the group to a preallocated file, fdatasync; one\n"
+    "         after another in one thread: no records, no index\n"
+    "acked    store_put as fast as the store takes them, until the last acknowledgement\n"
+    "indexed  the same, until the index has them all\n"
+    "files    one file a frame: SHA-256, temporary file, write, fsync, rename, fsync of the\n"
+    "         directory\n"
+    "+row     files, and a row for the frame and each detection at or above the index floor, in\n"
+    "         one SQLite transaction a frame: WAL, synchronous=NORMAL (a power cut takes the last\n"
+    "         rows)\n"
+    "+synced  the same with synchronous=FULL: the row is as durable as the file\n"
+    "sync us  one fdatasync of a whole group, in limit\n";
+
+static void head_print(unsigned rounds) {
+    printf("%s\nframes/s: medians of %u rounds, all contenders in each; ratios within a round\n"
+           "%6s %6s %5s",
+           legend, rounds, "blob", "group", "tiers");
+    for (size_t i = 0; i < ARRAY_LENGTH(columns); i++) {
+        printf("%*s", columns[i].width, columns[i].title);
+    }
+    printf("\n");
+}
+
+/* ---- the table ---- */
 
 /* In a child: an interrupted one leaves its directory for the parent to remove. */
 static int cell_child(void *shared, struct err *err) {
@@ -312,10 +427,8 @@ int bench_rates(const struct bench_options *options, json_t **out, struct err *e
     struct cell_run *shared = bench_shared(sizeof(*shared));
     json_t *rows = json_array();
     int code = shared ? 0 : err_set(err, ERR_NOMEM, "no memory for the results");
-    printf("frames/s: medians of %u rounds, all contenders in each; ratios within a round\n"
-           "%9s %6s %5s %9s %9s %9s %8s %8s %11s %13s %10s %10s\n",
-           options->rounds, "blob", "group", "tiers", "limit", "acked", "indexed", "files", "+row",
-           "acked/limit", "indexed/limit", "acked/file", "acked/+row");
+    code = code ? code : probe_print(options, err);
+    head_print(options->rounds);
     for (size_t i = 0; !code && i < ARRAY_LENGTH(cells); i++) {
         code = cell_run(options, &cells[i], shared, err);
         if (!code) {

@@ -31,6 +31,11 @@ delete_before_receipt) # what is owed leaves as if it were uploaded
     was2='local = 1 AND owed = 0 AND pinned = 0 "'
     new2='local = 1 AND pinned = 0 "'
     ;;
+compacted_before_sync) # the compacted meta log takes the old one's place, and is not on the disk
+    file=store/compact.c
+    was='code = code ? code : fs_datasync(compact->fd, tmp_path(store, path), err);'
+    new='tmp_path(store, path);'
+    ;;
 *)
     echo "store_mutate.sh: there is no mutant $mutant" >&2
     exit 2

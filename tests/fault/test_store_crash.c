@@ -279,6 +279,7 @@ static bool short_life(long calls, size_t *receipts) {
     case_dir_make_fast(&dir);
     struct store_config config = case_config(&dir);
     config.segment_bytes = 64u << 10;
+    config.meta_bytes = 8192; /* so that it is compacted */
     config.group_frames = 3;
     int code = run_child(&config, 0, SHORT_LIFE, calls, -1, heard);
     ck_assert_int_ne(code, 2);
@@ -328,6 +329,7 @@ static void long_life(unsigned *seed, unsigned rounds, struct tally *tally) {
     case_dir_make_fast(&dir);
     struct store_config config = case_config(&dir);
     config.segment_bytes = 256u << 10;
+    config.meta_bytes = 8192; /* so that it is compacted */
     for (uint64_t round = 0; round < rounds; round++) {
         *seed = *seed * 1103515245u + 12345u;
         long moment = (long)(500 + (*seed >> 8) % 60000); /* after its first acknowledgement */

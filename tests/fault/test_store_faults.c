@@ -233,6 +233,7 @@ static bool round_run(long n) {
     case_dir_make_fast(&dir);
     struct store_config config = case_config(&dir);
     config.segment_bytes = 64u << 10;
+    config.meta_bytes = 4096; /* so that it is compacted */
     atomic_store(&fired, false);
     atomic_store(&calls_left, n);
     fs_ops_set(&failing);

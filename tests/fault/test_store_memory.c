@@ -110,6 +110,7 @@ static bool round_run(long n) {
     case_dir_make_fast(&dir);
     struct store_config config = case_config(&dir);
     config.segment_bytes = 64u << 10;
+    config.meta_bytes = 4096; /* so that it is compacted */
     mem_fail_after(n);
     live(&config, &out);
     bool fired = mem_fail_after(-1) < 0;

@@ -173,6 +173,7 @@ static void session(unsigned number) {
     for (int tier = 0; now->life == LIFE_UPLOADED && tier < TIER_COUNT; tier++) {
         config.tiers[tier].keep_after_upload_ms = 1;
     }
+    config.meta_bytes = 4096; /* so that it is compacted */
     config.quota_bytes = now->life == LIFE_QUOTA ? 4u << 20 : 0;
     struct store *store = case_open(&config);
     struct store_reader *reader = case_reader(store);

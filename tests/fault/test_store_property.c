@@ -266,6 +266,7 @@ static void round_run(uint64_t seed) {
     case_dir_make_fast(&dir);
     struct store_config config = case_config(&dir);
     config.segment_bytes = 64u << 10;
+    config.meta_bytes = 8192; /* so that it is compacted */
     for (unsigned number = 0; number < LIVES; number++) {
         bool killed = roll(&dice, 2), rebuilt = roll(&dice, 3) == 0;
         fflush(NULL);
