@@ -24,6 +24,7 @@
 #define LOOK_EACH    64
 #define RETRY_MS     200 /* after a busy or full index */
 #define RESTARTS_MAX 3   /* rebuilds without any progress in between */
+#define NICENESS     5   /* of this thread alone, on top of the daemon's */
 
 struct cursor { /* in one stream */
     struct segment_scan scan;
@@ -368,6 +369,9 @@ static void *run(void *arg) {
     struct store *store = indexer.store;
     struct err err = {0};
     int code = 0;
+    /* Acknowledgements come first where cores are few: the writer, woken by the disk, must not wait
+     * for the index to use up its turn. The lag has its bound (lag.c). Refused, it costs speed. */
+    (void)!nice(NICENESS);
     for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
         indexer.cursors[stream].scan = (struct segment_scan)SEGMENT_SCAN_INIT;
     }

@@ -22,6 +22,7 @@ struct bench_options {
     size_t frames_count;
     unsigned rounds;
     bool rates, scale;
+    bool rebuild; /* in the scale part: the slowest stage of a large store */
 };
 
 /* Each prints its table to stdout and returns the same as JSON (owned by the caller). */

@@ -1,6 +1,7 @@
 /* bench-store: what the store does in a second, and what it costs to have many frames in it.
  *
- *   bench-store [--frames N,N...] [--dir DIR] [--rounds N] [--only rates|scale] [--json FILE]
+ *   bench-store [--frames N,N...] [--dir DIR] [--rounds N] [--only rates|scale]
+ *               [--without rebuild] [--json FILE]
  *
  * Prints tables and writes the same as JSON. tests/bench/store.sh builds and runs it.
  */
@@ -19,7 +20,7 @@
 
 static const char usage[] =
     "usage: bench-store [--frames N,N...] [--dir DIR] [--rounds N] [--only rates|scale]"
-    " [--json FILE]\n";
+    " [--without rebuild] [--json FILE]\n";
 
 /* ---- options ---- */
 
@@ -73,6 +74,11 @@ static int option_take(int option, struct bench_options *options, struct err *er
         return rounds_parse(optarg, options, err);
     case 'o':
         return only_parse(optarg, options, err);
+    case 'w':
+        options->rebuild = false;
+        return strcmp(optarg, "rebuild") == 0
+                   ? 0
+                   : err_set(err, ERR_INVALID, "--without %s: wanted rebuild", optarg);
     case 'd':
         options->dir = optarg;
         return 0;
@@ -86,9 +92,13 @@ static int option_take(int option, struct bench_options *options, struct err *er
 
 static int options_parse(int argc, char **argv, struct bench_options *options, struct err *err) {
     static const struct option known[] = {
-        {"frames", required_argument, NULL, 'f'}, {"dir", required_argument, NULL, 'd'},
-        {"rounds", required_argument, NULL, 'r'}, {"only", required_argument, NULL, 'o'},
-        {"json", required_argument, NULL, 'j'},   {0},
+        {"frames", required_argument, NULL, 'f'},
+        {"dir", required_argument, NULL, 'd'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"only", required_argument, NULL, 'o'},
+        {"without", required_argument, NULL, 'w'},
+        {"json", required_argument, NULL, 'j'},
+        {0},
     };
     int option, code = 0;
     while (!code && (option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -141,7 +151,8 @@ int main(int argc, char **argv) {
                                     .frames_count = 2,
                                     .rounds = 7,
                                     .rates = true,
-                                    .scale = true};
+                                    .scale = true,
+                                    .rebuild = true};
     struct err err = {0};
     char text[2 * ERR_TEXT_MAX];
     clock_trust(true); /* where nobody tells the kernel, ages rest */

@@ -73,7 +73,7 @@ static int stage_run(const char *name, bench_child_fn *run, struct scale *scale,
     return 0;
 }
 
-static int stages_run(struct scale *scale, struct err *err) {
+static int stages_run(struct scale *scale, bool rebuild, struct err *err) {
     static const struct {
         const char *name;
         bench_child_fn *run;
@@ -84,7 +84,9 @@ static int stages_run(struct scale *scale, struct err *err) {
     };
     int code = 0;
     for (size_t i = 0; !code && i < ARRAY_LENGTH(stages); i++) {
-        code = stage_run(stages[i].name, stages[i].run, scale, err);
+        if (rebuild || stages[i].run != scale_rebuild) {
+            code = stage_run(stages[i].name, stages[i].run, scale, err);
+        }
     }
     return code;
 }
@@ -92,7 +94,7 @@ static int stages_run(struct scale *scale, struct err *err) {
 static int size_run(const struct bench_options *options, struct scale *scale, struct err *err) {
     int code = bench_dir_make(options, scale->dir, err);
     if (!code) {
-        code = stages_run(scale, err);
+        code = stages_run(scale, options->rebuild, err);
         bench_dir_remove(scale->dir);
     }
     return code;

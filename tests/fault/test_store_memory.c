@@ -13,6 +13,7 @@
 struct outcome {
     bool acked[FRAMES];
     bool receipted, stated;
+    struct err err;         /* the last refusal */
     struct frame_hash blob; /* of the receipt */
     enum frame_tier tier;
 };
@@ -47,7 +48,7 @@ static void live(const struct store_config *config, struct outcome *out) {
     struct store *store = NULL;
     struct store_remote cloud = case_remote("cloud", true);
     struct store_fsck fsck;
-    if (store_open(config, &store, NULL) == 0) {
+    if (store_open(config, &store, &out->err) == 0) {
         store_remotes_set(store, &cloud, 1, NULL);
         for (uint64_t n = 0; n < FRAMES; n++) {
             struct store_frame frame = case_frame(n, SIZE);
@@ -65,6 +66,7 @@ static void live(const struct store_config *config, struct outcome *out) {
             }
             pthread_mutex_unlock(&wait.lock);
             out->acked[n] = wait.ack.code == 0;
+            out->err = wait.ack.code ? wait.ack.err : out->err;
         }
         store_flush(store, NULL);
         read_some(store, out);
@@ -118,7 +120,8 @@ static bool round_run(long n) {
     for (unsigned i = 0; i < FRAMES; i++) {
         refused += !out.acked[i];
     }
-    ck_assert_msg(fired || refused == 0, "nothing failed and %u frames were refused", refused);
+    ck_assert_msg(fired || refused == 0, "nothing failed and %u frames were refused: %s", refused,
+                  out.err.msg);
     ck_assert_msg(refused <= 1 || refused == FRAMES, "allocation %ld refused %u frames", n,
                   refused);
     check(&config, &dir, &out);

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CASE_FLAGS_MAX 8
+#define CASE_FLAGS_MAX 12
 
 static struct {
     char dir[64];

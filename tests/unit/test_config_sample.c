@@ -29,6 +29,7 @@ static void load_uncommented(void) {
     box.environment[5] = "AWS_SESSION_TOKEN=ST";
     box.environment[6] = "CREEL_WEB_PASSWORD=x";
     box.environment[7] = "CREEL_INGEST_TOKEN=x";
+    box.environment[8] = "AZURE_CLIENT_SECRET=x";
     case_values(yaml.data);
     buf_finish(&yaml);
 }
