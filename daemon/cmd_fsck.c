@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SCRUB_MB_MAX 100000.0
+#define LINE_EACH_US 5000000
 
 static const char fsck_usage[] =
     "usage: creel fsck [--rebuild | --repair | --scrub RATE] [--json] [--config FILE] [--set "
@@ -26,23 +27,33 @@ static const char fsck_usage[] =
 
 /* What one run needs to tell a person how far it is. */
 struct meter {
-    int64_t started_us;
+    int64_t started_us, said_us;
     bool terminal;
     bool records;        /* else bytes */
     double bytes_per_us; /* scrub's bound; 0: none */
 };
 
+/* On a terminal in place; elsewhere a line now and then. */
+static void meter_line(const struct meter *meter, uint64_t done, uint64_t total, double left_s) {
+    fputs(meter->terminal ? "\r\033[K" : "", stderr);
+    if (meter->records) {
+        fprintf(stderr, "%" PRIu64 " of %" PRIu64 " records", done, total);
+    } else {
+        fprintf(stderr, "%.1f of %.1f MB", (double)done / 1e6, (double)total / 1e6);
+    }
+    fprintf(stderr, ", about %.0f s left%s", left_s, meter->terminal ? "" : "\n");
+}
+
 static void meter_show(void *ctx, uint64_t done, uint64_t total) {
-    const struct meter *meter = ctx;
-    double passed_us = (double)(clock_boot_us() - meter->started_us);
+    struct meter *meter = ctx;
+    int64_t now_us = clock_boot_us();
+    double passed_us = (double)(now_us - meter->started_us);
     double ahead_us = meter->bytes_per_us > 0 ? (double)done / meter->bytes_per_us - passed_us : 0;
-    double left = done ? passed_us / 1e6 * (double)(total - done) / (double)done : 0;
-    if (meter->terminal && meter->records) {
-        fprintf(stderr, "\r\033[K%" PRIu64 " of %" PRIu64 " records, about %.0f s left", done,
-                total, left);
-    } else if (meter->terminal) {
-        fprintf(stderr, "\r\033[K%.1f of %.1f MB, about %.0f s left", (double)done / 1e6,
-                (double)total / 1e6, left);
+    double left_s = done ? passed_us / 1e6 * (double)(total - done) / (double)done : 0;
+    int64_t last_us = meter->said_us ? meter->said_us : meter->started_us;
+    if (meter->terminal || now_us - last_us >= LINE_EACH_US) {
+        meter_line(meter, done, total, left_s);
+        meter->said_us = now_us;
     }
     if (ahead_us >= 1000) {
         clock_sleep_ms((int)(ahead_us / 1000));

@@ -615,23 +615,6 @@ static void slice_note(struct store *store, int64_t took_us) {
     pthread_mutex_unlock(&store->lock);
 }
 
-/* A ring that cannot be written costs notes, never a frame. */
-static void ring_keep(struct store *store) {
-    struct ring *ring = &store->ring;
-    struct err err = {0};
-    if (store->bare || store->config.at_rest) {
-        return;
-    }
-    int code = 0;
-    if (ring->fd < 0 && !store__retain_excess(store, ring->bytes)) {
-        code = store__ring_open(ring, &err);
-    }
-    code = code ? code : store__ring_flush(ring, &err);
-    if (code) {
-        store__error_note(store, &err);
-    }
-}
-
 /* Frames that the index has not seen do not matter, or limits would rest as long as frames come
  * faster than it takes them in: only what makes a blob stay (another frame with its bytes, a pin,
  * the remotes), and the last tombstones. What was left to do is left for another time. */
@@ -664,7 +647,7 @@ void store__retain_upkeep(struct store *store) {
     store__clock_repair(store);
     store__retain_reserve(store);
     store__disk_measure(store);
-    ring_keep(store);
+    store__ring_keep(store);
     store__state_copy_daily(store);
     slice_note(store, store__monotonic_us() - writer->slice_start_us);
 }

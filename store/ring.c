@@ -15,7 +15,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "store/record.h"
-#include "store/store_impl.h"
+#include "store/retain.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -229,6 +229,22 @@ void store__ring_close(struct ring *ring) {
     }
 }
 
+void store__ring_keep(struct store *store) {
+    struct ring *ring = &store->ring;
+    struct err err = {0};
+    if (store->bare || store->config.at_rest) {
+        return;
+    }
+    int code = 0;
+    if (ring->fd < 0 && !store__retain_excess(store, ring->bytes)) {
+        code = store__ring_open(ring, &err);
+    }
+    code = code ? code : store__ring_flush(ring, &err);
+    if (code) {
+        store__error_note(store, &err);
+    }
+}
+
 /* ---- reading ---- */
 
 struct walk {
@@ -268,7 +284,9 @@ static int block_walk(struct walk *walk, uint64_t number, struct err *err) {
 
 static int flush_run(struct store *store, void *arg, struct err *err) {
     (void)arg;
-    return store__ring_flush(&store->ring, err);
+    (void)err;
+    store__ring_keep(store);
+    return 0;
 }
 
 static void page_free_at(uint8_t **page) {

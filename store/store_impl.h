@@ -200,6 +200,12 @@ void store__error_note(struct store *store, const struct err *err); /* takes the
 /* As store_open, for fsck: no limits, no mount guard, state.db is not opened. */
 int store__open_bare(const char *dir, double index_floor, struct store **out, struct err *err);
 
+/* ---- ring.c ---- */
+
+/* The writer thread only: has the ring there, and its notes in the file. One that cannot be written
+ * costs notes, never a frame. */
+void store__ring_keep(struct store *store);
+
 /* ---- state.c ---- */
 
 int store__state_open(struct store *store, struct err *err);
