@@ -143,9 +143,8 @@ START_TEST(the_eventfd_rings) {
     struct pollfd poller = {.fd = store_outbox_fd(store), .events = POLLIN};
     uint64_t count;
     declare("cloud", true, NULL, false);
-    while (poll(&poller, 1, 0) == 1) {
-        ck_assert_int_eq(read(poller.fd, &count, sizeof(count)), (int)sizeof(count));
-    }
+    ck_assert_int_eq(poll(&poller, 1, 5000), 1); /* it rings for that too, perhaps a little later */
+    ck_assert_int_eq(read(poller.fd, &count, sizeof(count)), (int)sizeof(count));
     case_put(store, 1, BLOB);
     ck_assert_int_eq(poll(&poller, 1, 5000), 1);
     ck_assert_int_eq(read(poller.fd, &count, sizeof(count)), (int)sizeof(count));
