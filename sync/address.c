@@ -41,6 +41,16 @@ static bool is_loopback(const char *host) {
            (is_number(host) && strncmp(host, "127.", 4) == 0);
 }
 
+static bool is_link_local(const char *host) {
+    static const char *const begins[] = {"[fe8", "[fe9", "[fea", "[feb", "[fd00:ec2::"};
+    for (size_t i = 0; i < ARRAY_LENGTH(begins); i++) {
+        if (strncmp(host, begins[i], strlen(begins[i])) == 0) {
+            return true;
+        }
+    }
+    return is_number(host) && strncmp(host, "169.254.", 8) == 0;
+}
+
 static bool host_is_clean(const char *host, size_t length) {
     static const char bracketed[] = "0123456789abcdefABCDEF:.%";
     if (length > 2 && host[0] == '[' && host[length - 1] == ']') {
@@ -105,6 +115,7 @@ static int parse_authority(const char *text, size_t length, struct address *out,
         snprintf(out->authority, sizeof out->authority, "%s:%u", out->host, port);
     }
     out->loopback = is_loopback(out->host);
+    out->link_local = is_link_local(out->host);
     out->by_number = is_number(out->host) || strcmp(out->host, "localhost") == 0;
     return 0;
 }

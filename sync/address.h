@@ -18,6 +18,7 @@
 struct address {
     bool https;
     bool loopback;                   /* 127.0.0.0/8, ::1, localhost and names below it */
+    bool link_local;                 /* 169.254.0.0/16, fe80::/10, fd00:ec2::: metadata services */
     bool by_number;                  /* the host is an IP address or localhost: no account in it */
     char host[ADDRESS_HOST_MAX + 1]; /* lower case; IPv6 in brackets */
     char authority[ADDRESS_HOST_MAX +

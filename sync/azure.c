@@ -1,4 +1,4 @@
-/* azure: Blob Storage by Put Blob, with an account key (SharedKey) or a SAS.
+/* azure: Blob Storage by Put Blob, with an account key (SharedKey), a SAS or a token (Bearer).
  *
  * Goal: one request an object where all goes well, and no receipt without proof.
  * Invariants:
@@ -37,10 +37,9 @@ struct azure {
     char account[ACCOUNT_MAX + 1];
     char containers[CONTAINERS][CONTAINER_MAX + 1];
     bool create_containers;
-    uint8_t key[SIGN_AZURE_KEY_MAX]; /* secret */
-    size_t key_size;                 /* 0: `sas` is the credential */
-    char *sas;                       /* secret, owned, without '?' */
-    bool create_only; /* the SAS grants c and not w, and nobody can narrow it further */
+    enum credential_form form;
+    uint8_t key[SIGN_AZURE_KEY_MAX]; /* secret; of an account key, decoded */
+    size_t key_size;
 };
 
 static struct azure *azure_of(struct remote *remote) {
@@ -120,63 +119,40 @@ static int key_set(struct azure *azure, const char *base64, struct err *err) {
     return 0;
 }
 
-static bool sas_is_create_only(const char *sas, const char *permissions) {
-    /* A stored policy or a delegated user may grant less than sp says; then "mismatch" may mean
-     * just that. */
-    return strchr(permissions, 'c') != NULL && strchr(permissions, 'w') == NULL &&
-           strstr(sas, "skoid=") == NULL && strstr(sas, "si=") == NULL;
-}
-
-static int sas_set(struct azure *azure, const char *sas, struct err *err) {
-    char permissions[32] = "", signature[256];
-    sas += strspn(sas, "? \t");
-    size_t length = strcspn(sas, " \t\r\n");
-    if (sas[length] != '\0' && sas[length + strspn(sas + length, " \t\r\n")] != '\0') {
-        return err_set(err, ERR_CONFIG, "sas: holds spaces");
-    }
-    char *copy = mem_strdup(sas);
-    if (copy == NULL) {
-        return err_set(err, ERR_NOMEM, "no memory for a remote");
-    }
-    copy[length] = '\0';
-    azure->sas = copy;
-    bool policy = strstr(copy, "si=") != NULL; /* then sp may be in the stored policy */
-    if (!sync__sas_get(copy, "sig", signature, sizeof signature) ||
-        (!sync__sas_get(copy, "sp", permissions, sizeof permissions) && !policy)) {
-        return err_set(err, ERR_CONFIG, "sas: is no SAS token (it has sv=, sp=, se= and sig=)");
-    }
-    explicit_bzero(signature, sizeof signature);
-    if (!policy && strpbrk(permissions, "cw") == NULL) {
-        return err_set(err, ERR_CONFIG,
-                       "sas: sp=%s does not allow to create blobs; it needs c (create)",
-                       permissions);
-    }
-    if (!azure->at.https && !azure->at.loopback) {
-        return err_set(err, ERR_CONFIG, "sas: would be readable on the way; use an https url");
-    }
-    azure->create_only = sas_is_create_only(copy, permissions);
-    return 0;
-}
-
 static bool given(const char *text) {
     return text != NULL && text[0] != '\0';
 }
 
+static int secrecy_check(const struct azure *azure, struct err *err) {
+    if (azure->form == CREDENTIAL_ACCOUNT_KEY || azure->at.https || azure->at.loopback) {
+        return 0;
+    }
+    return err_set(err, ERR_CONFIG, "%s would be readable on the way; use an https url",
+                   azure->form == CREDENTIAL_SAS ? "sas:" : "the token");
+}
+
+/* What the connection string says counts as if it had been given itself. */
 static int credential_set(struct azure *azure, const struct sync_remote_config *config,
                           const struct connection *connection, struct err *err) {
-    const char *key = given(config->account_key) ? config->account_key : connection->key;
-    const char *sas = given(config->sas) ? config->sas : connection->sas;
-    if (given(config->account_key) + given(config->sas) + given(config->connection_string) > 1) {
+    struct sync_remote_config merged = *config;
+    if (given(config->account_key) + given(config->sas) + given(config->connection_string) +
+            given(config->sas_file) + given(config->client_secret) >
+        1) {
         return err_set(err, ERR_CONFIG,
-                       "give one of connection_string, account_key and sas, not several");
+                       "give one of connection_string, account_key, sas, sas_file and "
+                       "client_secret, not several");
     }
-    if (key != NULL) {
-        return key_set(azure, key, err);
+    merged.account_key = given(config->account_key) ? config->account_key : connection->key;
+    merged.sas = given(config->sas) ? config->sas : connection->sas;
+    int code = sync__credential_open(&merged, &azure->remote.credential, err);
+    if (code != 0) {
+        return code;
     }
-    if (sas != NULL) {
-        return sas_set(azure, sas, err);
+    azure->form = azure->remote.credential->ops->form;
+    if (azure->form == CREDENTIAL_ACCOUNT_KEY) {
+        code = key_set(azure, merged.account_key, err);
     }
-    return err_set(err, ERR_CONFIG, "needs one of connection_string, account_key and sas");
+    return code != 0 ? code : secrecy_check(azure, err);
 }
 
 static int endpoint_set(struct azure *azure, const struct sync_remote_config *config,
@@ -216,8 +192,8 @@ static void describe(struct azure *azure) {
 
 static void azure_close(struct remote *remote) {
     struct azure *azure = azure_of(remote);
+    sync__credential_close(remote->credential);
     explicit_bzero(azure->key, sizeof azure->key);
-    sync__secret_free(azure->sas);
     free(azure);
 }
 
@@ -275,7 +251,8 @@ static int path_make(const struct azure *azure, enum frame_tier tier, const char
     return out->failed ? err_set(err, ERR_NOMEM, "no memory for a request") : 0;
 }
 
-static char *url_make(const struct azure *azure, const char *path, const char *query) {
+static char *url_make(const struct azure *azure, const char *path, const char *query,
+                      const char *sas) {
     struct buf url = BUF_INIT(SYNC_LINK_MAX * 2);
     buf_printf(&url, "%s://%s%s", azure->at.https ? "https" : "http", azure->at.authority, path);
     char mark = '?';
@@ -283,8 +260,8 @@ static char *url_make(const struct azure *azure, const char *path, const char *q
         buf_printf(&url, "%c%s", mark, query);
         mark = '&';
     }
-    if (azure->sas != NULL) {
-        buf_printf(&url, "%c%s", mark, azure->sas);
+    if (sas != NULL) {
+        buf_printf(&url, "%c%s", mark, sas);
     }
     size_t length = 0;
     char *made = buf_take(&url, &length);
@@ -320,22 +297,38 @@ static size_t put_fields(const struct remote_object *object, struct facts *facts
     return count;
 }
 
+static int authorization_add(const struct azure *azure, const struct sign_azure *signing,
+                             const struct credential_value *value, struct http_request *out,
+                             struct err *err) {
+    int code = 0;
+    bool added = true;
+    if (azure->form == CREDENTIAL_ACCOUNT_KEY) {
+        char authorization[SIGN_HEADER_MAX];
+        code = sync__sign_azure(signing, azure->key, azure->key_size, authorization, err);
+        added = code == 0 && sync__request_add(out, "authorization", authorization);
+    } else if (azure->form == CREDENTIAL_BEARER) {
+        struct buf authorization = BUF_INIT(TOKEN_TEXT_MAX + 16);
+        buf_printf(&authorization, "Bearer %s", value->secret);
+        added =
+            !authorization.failed && sync__request_add(out, "authorization", authorization.data);
+        if (authorization.data != NULL) {
+            explicit_bzero(authorization.data, authorization.len);
+        }
+        buf_finish(&authorization);
+    }
+    return code != 0 || added ? code : err_set(err, ERR_NOMEM, "no memory for a request");
+}
+
 static int headers_add(const struct azure *azure, const struct sign_azure *signing,
-                       struct http_request *out, struct err *err) {
+                       const struct credential_value *value, struct http_request *out,
+                       struct err *err) {
     bool added = true;
     for (size_t i = 0; i < signing->header_count; i++) {
         added =
             added && sync__request_add(out, signing->headers[i].name, signing->headers[i].value);
     }
-    if (azure->sas == NULL) {
-        char authorization[SIGN_HEADER_MAX];
-        int code = sync__sign_azure(signing, azure->key, azure->key_size, authorization, err);
-        if (code != 0) {
-            return code;
-        }
-        added = added && sync__request_add(out, "authorization", authorization);
-    }
-    return added ? 0 : err_set(err, ERR_NOMEM, "no memory for a request");
+    return added ? authorization_add(azure, signing, value, out, err)
+                 : err_set(err, ERR_NOMEM, "no memory for a request");
 }
 
 static const char *const methods[] = {
@@ -346,6 +339,10 @@ static int azure_request(struct remote *remote, struct remote_put *put, int64_t 
     static const struct sign_field create_query[] = {{"restype", "container"}};
     struct azure *azure = azure_of(remote);
     bool create = put->step == REMOTE_CREATE;
+    const struct credential_value *value = sync__credential_sign(remote, put, err);
+    if (value == NULL) {
+        return ERR_BUSY;
+    }
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
     int code = path_make(azure, put->object->tier, create ? NULL : put->object->key, &path, err);
     if (code != 0) {
@@ -372,9 +369,10 @@ static int azure_request(struct remote *remote, struct remote_put *put, int64_t 
                                  .query = create_query,
                                  .query_count = create ? ARRAY_LENGTH(create_query) : 0,
                                  .content_length = request.body_size};
-    request.url = url_make(azure, path.data, create ? "restype=container" : "");
+    request.url = url_make(azure, path.data, create ? "restype=container" : "",
+                           azure->form == CREDENTIAL_SAS ? value->secret : NULL);
     code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
-                               : headers_add(azure, &signing, &request, err);
+                               : headers_add(azure, &signing, value, &request, err);
     if (code != 0) {
         sync__request_finish(&request);
         return code;
@@ -386,9 +384,11 @@ static int azure_request(struct remote *remote, struct remote_put *put, int64_t 
 /* ---- replies ---- */
 
 static const struct judge_row rows[] = {
-    {"AuthenticationFailed", 0, REMOTE_DENIED, "the account key or the SAS is wrong or has ended"},
+    {"AuthenticationFailed", 0, REMOTE_DENIED,
+     "the account key, the SAS or the token is wrong or has ended"},
     {"AuthorizationFailure", 0, REMOTE_DENIED,
-     "the account key or the SAS is wrong, or the account's firewall keeps this device out"},
+     "the account key, the SAS or the token is wrong, or the account's firewall keeps this device "
+     "out"},
     {"AuthorizationPermissionMismatch", 0, REMOTE_DENIED,
      "the credential lacks the permission to create blobs (SAS: sp=c; role: Storage Blob Data "
      "Contributor)"},
@@ -398,10 +398,12 @@ static const struct judge_row rows[] = {
      "the account SAS lacks objects (srt=o)"},
     {"AuthorizationServiceMismatch", 0, REMOTE_DENIED, "the account SAS is not for blobs (ss=b)"},
     {"AuthorizationSourceIPMismatch", 0, REMOTE_DENIED, "the SAS is for other IP addresses (sip)"},
-    {"InvalidAuthenticationInfo", 0, REMOTE_DENIED, "the account key or the SAS is malformed"},
+    {"InvalidAuthenticationInfo", 0, REMOTE_DENIED,
+     "the account key, the SAS or the token is not accepted (a token must be for "
+     "https://storage.azure.com/ and of the account's tenant)"},
     {"InsufficientAccountPermissions", 0, REMOTE_DENIED, "the credential may not write here"},
     {"KeyBasedAuthenticationNotPermitted", 0, REMOTE_DENIED,
-     "the account refuses account keys: use a user-delegation SAS"},
+     "the account refuses account keys: use a token or a user-delegation SAS"},
     {"AccountIsDisabled", 0, REMOTE_DENIED, "the account is disabled"},
     {"ContainerDisabled", 0, REMOTE_DENIED, "the container is disabled"},
     {"ContainerNotFound", 0, REMOTE_DENIED,
@@ -418,6 +420,16 @@ static const struct judge_row rows[] = {
 static const char *const exists_codes[] = {"BlobAlreadyExists", "ConditionNotMet",
                                            "UnauthorizedBlobOverwrite", "BlobImmutableDueToPolicy"};
 
+/* The SAS grants c and not w, and nobody can narrow it further: a stored policy or a delegated user
+ * may grant less than sp says, and then "mismatch" may mean just that. */
+static bool create_only(const struct azure *azure) {
+    char permissions[32] = "";
+    const char *sas = azure->form == CREDENTIAL_SAS ? azure->remote.credential->value.secret : NULL;
+    return sas != NULL && sync__sas_get(sas, "sp", permissions, sizeof permissions) &&
+           strchr(permissions, 'c') != NULL && strchr(permissions, 'w') == NULL &&
+           strstr(sas, "skoid=") == NULL && strstr(sas, "si=") == NULL;
+}
+
 static bool says_exists(const struct azure *azure, const struct http_reply *reply) {
     for (size_t i = 0; i < ARRAY_LENGTH(exists_codes); i++) {
         if (strcmp(reply->error_code, exists_codes[i]) == 0) {
@@ -426,26 +438,42 @@ static bool says_exists(const struct azure *azure, const struct http_reply *repl
     }
     /* A create-only SAS is told so in place of "exists" where the server checks rights first. */
     return reply->status == 412 ||
-           (azure->create_only &&
-            strcmp(reply->error_code, "AuthorizationPermissionMismatch") == 0);
+           (strcmp(reply->error_code, "AuthorizationPermissionMismatch") == 0 &&
+            create_only(azure));
+}
+
+/* "Who are you?", and not "you may not": there may be a newer token or SAS. */
+static bool says_unknown(const struct http_reply *reply) {
+    return reply->status == 401 ||
+           (reply->status == 403 && strcmp(reply->error_code, "AuthenticationFailed") == 0);
+}
+
+static void explain(const struct azure *azure, const struct remote_put *put, struct err *err) {
+    const char *secret = azure->remote.credential->value.secret;
+    char expiry[64];
+    if (azure->form == CREDENTIAL_BEARER) {
+        err_wrap(err, "with a token of %s", azure->remote.credential->ops->what);
+    }
+    if (azure->form != CREDENTIAL_SAS || secret == NULL ||
+        !sync__sas_get(secret, "se", expiry, sizeof expiry)) {
+        return;
+    }
+    int64_t ends = clock_parse_rfc3339(expiry);
+    if (ends >= 0 && ends < put->signed_utc_us) {
+        err_wrap(err, "the SAS ended at %s, make a new one", expiry);
+    }
 }
 
 static enum remote_verdict judge_other(struct azure *azure, struct remote_put *put,
                                        const struct http_reply *reply, struct err *err) {
     bool doubt = reply->status == 403 && sync__judge_skew(&azure->remote, put, reply);
-    if (doubt) {
+    if (doubt || (says_unknown(reply) && sync__judge_renew(&azure->remote, put))) {
         return REMOTE_AGAIN;
     }
     enum remote_verdict verdict =
         sync__judge_error(&azure->remote, put, rows, ARRAY_LENGTH(rows), reply, err);
-    if (verdict == REMOTE_DENIED && azure->sas != NULL) {
-        char expiry[64];
-        int64_t ends = sync__sas_get(azure->sas, "se", expiry, sizeof expiry)
-                           ? clock_parse_rfc3339(expiry)
-                           : -1;
-        if (ends >= 0 && ends < put->signed_utc_us) {
-            err_wrap(err, "the SAS ended at %s, make a new one", expiry);
-        }
+    if (verdict == REMOTE_DENIED) {
+        explain(azure, put, err);
     }
     return verdict;
 }
@@ -493,6 +521,9 @@ static enum remote_verdict judge_head(struct azure *azure, struct remote_put *pu
                 put->object->key);
         return REMOTE_RETRY;
     }
+    if (azure->form == CREDENTIAL_BEARER && says_unknown(reply)) {
+        return judge_other(azure, put, reply, err); /* the token ended in between */
+    }
     if ((reply->status == 401 || reply->status == 403) && put->mismatch) {
         err_set(
             err, ERR_EXISTS,
@@ -539,8 +570,8 @@ static int azure_link(struct remote *remote, enum frame_tier tier, const char *k
     const struct azure *azure = azure_const(remote);
     if (azure->key_size == 0) {
         return err_set(err, ERR_REFUSED,
-                       "remote %s has a SAS, which cannot sign links: that needs account_key",
-                       remote->name);
+                       "remote %s has a %s, which cannot sign links: that needs account_key",
+                       remote->name, azure->form == CREDENTIAL_SAS ? "SAS" : "token");
     }
     char name[STORE_KEY_MAX + 1];
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);

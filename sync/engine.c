@@ -35,7 +35,8 @@ int sync__thread_start(pthread_t *thread, const char *name, void *(*run)(void *)
 static void take_done(struct sync *sync) {
     struct http_done done;
     while (sync__http_next_done(sync->http, &done)) {
-        sync__lane_reply(done.ctx, &done.reply);
+        struct caller *caller = done.ctx;
+        caller->reply(caller, &done.reply);
         sync__reply_finish(&done.reply);
     }
     for (struct job *job = queue_try_get(sync->carried); job != NULL;

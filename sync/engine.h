@@ -1,10 +1,11 @@
-/* engine: the inside of the sync, shared by its four files.
+/* engine: the inside of the sync, shared by its five files.
  *
- *   loop (engine.c)   the one thread that knows remotes, rows and transfers; waits in libcurl's
- * poll lane (lane.c)     one remote within the loop: its due rows, its jobs, its health clerk
- * (clerk.c)   the thread that writes receipts, deferrals and quarantines into the store, many at
- * once porter (porter.c) a thread for each remote that blocks (a directory), so that a share that
- * hangs stops nobody
+ *   loop (engine.c): the one thread that knows remotes, rows and transfers; waits in libcurl's poll
+ *   lane (lane.c): one remote within the loop: its due rows, its jobs, its health
+ *   errand (errand.c): the fetching of a lane's credential, through the loop's own transfers
+ *   clerk (clerk.c): the thread that writes receipts, deferrals and quarantines into the store,
+ * many at once porter (porter.c): a thread for each remote that blocks (a directory), so that a
+ * share that hangs stops nobody
  *
  * Invariants:
  *   1. A row is in at most one job of its lane, from reading it until the clerk has written what
@@ -17,6 +18,8 @@
  * to look around.
  *   6. What was refused because of the remote (network, credential) costs no row its attempts for
  * good: only refusals of the row itself, and failures while others succeed, lead to quarantine.
+ *   7. Without a credential a lane starts nothing; what is in conversation is parked until there is
+ * one, or ends as denied. Other lanes do not notice.
  */
 #ifndef CREEL_SYNC_ENGINE_H
 #define CREEL_SYNC_ENGINE_H
@@ -42,6 +45,7 @@
 #define SYNC_JOBS_MAX       (SYNC_REMOTES_MAX * LANE_BUSY_MAX)
 #define SYNC_TRANSFERS      8
 #define SYNC_ATTEMPTS       8
+#define ERRAND_PAUSE_US     INT64_C(10000000) /* after a failed renewal, while the old one lasts */
 #define SYNC_BACKOFF_MS     500
 #define SYNC_BACKOFF_CAP_MS 60000
 
@@ -49,11 +53,18 @@ enum job_write { JOB_NOTHING = 0, JOB_RECEIPT, JOB_DEFER, JOB_QUARANTINE };
 
 struct lane;
 
+/* Who a reply is for; the first member of whatever waits for one. */
+struct caller {
+    void (*reply)(struct caller *caller, const struct http_reply *reply);
+};
+
 struct job {
+    struct caller caller;
     struct job *next; /* of its lane */
     struct lane *lane;
     struct store_outbox_row row;
     char key[STORE_KEY_MAX + 1];
+    bool parked;    /* in conversation, and waits for the lane's credential */
     uint8_t *bytes; /* owned; NULL once the conversation is over */
     struct remote_object object;
     struct remote_put put;
@@ -68,9 +79,18 @@ struct job {
 
 struct porter;
 
+/* The request for a lane's credential. */
+struct errand {
+    struct caller caller;
+    struct lane *lane;
+    unsigned failures; /* in a row */
+    struct err err;    /* of the last one */
+};
+
 struct lane {
     struct sync *sync;
     struct remote *remote;
+    struct errand errand;
     struct porter *porter; /* NULL for kinds that speak HTTP */
     struct health health;
     struct store_outbox_row rows[LANE_ROWS];
@@ -108,8 +128,7 @@ struct sync {
 int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remote_config *config,
                     unsigned share, struct err *err);
 void sync__lane_close(struct lane *lane);
-void sync__lane_fill(struct lane *lane); /* starts what may start */
-void sync__lane_reply(struct job *job, const struct http_reply *reply);
+void sync__lane_fill(struct lane *lane);  /* starts what may start */
 void sync__lane_carried(struct job *job); /* a porter brought it back */
 void sync__lane_settle(struct job *job);  /* the clerk wrote it; frees the job */
 /* Takes in what was read from the outbox, at most `limit` rows, but for those that are in jobs;
@@ -118,6 +137,17 @@ void sync__lane_rows_take(struct lane *lane, const struct store_outbox_row *rows
                           size_t limit);
 int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us); /* INT64_MAX: none */
 void sync__lane_publish(struct lane *lane);
+
+void sync__lane_log_breaker(const struct lane *lane, bool opened, const struct err *err);
+/* Those that wait for the credential go on; with an `err`, they end with it. */
+void sync__lane_unpark(struct lane *lane, const struct err *err);
+
+/* ---- errand: credentials that must be fetched; on the loop's thread ---- */
+
+/* True when requests of this lane can be signed now. Begins to fetch what is due. False: the
+ * credential is asking, and its reply unparks the lane's jobs; or that failed at once, see
+ * lane->errand.err. */
+bool sync__errand_ready(struct lane *lane, int64_t now_us);
 
 /* ---- clerk ---- */
 

@@ -79,6 +79,9 @@ static void list_remove(struct list *list, struct transfer *transfer) {
 /* ---- life ---- */
 
 static void transfer_reset(struct transfer *transfer) {
+    for (struct curl_slist *line = transfer->lines; line != NULL; line = line->next) {
+        explicit_bzero(line->data, strlen(line->data)); /* signatures and tokens */
+    }
     curl_slist_free_all(transfer->lines);
     transfer->lines = NULL;
     sync__request_finish(&transfer->request);
@@ -183,6 +186,7 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *ctx) {
 static void set_common(const struct http *http, struct transfer *transfer) {
     CURL *easy = transfer->easy;
     const struct http_request *request = &transfer->request;
+    long connect_ms = request->connect_ms > 0 ? request->connect_ms : http->limits.connect_ms;
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -195,7 +199,7 @@ static void set_common(const struct http *http, struct transfer *transfer) {
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->limits.connect_ms);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)http->limits.stall_s);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -208,6 +212,14 @@ static void set_common(const struct http *http, struct transfer *transfer) {
     }
 }
 
+static void set_body(struct transfer *transfer) {
+    CURL *easy = transfer->easy;
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+    curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
+}
+
 static void set_method(struct transfer *transfer) {
     CURL *easy = transfer->easy;
     const struct http_request *request = &transfer->request;
@@ -217,10 +229,11 @@ static void set_method(struct transfer *transfer) {
         curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
         curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->body_size);
-        curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
-        curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-        curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
-        curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
+        set_body(transfer);
+    } else if (strcmp(request->method, "POST") == 0) {
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
+        set_body(transfer);
     } else {
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
         if (strcmp(request->method, "GET") != 0) {

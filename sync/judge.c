@@ -113,6 +113,18 @@ bool sync__judge_skew(struct remote *remote, struct remote_put *put,
     return true;
 }
 
+bool sync__judge_renew(struct remote *remote, struct remote_put *put) {
+    if (remote->credential == NULL) {
+        return false;
+    }
+    bool newer = sync__credential_rejected(remote->credential, put->generation);
+    if (!newer || put->renewed) {
+        return false; /* a fresh one was refused as well; a later conversation may try another */
+    }
+    put->renewed = true;
+    return true;
+}
+
 enum remote_verdict sync__judge_same(const struct remote *remote, const struct remote_put *put,
                                      bool md5_known, bool md5_same, const struct http_reply *reply,
                                      struct err *err) {

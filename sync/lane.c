@@ -81,7 +81,7 @@ static void bytes_free(struct job *job) {
     }
 }
 
-static void log_breaker(const struct lane *lane, bool opened, const struct err *err) {
+void sync__lane_log_breaker(const struct lane *lane, bool opened, const struct err *err) {
     char text[ERR_TEXT_MAX * 2];
     if (opened) {
         log_warn("remote does not take frames; they wait here", "remote=%s error=\"%s\"",
@@ -101,7 +101,7 @@ static void end_retry(struct job *job, int64_t now_us) {
     bool opened =
         sync__health_failure(&lane->health, throttled, err->retry_after_ms, now_us, sync__random());
     if (opened) {
-        log_breaker(lane, true, err);
+        sync__lane_log_breaker(lane, true, err);
     }
     bool to_blame = sync__health_row_failed(&lane->health, job->row.row);
     job->write = to_blame ? JOB_QUARANTINE : JOB_DEFER;
@@ -125,7 +125,7 @@ static void end_refused(struct job *job) {
 static void end_denied(struct job *job, int64_t now_us) {
     struct lane *lane = job->lane;
     if (sync__health_denied(&lane->health, now_us, sync__random())) {
-        log_breaker(lane, true, &job->err);
+        sync__lane_log_breaker(lane, true, &job->err);
     }
     lane->status.failures++;
 }
@@ -134,7 +134,7 @@ static void end_receipt(struct job *job) {
     struct lane *lane = job->lane;
     job->write = JOB_RECEIPT;
     if (sync__health_success(&lane->health, job->row.row)) {
-        log_breaker(lane, false, NULL);
+        sync__lane_log_breaker(lane, false, NULL);
     }
 }
 
@@ -187,6 +187,14 @@ static void job_ask(struct job *job) {
     struct lane *lane = job->lane;
     struct remote *remote = lane->remote;
     struct http_request request = {0};
+    if (!sync__errand_ready(lane, clock_boot_us())) {
+        job->parked = remote->credential->asking;
+        if (!job->parked) {
+            job->err = lane->errand.err;
+            job_end(job, REMOTE_DENIED);
+        }
+        return;
+    }
     if (++job->put.steps > REMOTE_STEPS_MAX) {
         err_set(&job->err, ERR_NET, "remote %s keeps changing its mind about %s", remote->name,
                 job->key);
@@ -205,7 +213,24 @@ static void job_ask(struct job *job) {
     lane->status.requests++;
 }
 
-void sync__lane_reply(struct job *job, const struct http_reply *reply) {
+void sync__lane_unpark(struct lane *lane, const struct err *err) {
+    for (struct job *job = lane->jobs, *next = NULL; job != NULL; job = next) {
+        next = job->next; /* a job that ends may be freed */
+        if (!job->parked) {
+            continue;
+        }
+        job->parked = false;
+        if (err == NULL) {
+            job_ask(job);
+            continue;
+        }
+        job->err = *err;
+        job_end(job, err->code == ERR_CLOSED ? REMOTE_RETRY : REMOTE_DENIED);
+    }
+}
+
+static void job_reply(struct caller *caller, const struct http_reply *reply) {
+    struct job *job = (struct job *)(void *)caller;
     struct lane *lane = job->lane;
     if (reply->sent > 1) {
         lane->status.requests += reply->sent - 1; /* libcurl's own replays cost as much */
@@ -339,6 +364,7 @@ static const struct store_outbox_row *row_next(struct lane *lane, int64_t now_us
 static struct job *job_create(struct lane *lane, const struct store_outbox_row *row) {
     struct job *job = mem_alloc(sizeof *job);
     if (job != NULL) {
+        job->caller.reply = job_reply;
         job->lane = lane;
         job->row = *row;
         job->next = lane->jobs;
@@ -407,7 +433,7 @@ void sync__lane_fill(struct lane *lane) {
     }
     for (;;) {
         const struct store_outbox_row *row = row_next(lane, now_us);
-        if (row == NULL || !may_start(lane, row, now_us)) {
+        if (row == NULL || !may_start(lane, row, now_us) || !sync__errand_ready(lane, now_us)) {
             return;
         }
         struct job *job = job_create(lane, row);
@@ -424,6 +450,11 @@ void sync__lane_fill(struct lane *lane) {
 }
 
 int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us) {
+    if (lane->remote != NULL && lane->remote->credential != NULL &&
+        lane->remote->credential->asking &&
+        sync__credential_get(lane->remote->credential, now_us) == NULL) {
+        return INT64_MAX; /* nothing starts before that reply, and that wakes the loop */
+    }
     bool work = lane->row_next < lane->row_count || lane->stale;
     int64_t at = work ? now_us : lane->next_due_us;
     if (at == 0) {

@@ -16,9 +16,9 @@ static const struct remote_ops *const kinds[] = {
 /* ---- requests ---- */
 
 void sync__request_finish(struct http_request *request) {
-    free(request->url);
+    sync__secret_free(request->url);
     for (size_t i = 0; i < request->line_count; i++) {
-        free(request->lines[i]);
+        sync__secret_free(request->lines[i]);
     }
     *request = (struct http_request){0};
 }
@@ -102,6 +102,19 @@ int sync__remote_name(const struct remote *remote, const char *key, char out[STO
     return 0;
 }
 
+const struct credential_value *sync__credential_sign(const struct remote *remote,
+                                                     struct remote_put *put, struct err *err) {
+    const struct credential_value *value =
+        sync__credential_get(remote->credential, clock_boot_us());
+    if (value == NULL) {
+        err_set(err, ERR_BUSY, "remote %s: no credential from %s yet", remote->name,
+                remote->credential->ops->what);
+        return NULL;
+    }
+    put->generation = remote->credential->generation;
+    return value;
+}
+
 /* ---- opening ---- */
 
 void sync__identity_set(struct remote *remote, const char *const *parts, size_t count) {
@@ -146,6 +159,9 @@ static int common_set(const struct sync_remote_config *config, struct remote *re
             return err_set(err, ERR_NOMEM, "no memory for a remote");
         }
     }
+    if (remote->credential != NULL) { /* whoever signs for the one door signs for the other too */
+        remote->credential->ca_file = remote->ca_file;
+    }
     return 0;
 }
 
@@ -186,6 +202,8 @@ void sync__remote_close(struct remote *remote) {
     if (remote != NULL) {
         free(remote->ca_file);
         remote->ca_file = NULL;
+        sync__credential_close(remote->credential);
+        remote->credential = NULL;
         remote->ops->close(remote);
     }
 }

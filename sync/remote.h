@@ -19,6 +19,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/hash.h"
+#include "sync/credential.h"
 #include "sync/reply.h"
 #include "sync/sync.h"
 #include <stdbool.h>
@@ -43,9 +44,10 @@ struct http_request {
     size_t reply_max;    /* bytes of a reply's body to keep; 0: REPLY_BODY_MAX */
     const char *ca_file; /* borrowed; NULL: the system's */
     bool direct;         /* never through a proxy: the host is this machine */
+    int connect_ms;      /* 0: the usual time */
 };
 
-void sync__request_finish(struct http_request *request);
+void sync__request_finish(struct http_request *request); /* wipes: it holds secrets */
 /* Takes no ownership; false when memory ran out or there are too many. */
 bool sync__request_add(struct http_request *request, const char *name, const char *value);
 
@@ -88,6 +90,8 @@ struct remote_put {                     /* zero-initialise, then set `object` */
     bool mismatch;         /* … and with a checksum that is not ours */
     bool created;          /* the container was made in this conversation */
     bool skewed;           /* the server's time was adopted in this conversation */
+    bool renewed;          /* the credential was refused and renewed in this conversation */
+    unsigned generation;   /* of the credential that the last request was signed with */
     char etag[STORE_ETAG_MAX + 1];
 };
 
@@ -112,6 +116,7 @@ struct remote { /* first member of each kind's own struct */
     int64_t skew_us; /* the server's clock minus ours, 0 until it had to be measured */
     struct frame_hash identity;
     struct remote_memory memory;
+    struct credential *credential; /* owned; NULL: needs none */
 };
 
 struct remote_ops {
@@ -125,7 +130,8 @@ struct remote_ops {
     void (*close)(struct remote *remote);
 
     /* HTTP kinds, else NULL: the next request of the conversation, signed for `now_utc_us` by our
-     * clock. Never blocks; may be called again for the same step (each time signed anew). */
+     * clock, with the credential's present value: ERR_BUSY where there is none. Never blocks; may
+     * be called again for the same step (each time signed anew). */
     int (*request)(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
                    struct http_request *out, struct err *err);
 
@@ -157,6 +163,11 @@ void sync__remote_close(struct remote *remote); /* NULL is accepted */
 int sync__remote_name(const struct remote *remote, const char *key, char out[STORE_KEY_MAX + 1],
                       struct err *err);
 
+/* The value to sign a request of `put` with, which is noted in it; NULL and ERR_BUSY where there is
+ * none now. */
+const struct credential_value *sync__credential_sign(const struct remote *remote,
+                                                     struct remote_put *put, struct err *err);
+
 /* Parts of an identity, each ended so that none can pass for another; NULL counts as "". */
 void sync__identity_set(struct remote *remote, const char *const *parts, size_t count);
 
@@ -180,6 +191,10 @@ enum remote_verdict sync__judge_error(const struct remote *remote, const struct 
  * conversation. */
 bool sync__judge_skew(struct remote *remote, struct remote_put *put,
                       const struct http_reply *reply);
+
+/* True when the credential was refused and there is or may be a newer value: ask again once there
+ * is. Once a conversation. */
+bool sync__judge_renew(struct remote *remote, struct remote_put *put);
 
 /* HEAD's verdict over size and checksums. `md5` is base64 or hex as the cloud writes it, "" where
  * unknown. */

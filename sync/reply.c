@@ -14,6 +14,9 @@ void sync__reply_init(struct http_reply *reply, size_t body_max) {
 }
 
 void sync__reply_finish(struct http_reply *reply) {
+    if (reply->body.data != NULL) {
+        explicit_bzero(reply->body.data, reply->body.len); /* it may be a token */
+    }
     buf_finish(&reply->body);
 }
 
@@ -33,6 +36,7 @@ static const struct {
     CAPTURE("x-amz-checksum-sha256", checksum),
     CAPTURE("x-amz-bucket-region", region),
     CAPTURE("retry-after", retry_after),
+    CAPTURE("www-authenticate", challenge),
 #undef CAPTURE
 };
 

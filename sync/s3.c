@@ -34,9 +34,6 @@ struct s3 {
     bool aws; /* Amazon's own endpoint */
     bool virtual_host;
     bool create_bucket;
-    char *access_key;
-    char *secret_key;      /* secret */
-    char *token;           /* secret; NULL: none */
     char create_text[256]; /* body of CreateBucket, the same each time */
 };
 
@@ -44,10 +41,10 @@ static struct s3 *s3_of(struct remote *remote) {
     return (struct s3 *)(void *)remote;
 }
 
-static struct sign_aws_key key_of(const struct s3 *s3) {
-    return (struct sign_aws_key){.access_key = s3->access_key,
-                                 .secret_key = s3->secret_key,
-                                 .token = s3->token,
+static struct sign_aws_key key_of(const struct s3 *s3, const struct credential_value *value) {
+    return (struct sign_aws_key){.access_key = value->id,
+                                 .secret_key = value->secret,
+                                 .token = value->session,
                                  .region = s3->region,
                                  .service = "s3"};
 }
@@ -108,30 +105,6 @@ static int endpoint_set(struct s3 *s3, const struct sync_remote_config *config, 
     return sync__address_parse(virtual, &s3->at, err);
 }
 
-static int credential_set(struct s3 *s3, const struct sync_remote_config *config, struct err *err) {
-    bool own = given(config->access_key);
-    const char *access = own ? config->access_key : getenv("AWS_ACCESS_KEY_ID");
-    const char *secret = own ? config->secret_key : getenv("AWS_SECRET_ACCESS_KEY");
-    const char *token = own ? config->session_token : getenv("AWS_SESSION_TOKEN");
-    if (!given(access)) {
-        return err_set(err, ERR_CONFIG, "access_key: missing, and AWS_ACCESS_KEY_ID is not set");
-    }
-    if (!given(secret)) {
-        return err_set(err, ERR_CONFIG,
-                       own ? "secret_key: missing"
-                           : "AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not");
-    }
-    if (strpbrk(access, " \t\r\n/") != NULL || strpbrk(secret, " \t\r\n") != NULL) {
-        return err_set(err, ERR_CONFIG, "access_key or secret_key: holds spaces");
-    }
-    s3->access_key = mem_strdup(access);
-    s3->secret_key = mem_strdup(secret);
-    s3->token = given(token) ? mem_strdup(token) : NULL;
-    bool missing =
-        s3->access_key == NULL || s3->secret_key == NULL || (given(token) && s3->token == NULL);
-    return missing ? err_set(err, ERR_NOMEM, "no memory for a remote") : 0;
-}
-
 static void describe(struct s3 *s3) {
     struct remote *remote = &s3->remote;
     snprintf(remote->where, sizeof remote->where, "%.150s%.30s, bucket %s", s3->at.authority,
@@ -142,9 +115,7 @@ static void describe(struct s3 *s3) {
 
 static void s3_close(struct remote *remote) {
     struct s3 *s3 = s3_of(remote);
-    free(s3->access_key);
-    sync__secret_free(s3->secret_key);
-    sync__secret_free(s3->token);
+    sync__credential_close(remote->credential);
     free(s3);
 }
 
@@ -160,7 +131,7 @@ static int s3_open(const struct sync_remote_config *config, struct remote **out,
         code = endpoint_set(s3, config, err);
     }
     if (code == 0) {
-        code = credential_set(s3, config, err);
+        code = sync__credential_open(config, &s3->remote.credential, err);
     }
     if (code != 0) {
         s3_close(&s3->remote);
@@ -236,9 +207,10 @@ static size_t create_body(const struct s3 *s3, char *out, size_t room) {
 }
 
 static int headers_add(const struct s3 *s3, const struct sign_aws *signing,
-                       struct http_request *out, struct err *err) {
+                       const struct credential_value *value, struct http_request *out,
+                       struct err *err) {
     char authorization[SIGN_HEADER_MAX];
-    struct sign_aws_key key = key_of(s3);
+    struct sign_aws_key key = key_of(s3, value);
     int code = sync__sign_aws(signing, &key, authorization, err);
     if (code != 0) {
         return code;
@@ -261,8 +233,8 @@ static char *url_make(const struct s3 *s3, const char *path) {
 }
 
 static size_t fields_make(const struct s3 *s3, struct remote_put *put,
-                          const struct http_request *request, struct facts *facts,
-                          struct sign_field *out) {
+                          const struct credential_value *value, const struct http_request *request,
+                          struct facts *facts, struct sign_field *out) {
     struct frame_hash hash;
     if (put->step == REMOTE_PUT) {
         hash = put->object->sha256;
@@ -275,8 +247,8 @@ static size_t fields_make(const struct s3 *s3, struct remote_put *put,
     out[count++] = (struct sign_field){"x-amz-content-sha256", facts->payload};
     out[count++] =
         (struct sign_field){"x-amz-date", clock_format_amz(put->signed_utc_us, facts->stamp)};
-    if (s3->token != NULL) {
-        out[count++] = (struct sign_field){"x-amz-security-token", s3->token};
+    if (value->session != NULL) {
+        out[count++] = (struct sign_field){"x-amz-security-token", value->session};
     }
     return count;
 }
@@ -286,6 +258,10 @@ static int s3_request(struct remote *remote, struct remote_put *put, int64_t now
     static const char *const methods[] = {
         [REMOTE_PUT] = "PUT", [REMOTE_HEAD] = "HEAD", [REMOTE_CREATE] = "PUT"};
     struct s3 *s3 = s3_of(remote);
+    const struct credential_value *value = sync__credential_sign(remote, put, err);
+    if (value == NULL) {
+        return ERR_BUSY;
+    }
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
     bool create = put->step == REMOTE_CREATE;
     int code = path_make(s3, create ? NULL : put->object->key, &path, err);
@@ -308,12 +284,13 @@ static int s3_request(struct remote *remote, struct remote_put *put, int64_t now
                                .path = path.data,
                                .query = "",
                                .headers = fields,
-                               .header_count = fields_make(s3, put, &request, &facts, fields),
+                               .header_count =
+                                   fields_make(s3, put, value, &request, &facts, fields),
                                .payload = facts.payload,
                                .utc_us = put->signed_utc_us};
     request.url = url_make(s3, path.data);
     code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
-                               : headers_add(s3, &signing, &request, err);
+                               : headers_add(s3, &signing, value, &request, err);
     if (code != 0) {
         sync__request_finish(&request);
         return code;
@@ -329,6 +306,7 @@ static const struct judge_row rows[] = {
     {"InvalidAccessKeyId", 0, REMOTE_DENIED, "the access key is not known there"},
     {"AccessDenied", 0, REMOTE_DENIED, "the key lacks s3:PutObject on this bucket and prefix"},
     {"ExpiredToken", 0, REMOTE_DENIED, "the session token has ended"},
+    {"TokenRefreshRequired", 0, REMOTE_DENIED, "the session token has ended"},
     {"InvalidToken", 0, REMOTE_DENIED, "the session token is wrong"},
     {"RequestTimeTooSkewed", 0, REMOTE_DENIED, "this machine's clock is wrong"},
     {"RequestExpired", 0, REMOTE_DENIED, "this machine's clock is wrong"},
@@ -353,9 +331,24 @@ static const struct judge_row rows[] = {
     {"KeyTooLongError", 0, REMOTE_REFUSED, "the object's name is too long"},
 };
 
+/* "Who are you?", and not "you may not": there may be a newer key. */
+static bool says_unknown(const struct http_reply *reply) {
+    static const char *const codes[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken",
+                                        "InvalidAccessKeyId", "SignatureDoesNotMatch"};
+    for (size_t i = 0; i < ARRAY_LENGTH(codes); i++) {
+        if (strcmp(reply->error_code, codes[i]) == 0) {
+            return true;
+        }
+    }
+    return reply->status == 401;
+}
+
 static enum remote_verdict judge_other(struct s3 *s3, struct remote_put *put,
                                        const struct http_reply *reply, struct err *err) {
     if (reply->status == 403 && sync__judge_skew(&s3->remote, put, reply)) {
+        return REMOTE_AGAIN;
+    }
+    if (says_unknown(reply) && sync__judge_renew(&s3->remote, put)) {
         return REMOTE_AGAIN;
     }
     enum remote_verdict verdict =
@@ -474,7 +467,15 @@ static int s3_link(struct remote *remote, enum frame_tier tier, const char *key,
     if (code != 0) {
         return code;
     }
-    struct sign_aws_key signing_key = key_of(s3);
+    const struct credential_value *value =
+        sync__credential_get(remote->credential, clock_boot_us());
+    if (value == NULL) {
+        return err_set(err, ERR_REFUSED,
+                       "remote %s has keys of %s, which are fetched by the running sync alone: "
+                       "links need access_key or a profile",
+                       remote->name, remote->credential->ops->what);
+    }
+    struct sign_aws_key signing_key = key_of(s3, value);
     buf_printf(out, "%s://%s%s?", s3->at.https ? "https" : "http", s3->at.authority, path.data);
     return sync__sign_aws_link(&signing_key, s3->at.authority, path.data,
                                now_utc_us + remote->skew_us, ttl_s, out, err);

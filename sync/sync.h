@@ -22,6 +22,22 @@
 
 enum sync_kind { SYNC_DIRECTORY = 1, SYNC_AZURE, SYNC_S3 };
 
+/* Where a credential comes from. AUTO: what the fields below give, else what the environment does;
+ * MANAGED_IDENTITY and INSTANCE ask the machine's own service. */
+enum sync_credential {
+    SYNC_CREDENTIAL_AUTO = 0,
+    SYNC_CREDENTIAL_KEY,               /* azure: connection_string, account_key; s3: access_key */
+    SYNC_CREDENTIAL_SAS,               /* azure: sas, sas_file */
+    SYNC_CREDENTIAL_CLIENT_SECRET,     /* azure: tenant_id, client_id, client_secret */
+    SYNC_CREDENTIAL_WORKLOAD_IDENTITY, /* azure: tenant_id, client_id, token_file */
+    SYNC_CREDENTIAL_MANAGED_IDENTITY,  /* azure: client_id where there are several */
+    SYNC_CREDENTIAL_ENVIRONMENT,       /* s3: AWS_ACCESS_KEY_ID, … */
+    SYNC_CREDENTIAL_PROFILE,           /* s3: profile, credentials_file */
+    SYNC_CREDENTIAL_WEB_IDENTITY,      /* s3: role_arn, token_file */
+    SYNC_CREDENTIAL_CONTAINER,         /* s3: AWS_CONTAINER_CREDENTIALS_FULL_URI, … */
+    SYNC_CREDENTIAL_INSTANCE,          /* s3: the metadata service, version 2 */
+};
+
 /* Strings are borrowed and must outlive the sync; NULL where not given. Secrets among them are
  * marked. */
 struct sync_remote_config {
@@ -37,14 +53,24 @@ struct sync_remote_config {
     const char *connection_string;      /* azure, secret */
     const char *account_key;            /* azure, secret, base64 */
     const char *sas;                    /* azure, secret: the token with or without '?' */
-    bool create_containers;             /* azure, s3: make what is missing */
-    const char *bucket;                 /* s3 */
-    const char *region;                 /* s3; NULL: us-east-1 */
-    const char *access_key;             /* s3; NULL: from AWS_ACCESS_KEY_ID */
-    const char *secret_key;             /* s3, secret */
-    const char *session_token;          /* s3, secret */
-    bool virtual_host;                  /* s3: bucket in the host name; false: path style */
-    const char *ca_file;                /* PEM; NULL: the system's */
+    enum sync_credential credential;
+    const char *sas_file;              /* azure: holds a SAS, read again when it changes */
+    const char *tenant_id, *client_id; /* azure; NULL: AZURE_TENANT_ID, AZURE_CLIENT_ID */
+    const char *client_secret;         /* azure, secret; NULL: AZURE_CLIENT_SECRET */
+    const char *token_file;            /* azure, s3: holds the token of another authority; NULL:
+                                          AZURE_FEDERATED_TOKEN_FILE, AWS_WEB_IDENTITY_TOKEN_FILE */
+    const char *token_url; /* azure, s3: the service that gives tokens; NULL: the cloud's own */
+    const char *profile;   /* s3; NULL: AWS_PROFILE, "default" */
+    const char *credentials_file; /* s3; NULL: AWS_SHARED_CREDENTIALS_FILE, ~/.aws/credentials */
+    const char *role_arn;         /* s3; NULL: AWS_ROLE_ARN */
+    bool create_containers;       /* azure, s3: make what is missing */
+    const char *bucket;           /* s3 */
+    const char *region;           /* s3; NULL: us-east-1 */
+    const char *access_key;       /* s3; NULL: from AWS_ACCESS_KEY_ID */
+    const char *secret_key;       /* s3, secret */
+    const char *session_token;    /* s3, secret */
+    bool virtual_host;            /* s3: bucket in the host name; false: path style */
+    const char *ca_file;          /* PEM; NULL: the system's */
 };
 
 struct sync_config {

@@ -5,13 +5,14 @@
 #   azurite.sh start DIR PORT [https]  returns when it answers; DIR keeps what is stored
 #   azurite.sh stop DIR                softly: it writes its tables out; killed hard it forgets
 #
-# https makes a certificate for 127.0.0.1 and localhost once: a client has to trust DIR/cert.pem.
+# https makes a certificate for 127.0.0.1 and localhost once: a client has to trust DIR/cert.pem. It
+# also lets tokens in (Bearer) whose times, issuer and audience are right; nobody checks who signed.
 # CREEL_NODE_DIR is the folder whose node_modules holds azurite and node. With OWNER_PID set, the
 # server ends soon after that process, however that one ends.
 set -eu
 
 usage() {
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -73,7 +74,7 @@ start() {
     if [ "$tls" = https ]; then
         certificate
         scheme=https
-        set -- "$@" --cert "$dir/cert.pem" --key "$dir/key.pem"
+        set -- "$@" --cert "$dir/cert.pem" --key "$dir/key.pem" --oauth basic
     fi
     setsid "$node" "$@" >"$dir/log" 2>&1 </dev/null &
     echo $! >"$dir/pid"

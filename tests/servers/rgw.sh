@@ -6,10 +6,12 @@
 #   rgw.sh start DIR PORT MONITOR_PORT  everything anew; returns when S3 answers
 #   rgw.sh pause DIR                    ends the gateway alone, hard; the data stays
 #   rgw.sh resume DIR PORT              starts it again
+#   rgw.sh role DIR NAME ISSUER         a role with all rights for whoever ISSUER (without its
+#                                       scheme) vouches for, and the right to name issuers
 #   rgw.sh stop DIR                     ends all three and waits until they are gone
 #
 # Packages: radosgw ceph-mon ceph-osd. The key is ACCESS_KEY and SECRET_KEY, or the defaults below.
-# What is stored lives in memory, deleted objects too: start one a suite. With OWNER_PID set, all
+# With RGW_STS set, its STS gives out session tokens, and checks them. What is stored lives in memory, deleted objects too: start one a suite. With OWNER_PID set, all
 # ends soon after that process, however that one ends.
 set -eu
 
@@ -17,7 +19,7 @@ access=${ACCESS_KEY:-CREELTESTACCESSKEY00}
 secret=${SECRET_KEY:-creel-test-secret-key-of-forty-characters}
 
 usage() {
-    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -88,6 +90,11 @@ paxos_min_wait = 0.01
 rgw_enable_usage_log = false
 rgw_dynamic_resharding = false
 END
+    # Then a wrong key is answered AccessDenied, whatever is wrong with it.
+    [ -z "${RGW_STS:-}" ] || cat >>"$dir/ceph.conf" <<END
+rgw_s3_auth_use_sts = true
+rgw_sts_key = creel-test-sts-k
+END
 }
 
 monitor() {
@@ -135,6 +142,17 @@ user() { # the gateway makes its pools while it starts, so the first try may com
     return 1
 }
 
+role() { # NAME ISSUER
+    trust='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRoleWithWebIdentity"],'
+    trust="$trust\"Principal\":{\"Federated\":[\"arn:aws:iam:::oidc-provider/$2\"]}}]}"
+    may='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"arn:aws:s3:::*"}]}'
+    {
+        radosgw-admin caps add --uid creel --caps "oidc-provider=*;roles=*"
+        radosgw-admin role create --role-name "$1" --assume-role-policy-doc "$trust"
+        radosgw-admin role-policy put --role-name "$1" --policy-name all --policy-doc "$may"
+    } >>"$dir/log/role.out" 2>&1
+}
+
 guard() { # by pid: the owner may have removed the folder by then
     tail --pid="$OWNER_PID" -f /dev/null
     ! tr '\0' ' ' <"/proc/$1/environ" | grep -qF "CEPH_CONF=$dir/" || kill -KILL "$1"
@@ -175,6 +193,7 @@ case $1 in
 start) [ -n "$monitor_port" ] || usage; start ;;
 pause) end rgw ;;
 resume) [ -n "$port" ] || usage; gateway ;;
+role) [ -n "$monitor_port" ] || usage; role "$port" "$monitor_port" ;;
 stop) stop ;;
 *) usage ;;
 esac
