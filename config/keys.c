@@ -81,6 +81,8 @@ const struct key config__keys[] = {
      .fallback = "20ms"},
     {"store.index_floor", KEY_REAL, SLOT_DOUBLE, VALUE(store.index_floor), .min = 0, .max = 1,
      .fallback = "0.15"},
+    {"store.history.max_age", KEY_DURATION, SLOT_I64, VALUE(store.history_max_age_ms), .min = 1 * S,
+     .fallback = "365d", .word = "off"},
     {"store.tiers.annotated.max_age", KEY_DURATION, SLOT_I64,
      VALUE(store.tiers[TIER_ANNOTATED].max_age_ms), .min = 1 * S, .fallback = "30d", .word = "off"},
     {"store.tiers.annotated.max_size", KEY_SIZE, SLOT_U64,

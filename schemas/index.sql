@@ -101,6 +101,7 @@ CREATE INDEX frame_utc ON frame (utc, seq);
 CREATE INDEX frame_tier ON frame (tier, utc, seq);
 CREATE INDEX frame_camera ON frame (camera, utc, seq);
 CREATE INDEX frame_blob ON frame (blob);
+CREATE INDEX frame_segment ON frame (segment);
 CREATE INDEX frame_pinned ON frame (utc, seq) WHERE pinned = 1;
 CREATE INDEX frame_judged ON frame (label_state, utc, seq) WHERE label_state > 0;
 CREATE INDEX frame_clock ON frame (boot_id) WHERE clock = 0;
@@ -162,12 +163,14 @@ CREATE INDEX outbox_order ON outbox (remote, state, row);
 CREATE INDEX outbox_value ON outbox (remote, state, value, row);
 CREATE INDEX outbox_due ON outbox (remote, due) WHERE due > 0;
 
-CREATE TABLE segment (                   -- of the tiers: what is still alive in a file
-    number    INTEGER PRIMARY KEY,
-    stream    INTEGER NOT NULL,
-    first_seq INTEGER NOT NULL DEFAULT 0,
-    last_seq  INTEGER NOT NULL DEFAULT 0,
-    live      INTEGER NOT NULL DEFAULT 0 -- local blobs
+CREATE TABLE segment (                      -- of the tiers: what a file is still needed for
+    number       INTEGER PRIMARY KEY,
+    stream       INTEGER NOT NULL,
+    live         INTEGER NOT NULL DEFAULT 0, -- local blobs that lie in it
+    live_bytes   INTEGER NOT NULL DEFAULT 0, -- of their records
+    frames       INTEGER NOT NULL DEFAULT 0, -- whose record lies in it
+    record_bytes INTEGER NOT NULL DEFAULT 0, -- of those
+    newest       INTEGER NOT NULL DEFAULT 0  -- when the last of them was kept
 );
 CREATE INDEX segment_dead ON segment (number) WHERE live = 0;
 

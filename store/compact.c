@@ -218,6 +218,7 @@ static void abandon(struct store *store) {
         fs_unlink(tmp_path(store, path), NULL);
     }
     compact->running = false;
+    compact->wanted = 0;
 }
 
 /* The files that may be compacted: closed, and before the index's position. */
@@ -261,13 +262,13 @@ static int begin(struct store *store, uint64_t through, struct err *err) {
                                   .boot_us = clock_boot_us()};
     struct record record = {.kind = RECORD_CHECKPOINT,
                             .checkpoint = {.through = through, .utc_us = birth.utc_us}};
-    int64_t pause = compact->pause_boot_us;
-    *compact = (struct compact){.first = first->number,
+    *compact = (struct compact){.wanted = compact->wanted,
+                                .first = first->number,
                                 .through = through,
                                 .scan = SEGMENT_SCAN_INIT,
                                 .out = BUF_INIT(2 * WRITE_MAX + RECORD_SMALL_MAX),
                                 .remotes = BUF_INIT(RECORD_SMALL_MAX),
-                                .pause_boot_us = pause};
+                                .pause_boot_us = compact->pause_boot_us};
     int code = tiers_sync(store, err);
     code =
         code ? code
@@ -345,10 +346,12 @@ static int maybe_begin(struct store *store, struct err *err) {
     uint64_t grown = bytes > meta->checkpoint_bytes ? bytes - meta->checkpoint_bytes : 0;
     bool empty;
     if (grown < 2 * meta->limit || grown < meta->checkpoint_bytes) {
+        store->compact.wanted = 0;
         return 0;
     }
+    store->compact.wanted = bytes;
     int code = reclaim_is_empty(store, &empty, err);
-    return code || !empty || store__retain_excess(store, bytes) ? code : begin(store, through, err);
+    return code || !empty || store__retain_excess(store, 0) ? code : begin(store, through, err);
 }
 
 void store__compact_step(struct store *store) {
@@ -364,9 +367,13 @@ void store__compact_step(struct store *store) {
     }
     if (code) {
         store__error_note(store, &err);
-        abandon(store);
-        compact->pause_boot_us = clock_boot_us() + PAUSE_US;
+        store__compact_put_off(store);
     }
+}
+
+void store__compact_put_off(struct store *store) {
+    abandon(store);
+    store->compact.pause_boot_us = clock_boot_us() + PAUSE_US;
 }
 
 void store__compact_finish(struct store *store) {

@@ -19,7 +19,8 @@ struct store;
 
 struct compact {
     bool running;
-    int fd;                  /* of the file that is being made */
+    uint64_t wanted; /* bytes of its new file, counted as taken while it is planned or made */
+    int fd;          /* of the file that is being made */
     uint64_t first, through; /* the files that it will stand for */
     uint64_t at;             /* its size so far */
     uint64_t unsynced;
@@ -31,6 +32,8 @@ struct compact {
 
 /* One slice of work where there is some. Trouble is noted, and costs nothing but the pause. */
 void store__compact_step(struct store *store);
+/* There is no room for one now. */
+void store__compact_put_off(struct store *store);
 void store__compact_finish(struct store *store);
 
 #endif

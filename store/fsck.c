@@ -39,7 +39,7 @@ static const char *const tmp_sql[TMP_STATEMENTS] = {
     [TMP_FORGET] = "INSERT OR IGNORE INTO forgotten (segment) VALUES (?)",
     [TMP_FORGOTTEN] = "SELECT 1 FROM forgotten WHERE segment = ?",
     [TMP_BLOB] = "INSERT OR IGNORE INTO blob (tier, sha) VALUES (?, ?)",
-    [TMP_FRAME] = "INSERT INTO frame (tier, sha) VALUES (?, ?)",
+    [TMP_FRAME] = "INSERT OR IGNORE INTO frame (id, tier, sha) VALUES (?, ?, ?)",
     [TMP_MISSING] = "SELECT count(*) FROM frame f WHERE NOT EXISTS (SELECT 1 FROM blob b WHERE"
                     " b.tier = f.tier AND b.sha = f.sha) AND NOT EXISTS (SELECT 1 FROM buried b"
                     " WHERE b.tier = f.tier AND b.sha = f.sha)",
@@ -245,24 +245,25 @@ static int note_meta(struct fsck *fsck, const struct record_at *found, const str
 
 static int note_frame(struct fsck *fsck, unsigned stream, const struct record_at *found,
                       const struct record_frame *kept, struct err *err) {
-    fsck->out.frames++;
-    int code = store__db_run(&fsck->tmp, TMP_FRAME, err, "nb", (int)kept->frame.tier,
+    int code = store__db_run(&fsck->tmp, TMP_FRAME, err, "bnb", kept->frame.id.bytes,
+                             sizeof(kept->frame.id.bytes), (int)kept->frame.tier,
                              kept->frame.blob.bytes, (size_t)32);
-    if (code || !index_saw(fsck, stream, found)) {
-        return code;
+    if (code || sqlite3_changes(fsck->tmp.handle) == 0) {
+        return code; /* copied forward, and the file that it came from is there still */
     }
-    return frame_compare(fsck, kept, err);
+    fsck->out.frames++;
+    return index_saw(fsck, stream, found) ? frame_compare(fsck, kept, err) : 0;
 }
 
 static int note_blob(struct fsck *fsck, unsigned stream, const struct record_at *found,
                      struct err *err) {
-    fsck->out.blobs++;
     int code = store__db_run(&fsck->tmp, TMP_BLOB, err, "nb", (int)stream, found->header.sha.bytes,
                              (size_t)32);
-    if (code || sqlite3_changes(fsck->tmp.handle) == 0 || !index_saw(fsck, stream, found)) {
+    if (code || sqlite3_changes(fsck->tmp.handle) == 0) {
         return code;
     }
-    return blob_compare(fsck, stream, &found->header.sha, err);
+    fsck->out.blobs++;
+    return index_saw(fsck, stream, found) ? blob_compare(fsck, stream, &found->header.sha, err) : 0;
 }
 
 static int place_note(struct fsck *fsck, const struct fsck_place *place, struct err *err) {
@@ -289,7 +290,7 @@ static int note_record(struct fsck *fsck, unsigned stream, const struct record_a
                                    false};
         return place_note(fsck, &place, err);
     }
-    if (!code && record.kind == RECORD_FRAME) {
+    if (!code && store__record_is_frame(record.kind)) {
         code = note_frame(fsck, stream, found, &record.frame, err);
     } else if (!code) {
         code = note_meta(fsck, found, &record, err);
@@ -420,7 +421,8 @@ static int tmp_open(struct fsck *fsck, struct err *err) {
                       " WITHOUT ROWID;"
                       "CREATE TABLE blob (tier, sha BLOB, PRIMARY KEY (tier, sha))"
                       " WITHOUT ROWID;"
-                      "CREATE TABLE frame (tier, sha BLOB);"
+                      "CREATE TABLE frame (id BLOB PRIMARY KEY, tier, sha BLOB)"
+                      " WITHOUT ROWID;"
                       "CREATE TABLE forgotten (segment INTEGER PRIMARY KEY); BEGIN",
                       err);
 }

@@ -203,10 +203,18 @@ static int encode_put(struct store *store, struct group *group, struct request *
 static int encode_request(struct store *store, struct group *group, struct request *request,
                           struct err *err) {
     int code = request->kind == REQUEST_PUT ? encode_put(store, group, request, err) : 0;
+    for (size_t i = 0; i < request->copy_count; i++) {
+        const struct record_copy *copy = &request->copies[i];
+        record_add(store, group, request->tier,
+                   &(struct payload){copy->kind, copy->bytes, copy->size, &copy->sha, true});
+    }
     for (size_t i = 0; !code && i < request->record_count; i++) {
         code = encode_small(store, group, STREAM_META, &request->records[i], err);
     }
     request->lsn = store->writer.next_lsn - 1;
+    if (request->copy_count || request->record_count) {
+        store->writer.said_lsn = request->lsn;
+    }
     if (request->duplicate || (request->kind == REQUEST_META && request->record_count &&
                                request->records->kind != RECORD_RECEIPT)) {
         store->writer.hold_lsn = request->lsn;
@@ -236,14 +244,23 @@ static uint64_t meta_planned(const struct request *request) {
     return bytes;
 }
 
+static uint64_t copies_planned(const struct request *request) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < request->copy_count; i++) {
+        bytes += store__record_size(request->copies[i].size);
+    }
+    return bytes;
+}
+
 static void plan(struct store *store, struct group *group) {
     for (size_t i = 0; i < group->count; i++) {
         struct request *request = group->requests[i];
         if (request->kind == REQUEST_PUT && !request->code) {
             request->duplicate = is_duplicate(store, group, request);
             group->streams[request->frame.record.tier].planned += request_planned(request);
-        } else if (request->kind == REQUEST_META) {
+        } else if (request->kind != REQUEST_PUT) {
             group->streams[STREAM_META].planned += meta_planned(request);
+            group->streams[request->tier].planned += copies_planned(request);
         }
     }
 }
@@ -461,15 +478,31 @@ void store__group_run(struct store *store, struct request *first) {
     finish_all(store, group);
 }
 
-int store__group_meta(struct store *store, const struct record *records, size_t count,
-                      struct err *err) {
+static int commit_one(struct store *store, struct request *request, struct err *err) {
     struct group *group = &store->writer.meta_group;
-    struct request request = {.kind = REQUEST_META, .records = records, .record_count = count};
-    group->requests[0] = &request;
+    group->requests[0] = request;
     group->count = 1;
     int code = commit(store, group, err);
     group->count = 0;
     return code;
+}
+
+int store__group_meta(struct store *store, const struct record *records, size_t count,
+                      struct err *err) {
+    struct request request = {.kind = REQUEST_META, .records = records, .record_count = count};
+    return commit_one(store, &request, err);
+}
+
+int store__group_copy(struct store *store, unsigned tier, const struct record_copy *copies,
+                      size_t copy_count, const struct record *records, size_t record_count,
+                      struct err *err) {
+    struct request request = {.kind = REQUEST_COPY,
+                              .tier = tier,
+                              .copies = copies,
+                              .copy_count = copy_count,
+                              .records = records,
+                              .record_count = record_count};
+    return commit_one(store, &request, err);
 }
 
 void store__group_finish(struct store *store) {

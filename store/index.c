@@ -57,6 +57,7 @@ const char *const store__index_sql[IX_STATEMENTS] = {
         " model, orientation, value, phash, luma_mean, luma_stddev, sharpness, best, detections,"
         " segment, at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [IX_FRAME_BY_ID] = "SELECT seq, blob, pinned FROM frame WHERE id = ?",
+    [IX_FRAME_PLACE] = "SELECT seq, segment FROM frame WHERE id = ?",
     [IX_FRAME_PIN] = "UPDATE frame SET pinned = ?, pinned_utc = ? WHERE seq = ?",
     [IX_FRAME_DROP] = "DELETE FROM frame WHERE seq = ?",
     [IX_FRAME_LABEL] = "UPDATE frame SET label_state = ? WHERE seq = ?",
@@ -65,7 +66,7 @@ const char *const store__index_sql[IX_STATEMENTS] = {
                          "(?, ?, ?, ?, ?, ?)",
     [IX_JUDGEMENT_DROP] = "DELETE FROM label WHERE seq = ?",
     [IX_FRAMES_OF_SEGMENT] = "SELECT seq, blob, utc, pinned, detections FROM frame"
-                             " WHERE seq BETWEEN ? AND ? AND tier = ? AND segment = ?",
+                             " WHERE segment = ? LIMIT 1",
     [IX_FRAMES_UNSYNCHRONISED] = "SELECT seq, utc, boot, detections FROM frame"
                                  " WHERE clock = 0 AND boot_id = ?",
     [IX_FRAME_RETIME] = "UPDATE frame SET utc = ?, clock = 1 WHERE seq = ?",
@@ -141,10 +142,10 @@ const char *const store__index_sql[IX_STATEMENTS] = {
     [IX_TIER_RECOUNT] = "UPDATE tier SET replicated = (SELECT coalesce(sum(refs), 0) FROM blob"
                         " WHERE blob.tier = tier.tier AND replicated = 1)",
     [IX_SEGMENT_NEW] = "INSERT OR IGNORE INTO segment (number, stream) VALUES (?, ?)",
-    [IX_SEGMENT_LIVE] = "UPDATE segment SET live = live + ? WHERE number = ?",
-    [IX_SEGMENT_SEQ] = "UPDATE segment SET first_seq = CASE first_seq WHEN 0 THEN ?1 ELSE first_seq"
-                       " END, last_seq = ?1 WHERE number = ?2",
-    [IX_SEGMENT_GET] = "SELECT first_seq, last_seq FROM segment WHERE number = ? AND stream = ?",
+    [IX_SEGMENT_ADD] = "UPDATE segment SET live = live + ?, live_bytes = live_bytes + ?, frames ="
+                       " frames + ?, record_bytes = record_bytes + ?, newest = max(newest, ?)"
+                       " WHERE number = ?",
+    [IX_SEGMENT_GET] = "SELECT 1 FROM segment WHERE number = ? AND stream = ?",
     [IX_SEGMENT_DROP] = "DELETE FROM segment WHERE number = ?",
     [IX_RECLAIM_NEW] = "INSERT INTO reclaim (stream, segment, at, bytes) VALUES (?, ?, ?, ?)",
     [IX_RECLAIM_DROP] = "DELETE FROM reclaim WHERE id <= ?",
@@ -188,6 +189,7 @@ static int memory_load(struct index *index, struct err *err) {
     index->blob = index->blob_before = (struct blob_row){0};
     index->blob_dirty = false;
     memset(index->delta, 0, sizeof(index->delta));
+    memset(index->segments, 0, sizeof(index->segments));
     memset(index->names, 0, sizeof(index->names));
     int code = store__db_bind(&index->db, IX_INFO_GET, &statement, err, "");
     code = code ? code : store__db_step(&index->db, statement, err);
@@ -338,6 +340,7 @@ int store__index_wal_check(const struct index *index, struct err *err) {
 
 int store__index_commit(struct index *index, struct err *err) {
     int code = store__index_blob_flush(index, err);
+    code = code ? code : store__index_segments_flush(index, err);
     for (int tier = 0; !code && tier < TIER_COUNT; tier++) {
         struct index_tier *delta = &index->delta[tier];
         code = store__db_run(&index->db, IX_TIER_ADD, err, "iiiin", delta->frames,
@@ -471,6 +474,38 @@ int store__index_blob_flush(struct index *index, struct err *err) {
             index->next_blob++;
         }
     }
+    return code;
+}
+
+/* ---- files ---- */
+
+static int segment_flush(struct index *index, struct index_segment *slot, struct err *err) {
+    int code = slot->number ? store__db_run(&index->db, IX_SEGMENT_ADD, err, "iiiiiu", slot->live,
+                                            slot->live_bytes, slot->frames, slot->record_bytes,
+                                            slot->newest, slot->number)
+                            : 0;
+    *slot = (struct index_segment){0};
+    return code;
+}
+
+int store__index_segments_flush(struct index *index, struct err *err) {
+    int code = 0;
+    for (size_t i = 0; !code && i < INDEX_SEGMENTS; i++) {
+        code = segment_flush(index, &index->segments[i], err);
+    }
+    return code;
+}
+
+int store__index_segment_add(struct index *index, const struct index_segment *more,
+                             struct err *err) {
+    struct index_segment *slot = &index->segments[more->number % INDEX_SEGMENTS];
+    int code = slot->number == more->number ? 0 : segment_flush(index, slot, err);
+    slot->number = more->number;
+    slot->live += more->live;
+    slot->live_bytes += more->live_bytes;
+    slot->frames += more->frames;
+    slot->record_bytes += more->record_bytes;
+    slot->newest = more->newest > slot->newest ? more->newest : slot->newest;
     return code;
 }
 

@@ -15,8 +15,9 @@
 #include "store/segment.h"
 #include "store/stream.h"
 
-#define INDEX_VERSION    3
+#define INDEX_VERSION    4
 #define INDEX_NAMES_SLOT 256
+#define INDEX_SEGMENTS   16
 
 enum name_kind { NAME_CAMERA = 1, NAME_LABEL = 2, NAME_RULE = 3 };
 enum outbox_state { OUTBOX_DUE = 0, OUTBOX_QUARANTINED = 1, OUTBOX_HELD = 2 };
@@ -51,6 +52,11 @@ struct index_tier {
     int64_t frames, blob_bytes, replicated, evicted;
 };
 
+struct index_segment { /* a row of table segment, or what it is to grow by */
+    uint64_t number;
+    int64_t live, live_bytes, frames, record_bytes, newest;
+};
+
 struct index_config {
     double floor;       /* detections below are not indexed */
     int wal_pages;      /* of 4 KiB: at so many the WAL is brought into the database */
@@ -74,7 +80,8 @@ struct index {
 
     struct index_remote remotes[STORE_REMOTES_MAX]; /* active */
     size_t remote_count;
-    struct index_tier delta[TIER_COUNT]; /* not yet in table tier */
+    struct index_tier delta[TIER_COUNT];           /* not yet in table tier */
+    struct index_segment segments[INDEX_SEGMENTS]; /* not yet in table segment, by number */
     struct {
         int kind;
         int64_t id;
@@ -142,6 +149,7 @@ enum index_statement {
     IX_BLOB_DROP,
     IX_FRAME_NEW,
     IX_FRAME_BY_ID,
+    IX_FRAME_PLACE,
     IX_FRAME_PIN,
     IX_FRAME_DROP,
     IX_FRAME_LABEL,
@@ -190,8 +198,7 @@ enum index_statement {
     IX_BLOBS_RECOUNT_REPLICATED,
     IX_TIER_RECOUNT,
     IX_SEGMENT_NEW,
-    IX_SEGMENT_LIVE,
-    IX_SEGMENT_SEQ,
+    IX_SEGMENT_ADD,
     IX_SEGMENT_GET,
     IX_SEGMENT_DROP,
     IX_RECLAIM_NEW,
@@ -216,6 +223,10 @@ int store__index_outbox_queue(struct index *index, struct err *err);
 /* Takes all outbox rows of the blob at hand away. */
 int store__index_outbox_drop(struct index *index, struct err *err);
 int store__index_remotes_load(struct index *index, struct err *err);
+/* Grows a file's row by `more`; written with the transaction, or when another file's is at hand. */
+int store__index_segment_add(struct index *index, const struct index_segment *more,
+                             struct err *err);
+int store__index_segments_flush(struct index *index, struct err *err);
 
 int store__index_apply_remotes(struct index *index, const struct record_remotes *remotes,
                                struct err *err);

@@ -96,13 +96,30 @@ static int labels_change_packed(struct index *index, const void *packed, size_t 
 
 /* ---- blobs and frames ---- */
 
+/* The blob at hand comes to lie in its file, or leaves it. */
+static int blob_weigh(struct index *index, int sign, struct err *err) {
+    const struct blob_row *blob = &index->blob;
+    const struct index_segment more = {.number = blob->segment,
+                                       .live = sign,
+                                       .live_bytes =
+                                           sign * (int64_t)store__record_size(blob->bytes)};
+    return store__index_segment_add(index, &more, err);
+}
+
+/* The last record of a blob says where it lies: an earlier one was copied forward, or written while
+ * the index could not be asked. Frames may have come before it, when their own copy is read first:
+ * the file with the first one is gone. */
 static int apply_blob(struct index *index, unsigned stream, const struct record_at *found,
                       struct err *err) {
     int code = store__index_blob_use(index, (int)stream, &found->header.sha, err);
     struct blob_row *blob = &index->blob;
-    if (code || blob->local) {
-        return code; /* a second copy, made while the index could not be asked */
+    if (!code && blob->local) {
+        code = blob_weigh(index, -1, err);
     }
+    if (code) {
+        return code;
+    }
+    bool back = !blob->local && blob->refs > 0;
     blob->local = 1;
     blob->bytes = found->header.payload_bytes;
     blob->segment = found->header.segment;
@@ -110,7 +127,8 @@ static int apply_blob(struct index *index, unsigned stream, const struct record_
     blob->gone_reason = 0;
     blob->gone_utc = 0;
     index->blob_dirty = true;
-    return store__db_run(&index->db, IX_SEGMENT_LIVE, err, "nu", 1, blob->segment);
+    code = blob_weigh(index, 1, err);
+    return code || !back ? code : store__index_outbox_queue(index, err);
 }
 
 static double best_confidence(const struct frame_record *frame) {
@@ -150,9 +168,10 @@ static int frame_insert(struct index *index, const struct record_frame *kept,
     return code;
 }
 
-/* The first frame of a blob says when it was kept and what it is. */
-static void blob_adopt(struct blob_row *blob, const struct record_frame *kept) {
-    if (blob->refs == 0) {
+/* The first frame of a blob says when it was kept and what it is. One that was copied forward comes
+ * later than it was, and may have been the first. */
+static void blob_adopt(struct blob_row *blob, const struct record_frame *kept, bool moved) {
+    if (blob->refs == 0 || (moved && kept->kept_utc_us < blob->kept_utc)) {
         blob->kept_utc = kept->kept_utc_us;
         blob->kept_boot = kept->kept_boot_us;
         blob->kept_clock = kept->kept_state == CLOCK_SYNCHRONISED;
@@ -165,8 +184,20 @@ static void blob_adopt(struct blob_row *blob, const struct record_frame *kept) {
     blob->refs++;
 }
 
+/* A frame's record comes to lie in a file. */
+static int frame_weigh(struct index *index, const struct record_at *found, int64_t kept_utc_us,
+                       struct err *err) {
+    const struct index_segment more = {.number = found->header.segment,
+                                       .frames = 1,
+                                       .record_bytes =
+                                           (int64_t)store__record_size(found->header.payload_bytes),
+                                       .newest = kept_utc_us};
+    return store__index_segment_add(index, &more, err);
+}
+
 static int apply_frame(struct index *index, const struct record_frame *kept,
                        const struct record_at *found, struct err *err) {
+    bool moved = found->header.kind == RECORD_MOVED;
     const struct frame_record *frame = &kept->frame;
     bool inserted = false;
     int code = store__index_blob_use(index, (int)frame->tier, &frame->blob, err);
@@ -175,7 +206,7 @@ static int apply_frame(struct index *index, const struct record_frame *kept,
         return code;
     }
     struct blob_row *blob = &index->blob;
-    blob_adopt(blob, kept);
+    blob_adopt(blob, kept, moved);
     if (frame->value > blob->value) {
         blob->value = frame->value;
         if (blob->owed || blob->refs > 1) {
@@ -186,9 +217,7 @@ static int apply_frame(struct index *index, const struct record_frame *kept,
     if (!code && blob->local) {
         code = store__index_outbox_queue(index, err);
     }
-    code = code ? code
-                : store__db_run(&index->db, IX_SEGMENT_SEQ, err, "uu", kept->seq,
-                                found->header.segment);
+    code = code ? code : frame_weigh(index, found, kept->kept_utc_us, err);
     struct labelled labelled = {frame->detections, frame->detection_count, frame->captured.utc_us,
                                 kept->seq};
     code = code ? code : labels_change(index, &labelled, true, err);
@@ -202,17 +231,22 @@ static int apply_frame(struct index *index, const struct record_frame *kept,
  * for the frame itself. */
 static int apply_moved(struct index *index, const struct record_at *found,
                        const struct record_frame *kept, struct err *err) {
-    int64_t seq = 0;
-    int code = store__db_number(&index->db, IX_FRAME_BY_ID, &seq, err, "b", kept->frame.id.bytes,
-                                sizeof(kept->frame.id.bytes));
-    if (code == ERR_NOT_FOUND) {
-        return apply_frame(index, kept, found, err);
+    struct index_segment left = {
+        .frames = -1, .record_bytes = -(int64_t)store__record_size(found->header.payload_bytes)};
+    sqlite3_stmt *statement;
+    uint64_t seq = 0;
+    int code = store__db_bind(&index->db, IX_FRAME_PLACE, &statement, err, "b",
+                              kept->frame.id.bytes, sizeof(kept->frame.id.bytes));
+    code = code ? code : store__db_step(&index->db, statement, err);
+    if (code) {
+        return code == ERR_NOT_FOUND ? apply_frame(index, kept, found, err) : code;
     }
-    code = code ? code
-                : store__db_run(&index->db, IX_FRAME_MOVE, err, "uui", found->header.segment,
-                                found->at, seq);
-    return code ? code
-                : store__db_run(&index->db, IX_SEGMENT_SEQ, err, "ui", seq, found->header.segment);
+    store__db_columns(statement, "uu", &seq, &left.number);
+    sqlite3_reset(statement);
+    code =
+        store__db_run(&index->db, IX_FRAME_MOVE, err, "uuu", found->header.segment, found->at, seq);
+    code = code ? code : store__index_segment_add(index, &left, err);
+    return code ? code : frame_weigh(index, found, kept->kept_utc_us, err);
 }
 
 static int apply_thumb(struct index *index, const struct record_at *found, struct err *err) {
@@ -241,7 +275,7 @@ static int bury(struct index *index, const struct record_tombstone *tombstone,
     }
     code = store__db_run(&index->db, IX_RECLAIM_NEW, err, "nuuu", tier, blob->segment,
                          blob->at + RECORD_HEADER, blob->bytes);
-    code = code ? code : store__db_run(&index->db, IX_SEGMENT_LIVE, err, "nu", -1, blob->segment);
+    code = code ? code : blob_weigh(index, -1, err);
     blob->local = 0;
     return code ? code : store__index_outbox_drop(index, err);
 }
@@ -290,13 +324,11 @@ static int frame_forget(struct index *index, const struct leaving *frame, struct
 }
 
 /* One frame at a time: the statement is begun again after each change of the table it reads. */
-static int forget_next(struct index *index, const struct record_forget *forget, uint64_t first,
-                       uint64_t last, struct err *err) {
+static int forget_next(struct index *index, uint64_t segment, struct err *err) {
     sqlite3_stmt *statement;
     struct leaving frame;
     int64_t utc = 0;
-    int code = store__db_bind(&index->db, IX_FRAMES_OF_SEGMENT, &statement, err, "uunu", first,
-                              last, (int)forget->stream, forget->segment);
+    int code = store__db_bind(&index->db, IX_FRAMES_OF_SEGMENT, &statement, err, "u", segment);
     code = code ? code : store__db_step(&index->db, statement, err);
     if (code) {
         return code;
@@ -310,18 +342,14 @@ static int forget_next(struct index *index, const struct record_forget *forget, 
 }
 
 static int apply_forget(struct index *index, const struct record_forget *forget, struct err *err) {
-    sqlite3_stmt *statement;
-    uint64_t first = 0, last = 0;
-    int code = store__db_bind(&index->db, IX_SEGMENT_GET, &statement, err, "un", forget->segment,
-                              (int)forget->stream);
-    code = code ? code : store__db_step(&index->db, statement, err);
+    int64_t there = 0;
+    int code = store__db_number(&index->db, IX_SEGMENT_GET, &there, err, "un", forget->segment,
+                                (int)forget->stream);
     if (code) {
         return code == ERR_NOT_FOUND ? 0 : code;
     }
-    store__db_columns(statement, "uu", &first, &last);
-    sqlite3_reset(statement);
-    while (!code && first) {
-        code = forget_next(index, forget, first, last, err);
+    while (!code) {
+        code = forget_next(index, forget->segment, err);
     }
     code = code == ERR_NOT_FOUND ? 0 : code;
     code = code ? code : store__db_run(&index->db, IX_SEGMENT_DROP, err, "u", forget->segment);

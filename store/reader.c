@@ -185,8 +185,8 @@ static void detections_complete(struct store *store, struct store_row *row,
     store__segment_path(&store->layout, row->record.tier, place->segment, path);
     if (store__record_read(path, place->segment, store->layout.uuid, place->at, &header, &payload,
                            NULL) ||
-        header.kind != RECORD_FRAME ||
-        store__record_decode(RECORD_FRAME, payload, header.payload_bytes, &record, NULL) ||
+        !store__record_is_frame(header.kind) ||
+        store__record_decode(header.kind, payload, header.payload_bytes, &record, NULL) ||
         memcmp(&record.frame.frame.id, &row->record.id, sizeof(row->record.id)) != 0) {
         return;
     }

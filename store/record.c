@@ -604,7 +604,7 @@ int store__record_decode(enum record_kind kind, const uint8_t *payload, size_t s
 }
 
 void store__record_finish(struct record *record) {
-    if (record->kind == RECORD_FRAME || record->kind == RECORD_MOVED) {
+    if (store__record_is_frame(record->kind)) {
         free(record->frame.frame.detections);
         record->frame.frame.detections = NULL;
     } else if (record->kind == RECORD_TOMBSTONE) {

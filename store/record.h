@@ -42,6 +42,11 @@ enum record_kind {
     RECORD_CHECKPOINT = 27,
 };
 
+/* Kept there, or copied forward to there. */
+static inline bool store__record_is_frame(unsigned kind) {
+    return kind == RECORD_FRAME || kind == RECORD_MOVED;
+}
+
 struct record_header {
     uint16_t kind;
     uint16_t version;

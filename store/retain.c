@@ -17,7 +17,8 @@
  *   5. A limit of a tier takes nothing before the guard (gc.c) has looked at it.
  * Frame records stay in their segment when the payloads are punched: they are the history that the
  * gallery shows. A file in which nothing is alive goes as a whole when history takes more than
- * 1/HISTORY_SHARE of the quota, or when nothing else is left to take.
+ * 1/HISTORY_SHARE of the quota, is past its age, or when nothing else is left to take. Where few
+ * are left in a file, or nothing can be punched, forward.c copies them out of it first.
  */
 #include "store/retain.h"
 #include "daemon/base/clock.h"
@@ -38,6 +39,8 @@
 #define INDEX_SLICE_MS  5  /* for upkeep: another time, then */
 #define SLICE_US        20000 /* of upkeep, between two groups */
 #define VICTIMS_MIN     8
+#define LOOK_ROWS       256
+#define HISTORY_EACH_US (3600 * INT64_C(1000000))
 #define RESERVE_NAME    "RESERVE"
 #define VALUE_ABOVE_ALL 2.0 /* values lie in [0, 1] */
 
@@ -55,11 +58,10 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
     [LOOKUP_VALUE] = "SELECT tier, sha, bytes, refs FROM blob WHERE local = 1 AND pinned = 0 AND"
                      " replicated = 0 AND value <= ? ORDER BY value, kept_utc LIMIT ?",
     [LOOKUP_DEAD] =
-        "SELECT number, stream FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND stream < 2 "
-        "AND"
-        " NOT EXISTS (SELECT 1 FROM frame JOIN blob ON blob.id = frame.blob WHERE frame.seq BETWEEN"
-        " segment.first_seq AND segment.last_seq AND frame.segment = segment.number AND"
-        " (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
+        "SELECT number, stream FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND stream < 2"
+        " AND newest < ? AND NOT EXISTS (SELECT 1 FROM frame JOIN blob ON blob.id = frame.blob "
+        "WHERE frame.segment ="
+        " segment.number AND (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
     [LOOKUP_RECLAIM] =
         "SELECT id, stream, segment, at, bytes FROM reclaim WHERE id > ? ORDER BY id LIMIT ?",
     [LOOKUP_FRAME] =
@@ -74,12 +76,28 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
                      " LEFT JOIN label l ON l.seq = f.seq WHERE f.id = ?",
     [LOOKUP_META_POSITION] = "SELECT segment FROM position WHERE stream = 2",
     [LOOKUP_UNLINKS] = "SELECT count(*) FROM reclaim WHERE bytes = 0",
+    [LOOKUP_SEGMENTS] = "SELECT number, stream, live_bytes + record_bytes, record_bytes, live,"
+                        " frames, newest FROM segment ORDER BY number",
+    [LOOKUP_PLACE] = "SELECT id, local, segment, at FROM blob WHERE tier = ? AND sha = ?",
+    [LOOKUP_STANDING] =
+        "SELECT f.seq, f.segment, f.at, f.utc, f.clock, f.pinned, f.pinned_utc, f.label_state, "
+        "b.id,"
+        " b.sha, b.local, b.kept_utc, b.kept_clock, b.gone_reason, b.gone_utc FROM frame f JOIN"
+        " blob b ON b.id = f.blob WHERE f.id = ?",
+    [LOOKUP_STAYS] =
+        "SELECT (SELECT live FROM segment WHERE number = ?1) + (SELECT count(*) FROM frame f JOIN"
+        " blob b ON b.id = f.blob WHERE f.segment = ?1 AND (?2 OR b.local = 1 OR f.pinned = 1))",
+    [LOOKUP_RECEIPTS] = "SELECT remote.identity, r.kind, r.key, r.etag, r.utc FROM receipt r JOIN"
+                        " remote ON remote.id = r.remote WHERE r.blob = ?",
+    [LOOKUP_QUARANTINES] = "SELECT remote.identity, o.reason FROM outbox o JOIN remote ON"
+                           " remote.id = o.remote WHERE o.blob = ? AND o.state = 1",
+    [LOOKUP_LABEL] = "SELECT state, utc, class, note, who FROM label WHERE seq = ?",
     [LOOKUP_HELD] = "SELECT DISTINCT boot_id FROM blob WHERE kept_clock = 0 LIMIT ?",
 };
 
 /* ---- asking the index ---- */
 
-static int lookup_open(struct store *store, struct err *err) {
+int store__retain_lookup(struct store *store, struct err *err) {
     struct writer *writer = &store->writer;
     unsigned generation = atomic_load(&store->index_generation);
     if (writer->lookup.handle && writer->lookup_generation == generation) {
@@ -99,7 +117,7 @@ static int lookup_open(struct store *store, struct err *err) {
 
 bool store__retain_has(struct store *store, unsigned tier, const struct frame_hash *sha) {
     int64_t found;
-    return !lookup_open(store, NULL) &&
+    return !store__retain_lookup(store, NULL) &&
            !store__db_number(&store->writer.lookup, LOOKUP_LOCAL, &found, NULL, "nb", (int)tier,
                              sha->bytes, sizeof(sha->bytes));
 }
@@ -111,7 +129,7 @@ int store__retain_ready(struct store *store, int wait_ms, struct err *err) {
     if (!store__index_whole(store) || !store__indexer_wait(store, written, wait_ms)) {
         return store__index_behind(store, err);
     }
-    return lookup_open(store, err);
+    return store__retain_lookup(store, err);
 }
 
 /* ---- measures ---- */
@@ -131,6 +149,7 @@ void store__disk_measure(struct store *store) {
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         bytes += file_bytes(&store->layout, names[i]);
     }
+    bytes += store->compact.wanted;
     pthread_mutex_lock(&store->lock);
     for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
         bytes += store->streams[stream].allocated;
@@ -154,21 +173,9 @@ static uint64_t floor_missing(const struct store *store, uint64_t floor, uint64_
 /* How many bytes too many there would be with `more`; 0: it fits. */
 uint64_t store__retain_excess(struct store *store, uint64_t more) {
     uint64_t over = quota_excess(store, more);
-    uint64_t under = store->min_free ? floor_missing(store, store->min_free, more) : 0;
+    uint64_t planned = more + store->compact.wanted;
+    uint64_t under = store->min_free ? floor_missing(store, store->min_free, planned) : 0;
     return under > over ? under : over;
-}
-
-/* Files that hold little but history, by how much of them was punched. */
-static uint64_t history_bytes(const struct store *store) {
-    uint64_t bytes = 0;
-    for (unsigned tier = 0; tier < TIER_COUNT; tier++) {
-        const struct stream *stream = &store->streams[tier];
-        for (size_t i = 0; i + 1 < stream->count; i++) {
-            const struct segment *segment = &stream->segments[i];
-            bytes += segment->allocated < segment->end / 4 ? segment->allocated : 0;
-        }
-    }
-    return bytes;
 }
 
 /* ---- removing ---- */
@@ -254,8 +261,8 @@ static void reserve_give_up(struct store *store) {
     store->writer.reserve_there = false;
 }
 
-/* A meta record that makes room: on a full disk the reserve makes room for it. */
-static int bury(struct store *store, const struct record *records, size_t count, struct err *err) {
+int store__retain_write(struct store *store, const struct record *records, size_t count,
+                        struct err *err) {
     int code = store__group_meta(store, records, count, err);
     if (code == ERR_FULL && store->writer.reserve_there) {
         reserve_give_up(store);
@@ -263,13 +270,14 @@ static int bury(struct store *store, const struct record *records, size_t count,
     }
     if (!code) {
         store->writer.buried_lsn = store->writer.next_lsn - 1;
+        store->writer.reclaimed = false;
     }
     return code;
 }
 
 int store__retain_bury(struct store *store, const struct record *records, size_t count,
                        struct err *err) {
-    int code = bury(store, records, count, err);
+    int code = store__retain_write(store, records, count, err);
     return code ? code : store__retain_ready(store, RETAIN_WAIT_MS, err);
 }
 
@@ -296,9 +304,8 @@ static int victims_bury(struct store *store, const struct victims *victims,
         }
         count += record->tombstone.count > 0;
     }
-    int code = bury(store, records, count, err);
+    int code = store__retain_write(store, records, count, err);
     if (!code) {
-        store->writer.reclaimed = false;
         pthread_mutex_lock(&store->lock);
         store->stats.evicted_frames += victims->frames;
         store->stats.evicted_bytes += victims->bytes;
@@ -318,14 +325,15 @@ static uint64_t open_number(const struct stream *stream) {
     return stream->count ? stream->segments[stream->count - 1].number : 0;
 }
 
-/* The oldest file in which nothing is alive, with its history. ERR_NOT_FOUND: none. */
-static int forget_oldest(struct store *store, struct err *err) {
+/* The oldest file in which nothing is alive and all is older than `cutoff_us`, with its history.
+ * ERR_NOT_FOUND: none. */
+static int forget_oldest(struct store *store, int64_t cutoff_us, struct err *err) {
     sqlite3_stmt *statement;
     struct record record = {.kind = RECORD_FORGET, .forget = {.utc_us = clock_utc_us()}};
     int stream = 0;
-    int code = store__db_bind(&store->writer.lookup, LOOKUP_DEAD, &statement, err, "uu",
+    int code = store__db_bind(&store->writer.lookup, LOOKUP_DEAD, &statement, err, "uui",
                               open_number(&store->streams[TIER_ANNOTATED]),
-                              open_number(&store->streams[TIER_UNANNOTATED]));
+                              open_number(&store->streams[TIER_UNANNOTATED]), cutoff_us);
     code = code ? code : store__db_step(&store->writer.lookup, statement, err);
     if (code) {
         return code;
@@ -333,8 +341,13 @@ static int forget_oldest(struct store *store, struct err *err) {
     store__db_columns(statement, "un", &record.forget.segment, &stream);
     sqlite3_reset(statement);
     record.forget.stream = (uint8_t)stream;
-    code = store__retain_bury(store, &record, 1, err);
-    return code ? code : reclaim(store, INT64_MAX, err);
+    return store__retain_write(store, &record, 1, err);
+}
+
+/* History goes, oldest first; what else lies in such a file is copied out of it. */
+static int history_shrink(struct store *store, struct err *err) {
+    int code = forget_oldest(store, INT64_MAX, err);
+    return code == ERR_NOT_FOUND ? store__forward_pick(store, FORWARD_HISTORY, false, err) : code;
 }
 
 /* ---- room for a frame ---- */
@@ -354,33 +367,81 @@ static int room_choose(struct store *store, uint64_t wanted, double value, struc
     return code ? code : victims_read(store, statement, enough, victims, err);
 }
 
+/* The index, where the log is. Where the disk is full it may lack room to follow. */
+static int room_ready(struct store *store, uint64_t wanted, struct err *err) {
+    int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
+    if (code && store->writer.reserve_there && floor_missing(store, store->min_free, wanted)) {
+        reserve_give_up(store);
+        code = store__retain_ready(store, RETAIN_WAIT_MS, err);
+    }
+    return code || store->writer.reclaimed ? code : reclaim(store, INT64_MAX, err);
+}
+
+static bool history_full(const struct store *store) {
+    return store->quota && store->forward.survey.history > store->quota / HISTORY_SHARE;
+}
+
+/* The more files there are, the less one step changes of what a look at all of them says. */
+static int room_look(struct store *store, struct err *err) {
+    if (store->writer.looks_saved > 0) {
+        store->writer.looks_saved--;
+        return 0;
+    }
+    int code = store__forward_look(store, INT64_MIN, err);
+    store->writer.looks_saved = store->forward.survey.rows / LOOK_ROWS;
+    return code;
+}
+
+static int tidy_begin(struct store *store, struct err *err) {
+    int code = room_look(store, err);
+    bool full = history_full(store);
+    if (!code) {
+        code = full ? history_shrink(store, err) : ERR_NOT_FOUND;
+        code = code == ERR_NOT_FOUND ? store__forward_pick(store, FORWARD_WASTE, !full, err) : code;
+    }
+    if (!code) {
+        store->writer.looks_saved = 0;
+    }
+    return code;
+}
+
+/* A step towards room that costs no frame. ERR_NOT_FOUND: there is none. */
+static int room_tidy(struct store *store, struct err *err) {
+    struct err why = {0};
+    int code = store->forward.running ? store__forward_step(store, RETAIN_WAIT_MS, &why)
+                                      : tidy_begin(store, &why);
+    if (code == ERR_BUSY) {
+        return err_set(err, code, "%s", why.msg);
+    }
+    if (code && code != ERR_NOT_FOUND && code != ERR_FULL) {
+        store__error_note(store, &why);
+    }
+    return code ? ERR_NOT_FOUND : 0;
+}
+
 static int room_step(struct store *store, uint64_t wanted, double value, struct err *err) {
     CLEANUP(mem_free_at) struct victims *victims = mem_alloc(sizeof(*victims));
     if (!victims) {
         return err_set(err, ERR_NOMEM, "no memory to choose what leaves");
     }
-    int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
-    if (code && store->writer.reserve_there &&
-        floor_missing(store, store->min_free, wanted)) { /* the index may have no room to follow */
-        reserve_give_up(store);
-        code = store__retain_ready(store, RETAIN_WAIT_MS, err);
+    bool owing = !store->writer.reclaimed;
+    int code = room_ready(store, wanted, err);
+    if (code || owing) {
+        return code;
     }
-    if (!code && store->quota && history_bytes(store) > store->quota / HISTORY_SHARE) {
-        code = forget_oldest(store, err);
-        if (code != ERR_NOT_FOUND) {
-            return code;
+    code = room_tidy(store, err);
+    if (code == ERR_NOT_FOUND) {
+        code = room_choose(store, wanted, value, victims, err);
+        if (!code && victims->count) {
+            return store__retain_evict(store, victims, TOMBSTONE_QUOTA, err);
         }
+        code = code ? code : history_shrink(store, err);
     }
-    code = code == ERR_NOT_FOUND ? 0 : code;
-    code = code ? code : room_choose(store, wanted, value, victims, err);
-    if (!code && victims->count) {
-        return store__retain_evict(store, victims, TOMBSTONE_QUOTA, err);
-    }
-    return code ? code : forget_oldest(store, err);
+    return code ? code : room_ready(store, wanted, err);
 }
 
 /* Nothing can be chosen while the index is made again. The quota is ours to bend meanwhile, by a
- * share of it; the free-space floor is not. Upkeep brings the store back (overstep_mend). */
+ * share of it; the free-space floor is not. Upkeep brings the store back (debt_mend). */
 static int overstep(struct store *store, uint64_t bytes, struct err *err) {
     uint64_t over = quota_excess(store, bytes);
     if (over > store->quota / OVERSTEP_SHARE ||
@@ -393,16 +454,19 @@ static int overstep(struct store *store, uint64_t bytes, struct err *err) {
     return 0;
 }
 
-static int overstep_mend(struct store *store, bool *more, struct err *err) {
+/* Room that is wanted by no frame: where the quota was bent, and for a compaction. */
+static int debt_mend(struct store *store, bool *more, struct err *err) {
     struct writer *writer = &store->writer;
-    uint64_t over = writer->overstep ? quota_excess(store, 0) : 0;
+    bool owes = writer->overstep || (store->compact.wanted && !store->compact.running);
+    uint64_t over = owes ? quota_excess(store, 0) : 0;
     int code = over ? room_step(store, over, VALUE_ABOVE_ALL, err) : 0;
     if (code == ERR_NOT_FOUND) { /* what is left is pinned: new frames find no room either */
         over = 0;
         code = 0;
+        store__compact_put_off(store);
     }
     writer->overstep = over < writer->overstep ? over : writer->overstep;
-    *more = *more || writer->overstep;
+    *more = *more || over;
     return code;
 }
 
@@ -568,6 +632,37 @@ static int held_load(struct store *store, struct err *err) {
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
+/* Frames whose blob is gone are remembered for so long; looked at once an hour. */
+static int history_age(struct store *store, bool *more, struct err *err) {
+    struct writer *writer = &store->writer;
+    int64_t age_us = store->config.history_max_age_ms * 1000, boot = clock_boot_us();
+    if (age_us <= 0 || boot < writer->history_next_us || slice_is_over(store, more)) {
+        return 0;
+    }
+    int64_t cutoff = store__clock_utc_us(writer) - age_us;
+    int code = forget_oldest(store, cutoff, err);
+    if (code == ERR_NOT_FOUND) {
+        code = store__forward_look(store, cutoff, err);
+        code = code ? code : store__forward_pick(store, FORWARD_AGE, false, err);
+    }
+    if (code == ERR_NOT_FOUND) {
+        writer->history_next_us = boot + HISTORY_EACH_US;
+        return 0;
+    }
+    *more = *more || !code;
+    return code;
+}
+
+/* What was begun for room, or for age, is brought to its end. */
+static int forward_on(struct store *store, bool *more, struct err *err) {
+    if (!store->forward.running || slice_is_over(store, more)) {
+        return 0;
+    }
+    int code = store__forward_step(store, INDEX_SLICE_MS, err);
+    *more = true;
+    return code == ERR_BUSY ? 0 : code;
+}
+
 /* `due`: what the limits of the tiers take as well. */
 static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
     struct writer *writer = &store->writer;
@@ -589,7 +684,9 @@ static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
         code = ages ? tier_ages(store, tier, more, err) : 0;
         code = code ? code : tier_size(store, tier, more, err);
     }
-    return code || !writer->overstep || !writer->reclaimed ? code : overstep_mend(store, more, err);
+    code = code || !due || !ages ? code : history_age(store, more, err);
+    code = code ? code : forward_on(store, more, err);
+    return code || !writer->reclaimed ? code : debt_mend(store, more, err);
 }
 
 int store__retain_slice(struct store *store, bool *more, struct err *err) {
@@ -625,7 +722,7 @@ static bool upkeep_ready(struct store *store) {
     lsn = lsn < store->written_lsn ? lsn : store->written_lsn; /* of a group that failed */
     pthread_mutex_unlock(&store->lock);
     return store__index_whole(store) && store__indexer_wait(store, lsn, INDEX_SLICE_MS) &&
-           !lookup_open(store, NULL);
+           !store__retain_lookup(store, NULL);
 }
 
 void store__retain_upkeep(struct store *store) {
@@ -654,5 +751,6 @@ void store__retain_upkeep(struct store *store) {
 
 void store__retain_finish(struct store *store) {
     store__compact_finish(store);
+    store__forward_finish(store);
     store__db_close(&store->writer.lookup);
 }

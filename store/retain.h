@@ -27,6 +27,13 @@ enum lookup {
     LOOKUP_WORDS,
     LOOKUP_META_POSITION,
     LOOKUP_UNLINKS,
+    LOOKUP_SEGMENTS,
+    LOOKUP_PLACE,
+    LOOKUP_STANDING,
+    LOOKUP_STAYS,
+    LOOKUP_RECEIPTS,
+    LOOKUP_QUARANTINES,
+    LOOKUP_LABEL,
     LOOKUP_COUNT,
 };
 
@@ -40,7 +47,12 @@ struct victims {
 /* Waits until the index is where the log is, and opens it for the writer. ERR_BUSY: not in time, or
  * it is being made again. */
 int store__retain_ready(struct store *store, int wait_ms, struct err *err);
-/* Meta records, durable and in the index; on a full disk the reserve makes room for them. */
+/* Opens the index for the writer, whether it is where the log is or not. */
+int store__retain_lookup(struct store *store, struct err *err);
+/* Meta records that free something, durable; on a full disk the reserve makes room for them. */
+int store__retain_write(struct store *store, const struct record *records, size_t count,
+                        struct err *err);
+/* The same, and in the index. */
 int store__retain_bury(struct store *store, const struct record *records, size_t count,
                        struct err *err);
 /* Tombstones, index, and the space back. */

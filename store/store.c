@@ -272,6 +272,7 @@ static int open_new(const struct store_config *config, bool bare, struct store *
     }
     store->layout = (struct layout)LAYOUT_INIT;
     store->compact.scan = (struct segment_scan)SEGMENT_SCAN_INIT;
+    store->forward.scan = (struct segment_scan)SEGMENT_SCAN_INIT;
     store->bare = bare;
     store->last = &store->first;
     store->writer.victims_step = STORE_VICTIMS_MAX / 4;

@@ -51,9 +51,10 @@ struct store_config {
     uint64_t meta_bytes;    /* of one file of the meta log; 0: 4 MiB, less under a small quota */
     unsigned group_frames;  /* most frames of one group commit; 0: 16 */
     unsigned group_wait_ms; /* longest wait to fill a group */
-    bool at_rest;           /* the limits remove nothing by themselves, only through store_gc: for a
-                               process that opens the store to look */
-    double index_floor;     /* detections below this confidence are in the log, not in the index */
+    int64_t history_max_age_ms; /* frames whose blob is gone are remembered for so long, about */
+    bool at_rest;       /* the limits remove nothing by themselves, only through store_gc: for a
+                           process that opens the store to look */
+    double index_floor; /* detections below this confidence are in the log, not in the index */
     struct store_tier_config tiers[TIER_COUNT];
 };
 
@@ -434,6 +435,7 @@ struct store_stats {
     uint64_t evicted_frames, evicted_bytes;
     uint64_t slices, slice_longest_us;     /* of retention, between the writer's groups */
     uint64_t compactions, compacted_bytes; /* of the meta log; given back */
+    uint64_t forwards, forwarded_bytes;    /* files emptied by copying what was left; copied */
     uint64_t index_restarts;
     uint64_t index_lag;
     bool index_rebuilding; /* it is not whole yet: index_lag records to go */

@@ -11,6 +11,7 @@
 #include "daemon/base/buf.h"
 #include "store/compact.h"
 #include "store/db.h"
+#include "store/forward.h"
 #include "store/index.h"
 #include "store/layout.h"
 #include "store/record.h"
@@ -24,6 +25,7 @@
 #define STORE_QUEUE_MAX       128         /* requests that wait for the writer */
 #define STORE_QUEUE_BYTES_MAX (64u << 20) /* of blobs in it; one may always wait */
 #define STORE_GROUP_MAX       256         /* requests in one group */
+#define STORE_COPIES_MAX      128         /* records copied forward in one group */
 #define STORE_GROUP_BYTES_MAX (32u << 20) /* a group takes no further frame beyond this */
 #define STORE_SEGMENT_BYTES   (64u << 20)
 #define STORE_SEGMENT_MIN     (64u << 10)
@@ -43,8 +45,16 @@
 #define STORE_VICTIMS_MAX     512 /* blobs removed by one step of retention */
 #define STORE_PAST_BOOTS_MAX  16
 
-enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_FLUSH, REQUEST_CALL };
+enum request_kind { REQUEST_PUT, REQUEST_META, REQUEST_COPY, REQUEST_FLUSH, REQUEST_CALL };
 enum hash_state { HASH_WANTED, HASH_RUNNING, HASH_DONE };
+
+/* A record to be written as it is. */
+struct record_copy {
+    enum record_kind kind;
+    const void *bytes; /* the payload, borrowed */
+    size_t size;
+    struct frame_hash sha;
+};
 
 /* One thing for the writer to do. A put is the writer's to free; the others lie on the stack of a
  * caller that waits for `done`. */
@@ -52,8 +62,11 @@ struct request {
     struct request *next;
     enum request_kind kind;
     struct store_frame frame;     /* PUT */
-    const struct record *records; /* META, borrowed */
+    const struct record *records; /* META, COPY: for the meta log, borrowed */
     size_t record_count;
+    unsigned tier;                    /* COPY: where to */
+    const struct record_copy *copies; /* COPY, borrowed; before the records */
+    size_t copy_count;
     int (*call)(struct store *store, void *arg, struct err *err); /* CALL, before the group */
     void *arg;                                                    /* CALL, borrowed */
     enum hash_state hashed; /* PUT: frame.record.blob is the blob's; under store->lock */
@@ -111,6 +124,7 @@ struct writer { /* the writer thread's own */
     struct recent_blob recent[STORE_RECENT_MAX];
     uint64_t hold_lsn;   /* of the last record that may make an older blob stay */
     uint64_t buried_lsn; /* of the last tombstone: an index before it cannot name duplicates */
+    uint64_t said_lsn;   /* of the last record of the meta log */
     struct db lookup;
     unsigned lookup_generation;
     struct clock_evidence evidence;
@@ -125,6 +139,8 @@ struct writer { /* the writer thread's own */
     int64_t upkeep_boot_us;
     int64_t reclaimed_id; /* of table reclaim: those up to it are given back */
     int64_t slice_start_us;
+    uint64_t looks_saved;                /* steps towards room before the next look at all files */
+    int64_t history_next_us;             /* boot time of the next look for history past its age */
     int64_t copy_next_us;                /* boot time of the next look at the copy of state.db */
     size_t victims_step;                 /* blobs that a step of retention takes now */
     uint64_t pace_written, pace_applied; /* where the lag passed its bound; 0: it has not */
@@ -189,6 +205,7 @@ struct store {
 
     struct ring ring;
     struct compact compact;
+    struct forward forward;
     pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
     pthread_mutex_t state_lock;
     struct db state;
@@ -254,6 +271,11 @@ void store__hasher_finish(struct store *store, struct request *request);
 void store__group_run(struct store *store, struct request *first);
 /* Durable meta records, at once; also while a group is being admitted. */
 int store__group_meta(struct store *store, const struct record *records, size_t count,
+                      struct err *err);
+/* The same, with records for a tier before them: at most STORE_COPIES_MAX, and not more bytes than
+ * its files hold. */
+int store__group_copy(struct store *store, unsigned tier, const struct record_copy *copies,
+                      size_t copy_count, const struct record *records, size_t record_count,
                       struct err *err);
 void store__group_finish(struct store *store);
 

@@ -117,6 +117,10 @@ static void allocation_note(struct stream *stream, struct segment *segment, int 
 
 /* ---- opening ---- */
 
+bool store__stream_is_last(const struct stream *stream, uint64_t number) {
+    return stream->count && last(stream)->number == number;
+}
+
 static int by_number(const void *a, const void *b) {
     uint64_t left = ((const struct segment *)a)->number,
              right = ((const struct segment *)b)->number;

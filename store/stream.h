@@ -103,6 +103,9 @@ int store__stream_remove(struct stream *stream, uint64_t number, struct err *err
 int store__stream_replace(struct stream *stream, const char *path, uint64_t first, uint64_t through,
                           uint64_t size, struct err *err);
 
+/* Is this the file that is written to, or was last? The writer's. */
+bool store__stream_is_last(const struct stream *stream, uint64_t number);
+
 /* The first segment whose number is at least `number`; false: none. Takes the lock. */
 bool store__stream_find(struct stream *stream, uint64_t number, struct segment *out);
 

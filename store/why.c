@@ -85,8 +85,8 @@ static void record_read(struct store_reader *reader, const struct log_position *
     store__segment_path(layout, now->tier, place->segment, path);
     if (store__record_read(path, place->segment, layout->uuid, place->at, &header, &payload,
                            NULL) ||
-        header.kind != RECORD_FRAME ||
-        store__record_decode(RECORD_FRAME, payload, header.payload_bytes, &record, NULL) ||
+        !store__record_is_frame(header.kind) ||
+        store__record_decode(header.kind, payload, header.payload_bytes, &record, NULL) ||
         memcmp(&record.frame.frame.id, &now->id, sizeof(now->id)) != 0) {
         return;
     }

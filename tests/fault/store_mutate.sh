@@ -16,8 +16,8 @@ ack_before_sync) # the groups are acknowledged, and made durable afterwards
     ;;
 unlink_before_tombstone) # a file goes, and then the log says so
     file=store/retain.c
-    was='    code = store__retain_bury(store, &record, 1, err);'
-    new='    code = store__stream_remove(\&store->streams[stream], record.forget.segment, err); code = code ? code : store__retain_bury(store, \&record, 1, err);'
+    was='    return store__retain_write(store, &record, 1, err);'
+    new='    code = store__stream_remove(\&store->streams[stream], record.forget.segment, err); return code ? code : store__retain_write(store, \&record, 1, err);'
     ;;
 torn_tail_accepted) # nobody looks whether the payloads of the last group are whole
     file=store/segment.c
@@ -35,6 +35,11 @@ compacted_before_sync) # the compacted meta log takes the old one's place, and i
     file=store/compact.c
     was='code = code ? code : fs_datasync(compact->fd, tmp_path(store, path), err);'
     new='tmp_path(store, path);'
+    ;;
+words_left_behind) # frames are copied forward, and what was said of them before is not said again
+    file=store/forward.c
+    was='batch->records, batch->record_count, err);'
+    new='NULL, 0, err);'
     ;;
 *)
     echo "store_mutate.sh: there is no mutant $mutant" >&2

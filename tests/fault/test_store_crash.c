@@ -8,6 +8,7 @@
 #include "tests/fault/store_calls.h"
 #include "tests/suite.h"
 #include "tests/unit/store_case.h"
+#include "tests/unit/store_tidy.h"
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -114,7 +115,7 @@ static struct fs_ops killing(void) {
 }
 
 static size_t size_of(uint64_t n) {
-    return n % 5 == 1 ? 30000 : 900;
+    return n % 3 == 1 ? 40000 : 900;
 }
 
 static void tell(uint64_t n) {
@@ -164,6 +165,11 @@ static void child(const struct store_config *config, uint64_t first, uint64_t co
         }
         if (n % 4 == 3) {
             receipt_oldest(store, reader);
+        }
+        for (enum frame_tier tier = TIER_ANNOTATED; n % 6 == 5 && tier < TIER_COUNT; tier++) {
+            if (tidy_oldest(store, tier, NULL)) {
+                _exit(2);
+            }
         }
     }
     store_reader_close(reader);

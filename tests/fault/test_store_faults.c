@@ -88,6 +88,9 @@ static int f_fdatasync(int fd) {
         atomic_store(&sync_failed, !on_sqlite);
         return -1;
     }
+    if (fault == FAULT_SPACE && !calls_datasync_is_sqlite(fd)) {
+        atomic_store(&sync_failed, false); /* room was made, and the group written again */
+    }
     return calls_fdatasync(fd);
 }
 
@@ -185,7 +188,9 @@ static void live(const struct store_config *config, struct outcome *out) {
     store_flush(store, NULL);
     receipt_one(store, out);
     out->stated = store_state_put(store, "fault", "key", 3, "value", 5, NULL) == 0;
-    out->told = out->told || !out->stated;
+    struct store_stats stats; /* a compaction that failed costs nobody anything, and is noted */
+    store_stats_get(store, &stats);
+    out->told = out->told || !out->stated || stats.last_error[0];
     store_close(store);
 }
 

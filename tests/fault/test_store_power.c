@@ -12,6 +12,7 @@
 #include "tests/fault/store_disk.h"
 #include "tests/suite.h"
 #include "tests/unit/store_case.h"
+#include "tests/unit/store_tidy.h"
 #include <sys/mman.h>
 
 #define FRAMES_MAX 700
@@ -160,6 +161,10 @@ static void frames_put(struct store *store, struct store_reader *reader, uint64_
         }
         if (now->life == LIFE_PLAIN && n % 7 == 3) {
             pin_put(store, n);
+        }
+        if (now->life != LIFE_QUOTA && n % 9 == 8) {
+            ck_assert_int_eq(tidy_oldest(store, n % 2 ? TIER_ANNOTATED : TIER_UNANNOTATED, NULL),
+                             0);
         }
     }
 }

@@ -9,6 +9,7 @@
 #include "tests/fault/store_calls.h"
 #include "tests/suite.h"
 #include "tests/unit/store_case.h"
+#include "tests/unit/store_tidy.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -148,10 +149,18 @@ static void step_release(struct store *store, struct model *model, uint64_t *dic
     }
 }
 
+static void step_tidy(struct store *store, struct model *model, uint64_t *dice) {
+    enum frame_tier tier = (enum frame_tier)roll(dice, TIER_COUNT);
+    (void)model;
+    if (store) {
+        require(tidy_oldest(store, tier, NULL), "copying forward");
+    }
+}
+
 static void live(struct store *store, struct model *model, uint64_t *dice) {
     static void (*const steps[])(struct store *, struct model *, uint64_t *) = {
-        step_put, step_put,     step_put,     step_put,        step_put,
-        step_pin, step_receipt, step_receipt, step_quarantine, step_release};
+        step_put,     step_put,     step_put,        step_put,  step_put,    step_pin,
+        step_receipt, step_receipt, step_quarantine, step_tidy, step_release};
     step_put(store, model, dice);
     for (unsigned i = 0; i < OPS; i++) {
         /* Few releases, so that there is something to release. */
