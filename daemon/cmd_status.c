@@ -55,6 +55,17 @@ static void print_pipeline(const json_t *status) {
     }
 }
 
+static void print_triage(const json_t *status) {
+    size_t index;
+    json_t *row;
+    json_array_foreach(json_object_get(status, "triage_last_hour"), index, row) {
+        const char *rule = text(row, "rule");
+        printf("last hour   %-16s %-16s kept %lld, over budget %lld, not kept %lld\n",
+               text(row, "camera"), *rule ? rule : "(no rule)", number(row, "kept"),
+               number(row, "over_budget"), number(row, "rejected"));
+    }
+}
+
 static void print_tier(const json_t *store, const char *tier) {
     const json_t *counts = json_object_get(store, tier);
     printf("%-11s %lld frames, %.1f MB here, %lld replicated, %lld evicted\n", tier,
@@ -82,6 +93,7 @@ static void print_status(const json_t *status) {
     if (running) {
         print_pipeline(status);
     }
+    print_triage(status);
     const json_t *store = json_object_get(status, "store");
     printf("store       %s: %.1f MB on disk", text(store, "dir"),
            (double)number(store, "disk_bytes") / 1e6);

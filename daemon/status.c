@@ -8,6 +8,8 @@
 
 #define METRICS_MAX (1u << 20)
 
+#define HOUR_US     (3600 * INT64_C(1000000))
+
 static const char *const tier_names[TIER_COUNT] = {"annotated", "unannotated"};
 
 static json_t *number(uint64_t value) {
@@ -145,6 +147,43 @@ static json_t *model_json(const struct model *model) {
                      (int)model->input_height, "classes", number(model->class_count));
 }
 
+/* The sums of one camera and rule; the list is short. */
+static json_t *triage_row(json_t *list, const struct store_tally *row) {
+    size_t index;
+    json_t *known;
+    json_array_foreach(list, index, known) {
+        if (strcmp(json_string_value(json_object_get(known, "camera")), row->camera) == 0 &&
+            strcmp(json_string_value(json_object_get(known, "rule")), row->rule) == 0) {
+            return known;
+        }
+    }
+    json_t *added = json_pack("{s:s,s:s}", "camera", row->camera, "rule", row->rule);
+    json_array_append_new(list, added);
+    return added;
+}
+
+static void add_to(json_t *row, const char *key, uint64_t more) {
+    json_int_t before = json_integer_value(json_object_get(row, key));
+    json_object_set_new(row, key, json_integer(before + (json_int_t)more));
+}
+
+static bool triage_add(void *ctx, const struct store_tally *row) {
+    json_t *sums = triage_row(ctx, row);
+    add_to(sums, "kept", row->kept);
+    add_to(sums, "over_budget", row->over_budget);
+    add_to(sums, "rejected", row->rejected);
+    return true;
+}
+
+/* What triage decided in the last hour, by camera and rule. */
+static json_t *triage_json(struct store *store) {
+    json_t *list = json_array();
+    int64_t now = clock_utc_us();
+    store_tally_read(store, STORE_SPAN_MINUTE, now - HOUR_US, now + 60000000, triage_add, list,
+                     NULL);
+    return list;
+}
+
 json_t *status_json(const struct rooms *rooms) {
     CLEANUP(mem_free_at) struct store_counts *counts = mem_alloc(sizeof(*counts));
     json_t *out = json_pack("{s:s,s:s,s:b}", "version", CREEL_VERSION, "device",
@@ -166,6 +205,7 @@ json_t *status_json(const struct rooms *rooms) {
         return out;
     }
     json_object_set_new(out, "store", store_json(rooms->store, rooms->values->store.dir, counts));
+    json_object_set_new(out, "triage_last_hour", triage_json(rooms->store));
     json_object_set_new(out, "sync", sync_json(rooms->sync, counts));
     return out;
 }

@@ -207,6 +207,13 @@ static int encoded_put(struct store *store, const struct record *record, uint64_
 
 /* ---- its life ---- */
 
+/* Room for the new file counts as taken while one is planned or made. */
+static void want(struct store *store, uint64_t bytes) {
+    pthread_mutex_lock(&store->lock);
+    store->compact_wants = bytes;
+    pthread_mutex_unlock(&store->lock);
+}
+
 static void abandon(struct store *store) {
     struct compact *compact = &store->compact;
     char path[LAYOUT_PATH_MAX];
@@ -218,7 +225,7 @@ static void abandon(struct store *store) {
         fs_unlink(tmp_path(store, path), NULL);
     }
     compact->running = false;
-    compact->wanted = 0;
+    want(store, 0);
 }
 
 /* The files that may be compacted: closed, and before the index's position. */
@@ -262,8 +269,7 @@ static int begin(struct store *store, uint64_t through, struct err *err) {
                                   .boot_us = clock_boot_us()};
     struct record record = {.kind = RECORD_CHECKPOINT,
                             .checkpoint = {.through = through, .utc_us = birth.utc_us}};
-    *compact = (struct compact){.wanted = compact->wanted,
-                                .first = first->number,
+    *compact = (struct compact){.first = first->number,
                                 .through = through,
                                 .scan = SEGMENT_SCAN_INIT,
                                 .out = BUF_INIT(2 * WRITE_MAX + RECORD_SMALL_MAX),
@@ -346,10 +352,10 @@ static int maybe_begin(struct store *store, struct err *err) {
     uint64_t grown = bytes > meta->checkpoint_bytes ? bytes - meta->checkpoint_bytes : 0;
     bool empty;
     if (grown < 2 * meta->limit || grown < meta->checkpoint_bytes) {
-        store->compact.wanted = 0;
+        want(store, 0);
         return 0;
     }
-    store->compact.wanted = bytes;
+    want(store, bytes);
     int code = reclaim_is_empty(store, &empty, err);
     return code || !empty || store__retain_excess(store, 0) ? code : begin(store, through, err);
 }

@@ -19,8 +19,7 @@ struct store;
 
 struct compact {
     bool running;
-    uint64_t wanted; /* bytes of its new file, counted as taken while it is planned or made */
-    int fd;          /* of the file that is being made */
+    int fd;                  /* of the file that is being made */
     uint64_t first, through; /* the files that it will stand for */
     uint64_t at;             /* its size so far */
     uint64_t unsynced;

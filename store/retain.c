@@ -149,8 +149,8 @@ void store__disk_measure(struct store *store) {
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         bytes += file_bytes(&store->layout, names[i]);
     }
-    bytes += store->compact.wanted;
     pthread_mutex_lock(&store->lock);
+    bytes += store->compact_wants;
     for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
         bytes += store->streams[stream].allocated;
     }
@@ -173,7 +173,9 @@ static uint64_t floor_missing(const struct store *store, uint64_t floor, uint64_
 /* How many bytes too many there would be with `more`; 0: it fits. */
 uint64_t store__retain_excess(struct store *store, uint64_t more) {
     uint64_t over = quota_excess(store, more);
-    uint64_t planned = more + store->compact.wanted;
+    pthread_mutex_lock(&store->lock);
+    uint64_t planned = more + store->compact_wants;
+    pthread_mutex_unlock(&store->lock);
     uint64_t under = store->min_free ? floor_missing(store, store->min_free, planned) : 0;
     return under > over ? under : over;
 }
@@ -457,7 +459,7 @@ static int overstep(struct store *store, uint64_t bytes, struct err *err) {
 /* Room that is wanted by no frame: where the quota was bent, and for a compaction. */
 static int debt_mend(struct store *store, bool *more, struct err *err) {
     struct writer *writer = &store->writer;
-    bool owes = writer->overstep || (store->compact.wanted && !store->compact.running);
+    bool owes = writer->overstep || (store->compact_wants && !store->compact.running);
     uint64_t over = owes ? quota_excess(store, 0) : 0;
     int code = over ? room_step(store, over, VALUE_ABOVE_ALL, err) : 0;
     if (code == ERR_NOT_FOUND) { /* what is left is pinned: new frames find no room either */
@@ -736,7 +738,9 @@ void store__retain_upkeep(struct store *store) {
             store__error_note(store, &err);
         }
         thumbs_trim(store);
-        store__compact_step(store);
+        if (!slice_is_over(store, &more)) {
+            store__compact_step(store);
+        }
         writer->upkeep_more = more || store->compact.running;
     } else if (!store__index_follows(store)) { /* it may take minutes: at the next tick */
         writer->upkeep_more = false;
@@ -744,8 +748,6 @@ void store__retain_upkeep(struct store *store) {
     store__clock_repair(store);
     store__retain_reserve(store);
     store__disk_measure(store);
-    store__ring_keep(store);
-    store__state_copy_daily(store);
     slice_note(store, store__monotonic_us() - writer->slice_start_us);
 }
 

@@ -82,6 +82,7 @@ static int outcome_decode(const uint8_t *note, size_t size, struct record *recor
 
 void store_outcome_note(struct store *store, const struct store_outcome *outcome) {
     struct ring *ring = &store->ring;
+    store__tally_note(&store->tally, outcome);
     CLEANUP(buf_finish) struct buf note = BUF_INIT(NOTE_MAX);
     uint8_t size[4];
     outcome_encode(outcome, &note);
@@ -282,13 +283,6 @@ static int block_walk(struct walk *walk, uint64_t number, struct err *err) {
     return 0;
 }
 
-static int flush_run(struct store *store, void *arg, struct err *err) {
-    (void)arg;
-    (void)err;
-    store__ring_keep(store);
-    return 0;
-}
-
 static void page_free_at(uint8_t **page) {
     free(*page);
 }
@@ -301,8 +295,8 @@ int store_outcomes_read(struct store *store, store_outcome_fn *each, void *ctx, 
     struct stat info;
     uint64_t last = 0;
     store__file_path(&store->layout, RING_NAME, walk.path);
-    int code = page ? store__writer_call(store, flush_run, NULL, err)
-                    : err_set(err, ERR_NOMEM, "no memory to read %s", walk.path);
+    int code = page ? 0 : err_set(err, ERR_NOMEM, "no memory to read %s", walk.path);
+    store__keeper_now(store);
     code = code ? code : fs_open(walk.path, O_RDONLY, 0, &fd, err);
     if (code) {
         return code == ERR_NOT_FOUND ? 0 : code;

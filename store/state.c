@@ -5,6 +5,7 @@
  * and the copy takes its place, because nobody is there to do it; what is said of it (the store's
  * last error) names the day that is lost. Without a copy, opening fails and says so.
  */
+#include "store/state.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
@@ -24,13 +25,19 @@ extern const char embed_schemas_state_sql[];
 #define DAY_US          (24 * 3600 * INT64_C(1000000))
 #define COPY_RETRY_US   (3600 * INT64_C(1000000)) /* after a copy that could not be written */
 
-enum { STATE_GET, STATE_PUT, STATE_DROP, STATE_CHECK, STATE_STATEMENTS };
-
 static const char *const state_sql[STATE_STATEMENTS] = {
     [STATE_GET] = "SELECT value FROM state WHERE space = ? AND key = ?",
     [STATE_PUT] = "INSERT INTO state (space, key, value) VALUES (?1, ?2, ?3)"
                   " ON CONFLICT (space, key) DO UPDATE SET value = ?3",
     [STATE_DROP] = "DELETE FROM state WHERE space = ? AND key = ?",
+    [STATE_TALLY_ADD] =
+        "INSERT INTO tally (span, minute, camera, rule, kept, over_budget, rejected) VALUES"
+        " (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (span, minute, camera, rule) DO UPDATE SET kept "
+        "="
+        " kept + ?5, over_budget = over_budget + ?6, rejected = rejected + ?7",
+    [STATE_TALLY_GET] = "SELECT minute, camera, rule, kept, over_budget, rejected FROM tally WHERE"
+                        " span = ? AND minute >= ? AND minute < ? ORDER BY minute, camera, rule",
+    [STATE_TALLY_DROP] = "DELETE FROM tally WHERE span = ? AND minute > 0 AND minute < ?",
     [STATE_CHECK] = "SELECT count(*) FROM pragma_quick_check(1) WHERE quick_check <> 'ok'",
 };
 
@@ -144,16 +151,15 @@ static bool copy_is_due(const struct store *store) {
 }
 
 void store__state_copy_daily(struct store *store) {
-    struct writer *writer = &store->writer;
     char path[LAYOUT_PATH_MAX];
     CLEANUP(mem_free_at) uint8_t *bytes = NULL;
     size_t size = 0;
     struct err err = {0};
     int64_t now = clock_boot_us();
-    if (store->bare || store->config.at_rest || now < writer->copy_next_us) {
+    if (store->bare || store->config.at_rest || now < store->copy_next_us) {
         return;
     }
-    writer->copy_next_us = now + COPY_RETRY_US;
+    store->copy_next_us = now + COPY_RETRY_US;
     if (!copy_is_due(store)) {
         return;
     }

@@ -228,7 +228,8 @@ static int threads_start(struct store *store, struct err *err) {
     if (over) {
         return err_set(err, ERR_REFUSED, "%s", store->stats.last_error);
     }
-    return store__writer_start(store, err);
+    code = store__keeper_start(store, err);
+    return code ? code : store__writer_start(store, err);
 }
 
 static int open_all(struct store *store, const struct store_config *config, struct err *err) {
@@ -251,11 +252,13 @@ static int open_all(struct store *store, const struct store_config *config, stru
 static void locks_init(struct store *store) {
     pthread_condattr_t monotonic;
     pthread_cond_t *const conditions[] = {
-        &store->queue_grew, &store->queue_shrank, &store->finished, &store->written,
-        &store->applied,    &store->hash_wanted,  &store->hash_done};
+        &store->queue_grew, &store->queue_shrank, &store->finished,  &store->written,
+        &store->applied,    &store->hash_wanted,  &store->hash_done, &store->keeper_bell};
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->retry_lock, NULL);
     pthread_mutex_init(&store->state_lock, NULL);
+    pthread_mutex_init(&store->keeper_lock, NULL);
+    store__tally_init(&store->tally);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     for (size_t i = 0; i < ARRAY_LENGTH(conditions); i++) {
@@ -303,6 +306,7 @@ void store_close(struct store *store) {
     if (!store) {
         return;
     }
+    store__keeper_stop(store);
     store__writer_stop(store);
     store__indexer_stop(store);
     for (unsigned stream = 0; stream < STREAM_COUNT; stream++) {
@@ -319,6 +323,8 @@ void store_close(struct store *store) {
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->retry_lock);
     pthread_mutex_destroy(&store->state_lock);
+    pthread_mutex_destroy(&store->keeper_lock);
+    store__tally_finish(&store->tally);
     free(store);
 }
 

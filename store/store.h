@@ -402,6 +402,23 @@ typedef bool store_outcome_fn(void *ctx, const struct store_outcome *outcome);
 /* All that the ring still has, oldest first. */
 int store_outcomes_read(struct store *store, store_outcome_fn *each, void *ctx, struct err *err);
 
+/* How many, by camera and rule. The sums of minutes stay for two days, those of hours for a year.
+ */
+enum store_span { STORE_SPAN_MINUTE = 1, STORE_SPAN_HOUR = 60 };
+struct store_tally {
+    int64_t utc_us; /* where the span begins; 0: the clock was not synchronised */
+    char camera[FRAME_NAME_MAX + 1];
+    char rule[FRAME_NAME_MAX + 1];        /* empty: no rule wanted them */
+    uint64_t kept, over_budget, rejected; /* frames */
+};
+/* false: enough. */
+typedef bool store_tally_fn(void *ctx, const struct store_tally *row);
+
+/* Spans that begin at `from_us` or later and before `to_us`, by time, camera and rule, but for what
+ * was noted in the last ten seconds. `each` must not call the store. */
+int store_tally_read(struct store *store, enum store_span span, int64_t from_us, int64_t to_us,
+                     store_tally_fn *each, void *ctx, struct err *err);
+
 void store_outcome_counts(struct store *store, uint64_t *noted, uint64_t *dropped);
 
 /* ---- state.db: what no log can make again ---- */

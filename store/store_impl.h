@@ -2,8 +2,9 @@
  *
  * Threads: callers, the hasher (hasher.c: runs ahead of the writer through its queue), the writer
  * (writer.c, group.c, retain.c: the only one that writes the log), the index thread (indexer.c: the
- * only one that writes index.db) and readers (one connection each).
- * `lock` guards what is marked below and the lists inside the streams; it is never held across I/O.
+ * only one that writes index.db), the keeper (keeper.c: what nobody waits for) and readers (one
+ * connection each). `lock` guards what is marked below and the lists inside the streams; it is
+ * never held across I/O.
  */
 #ifndef CREEL_STORE_STORE_IMPL_H
 #define CREEL_STORE_STORE_IMPL_H
@@ -19,6 +20,7 @@
 #include "store/segment.h"
 #include "store/store.h"
 #include "store/stream.h"
+#include "store/tally.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -141,7 +143,6 @@ struct writer { /* the writer thread's own */
     int64_t slice_start_us;
     uint64_t looks_saved;                /* steps towards room before the next look at all files */
     int64_t history_next_us;             /* boot time of the next look for history past its age */
-    int64_t copy_next_us;                /* boot time of the next look at the copy of state.db */
     size_t victims_step;                 /* blobs that a step of retention takes now */
     uint64_t pace_written, pace_applied; /* where the lag passed its bound; 0: it has not */
     bool upkeep_more;                    /* the last slice left something */
@@ -187,7 +188,8 @@ struct store {
     uint64_t whole_lsn, promised_lsn; /* lag.c */
     struct index_command *commands, **commands_last;
     struct store_stats stats;
-    uint64_t disk_bytes;
+    uint64_t disk_bytes;    /* with the next */
+    uint64_t compact_wants; /* bytes (compact.c) */
     struct store_remote remotes[STORE_REMOTES_MAX];
     size_t remote_count;
     uint64_t released;
@@ -201,9 +203,15 @@ struct store {
     struct index index;
     struct index_config index_config;
     pthread_t writer_thread, index_thread, hasher_thread;
-    bool writer_started, index_started, hasher_started;
+    pthread_t keeper_thread;
+    pthread_mutex_t keeper_lock;
+    pthread_cond_t keeper_bell;
+    bool keeper_closing; /* under lock */
+    bool writer_started, index_started, hasher_started, keeper_started;
 
     struct ring ring;
+    struct tally tally;
+    int64_t copy_next_us; /* the keeper's: boot time of the next look at the copy of state.db */
     struct compact compact;
     struct forward forward;
     pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
@@ -219,15 +227,22 @@ int store__open_bare(const char *dir, double index_floor, struct store **out, st
 
 /* ---- ring.c ---- */
 
-/* The writer thread only: has the ring there, and its notes in the file. One that cannot be written
+/* The keeper's: has the ring there, and its notes in the file. One that cannot be written
  * costs notes, never a frame. */
 void store__ring_keep(struct store *store);
 
 /* ---- state.c ---- */
 
 int store__state_open(struct store *store, struct err *err);
-/* The writer thread only: lays a copy of state.db beside it when the last is a day old. */
+/* The keeper's: lays a copy of state.db beside it when the last is a day old. */
 void store__state_copy_daily(struct store *store);
+
+/* ---- keeper.c ---- */
+
+int store__keeper_start(struct store *store, struct err *err);
+void store__keeper_stop(struct store *store); /* brings what is left */
+/* What was noted is in the ring's file, and in the tally. Any thread. */
+void store__keeper_now(struct store *store);
 
 /* ---- writer.c ---- */
 

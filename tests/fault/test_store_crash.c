@@ -323,13 +323,13 @@ START_TEST(dies_at_calls_of_sqlite) {
 }
 END_TEST
 
-struct tally {
+struct score {
     unsigned rounds, killed;
     uint64_t acked, receipts;
 };
 
 /* One store that dies again and again; what it ever acknowledged must survive all of it. */
-static void long_life(unsigned *seed, unsigned rounds, struct tally *tally) {
+static void long_life(unsigned *seed, unsigned rounds, struct score *tally) {
     struct case_dir dir;
     struct heard *heard = heard_new();
     case_dir_make_fast(&dir);
@@ -356,7 +356,7 @@ static void long_life(unsigned *seed, unsigned rounds, struct tally *tally) {
 START_TEST(dies_at_any_moment) {
     unsigned rounds = (unsigned)calls_number("CREEL_KILL_ROUNDS", 20);
     unsigned first = (unsigned)calls_number("CREEL_SEED", 20261121), seed = first;
-    struct tally tally = {0};
+    struct score tally = {0};
     clock_trust(true);
     while (tally.rounds < rounds) {
         unsigned left = rounds - tally.rounds;

@@ -57,12 +57,12 @@ struct run {
 
 static struct run *now;
 
-struct tally { /* shared with the parent, which prints it */
+struct score { /* shared with the parent, which prints it */
     uint64_t seed, runs, images, frames, receipts;
     bool inside; /* a run has begun and not ended: left behind by one that failed */
     int life;
 };
-static struct tally *tally;
+static struct score *tally;
 
 static void locked_set(bool *flag) {
     pthread_mutex_lock(&disk->lock);
