@@ -29,7 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLICE_US  10000
+#define SLICE_US  6000
 #define WRITE_MAX (256u << 10)
 #define SYNC_EACH (4u << 20)
 #define FILE_MAX  (1u << 30) /* a record's group_at has 32 bits */

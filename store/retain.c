@@ -37,7 +37,7 @@
 #define OVERSTEP_SHARE  16   /* of the quota, while nothing can be chosen */
 #define ROOM_SLACK      16 /* a step frees at least 1/ROOM_SLACK of a segment more than was asked */
 #define INDEX_SLICE_MS  5  /* for upkeep: another time, then */
-#define SLICE_US        20000 /* of upkeep, between two groups */
+#define SLICE_US        14000 /* of upkeep, between two groups; one fdatasync may come on top */
 #define VICTIMS_MIN     8
 #define LOOK_ROWS       256
 #define HISTORY_EACH_US (3600 * INT64_C(1000000))
