@@ -35,6 +35,7 @@
 #define WASTE_LEAST   8          /* of a file's limit: less is not worth it */
 #define WASTE_SHARE   4          /* of all files */
 #define LOOKS_MAX     3
+#define WORDS_MAX     256                      /* records of one group of the meta log */
 #define PAUSE_US      (600 * INT64_C(1000000)) /* after an error */
 
 /* ---- which file ---- */
@@ -321,8 +322,7 @@ static int blob_forward(struct store *store, struct batch *batch, const struct r
         return code;
     }
     copy_add(batch, RECORD_BLOB, payload, header.payload_bytes);
-    code = say_receipts(store, batch, &blob, err);
-    return code ? code : say_quarantines(store, batch, &blob, err);
+    return say_quarantines(store, batch, &blob, err);
 }
 
 /* ---- a frame ---- */
@@ -368,12 +368,9 @@ static void times_mend(struct record_frame *kept, const struct standing *now) {
 
 static int frame_say(struct store *store, struct batch *batch, const struct frame_id *id,
                      const struct standing *now, struct err *err) {
-    int code = 0;
-    if (!now->local) {
-        code = say_receipts(store, batch, &now->blob, err);
-        if (!code && now->gone_reason) {
-            code = say_gone(batch, &now->blob, now->gone_reason, now->gone_utc, err);
-        }
+    int code = say_receipts(store, batch, &now->blob, err);
+    if (!code && !now->local && now->gone_reason) {
+        code = say_gone(batch, &now->blob, now->gone_reason, now->gone_utc, err);
     }
     if (!code && now->pinned) {
         const struct record pin = {.kind = RECORD_PIN,
@@ -432,13 +429,44 @@ static int batch_fill(struct store *store, struct batch *batch, bool *over, stru
     return code;
 }
 
+/* The receipts of blobs that are known beyond the file: it may hold the first frame of theirs, and
+ * without that they would have come before all that is left. */
+static int survivors_say(struct store *store, struct batch *batch, unsigned tier, uint64_t number,
+                         struct err *err) {
+    struct db *lookup = &store->writer.lookup;
+    struct owner blob = {.tier = (enum frame_tier)tier};
+    sqlite3_stmt *statement;
+    int code = store__db_bind(lookup, LOOKUP_SURVIVORS, &statement, err, "u", number);
+    while (!code && !(code = store__db_step(lookup, statement, err))) {
+        store__db_columns(statement, "ib", &blob.id, blob.sha.bytes, sizeof(blob.sha.bytes));
+        code = say_receipts(store, batch, &blob, err);
+        if (!code && batch->record_count >= WORDS_MAX) {
+            code = store__retain_write(store, batch->records, batch->record_count, err);
+            batch->record_count = 0;
+        }
+        if (code) {
+            sqlite3_reset(statement);
+        }
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+int store__forward_forget(struct store *store, unsigned tier, uint64_t number, struct err *err) {
+    CLEANUP(batch_destroy_at) struct batch *batch = mem_alloc(sizeof(*batch));
+    const struct record forget = {
+        .kind = RECORD_FORGET,
+        .forget = {.stream = (uint8_t)tier, .segment = number, .utc_us = clock_utc_us()}};
+    if (!batch) {
+        return err_set(err, ERR_NOMEM, "no memory to forget a file");
+    }
+    int code = survivors_say(store, batch, tier, number, err);
+    code = code ? code : say(batch, &forget, err);
+    return code ? code : store__retain_write(store, batch->records, batch->record_count, err);
+}
+
 /* The index has what was copied: the file goes, unless something of it stays after all. */
 static int settle(struct store *store, struct err *err) {
     struct forward *forward = &store->forward;
-    struct record record = {.kind = RECORD_FORGET,
-                            .forget = {.stream = (uint8_t)forward->tier,
-                                       .segment = forward->number,
-                                       .utc_us = clock_utc_us()}};
     int64_t stays = 0;
     int code = store__db_number(&store->writer.lookup, LOOKUP_STAYS, &stays, err, "un",
                                 forward->number, (int)forward->history);
@@ -452,7 +480,7 @@ static int settle(struct store *store, struct err *err) {
                        (long long)stays, forward->scan.path);
     }
     forward->running = false;
-    code = code ? code : store__retain_write(store, &record, 1, err);
+    code = code ? code : store__forward_forget(store, forward->tier, forward->number, err);
     pthread_mutex_lock(&store->lock);
     store->stats.forwards += !code;
     pthread_mutex_unlock(&store->lock);

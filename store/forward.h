@@ -57,6 +57,8 @@ int store__forward_pick(struct store *store, enum forward_cause cause, bool keep
 /* About FORWARD_BYTES further. On an error it is not running any more. ERR_BUSY: the index is
  * behind, and it goes on another time. */
 int store__forward_step(struct store *store, int wait_ms, struct err *err);
+/* Takes a file in which nothing stays out of the log; its unlink is for table reclaim. */
+int store__forward_forget(struct store *store, unsigned tier, uint64_t number, struct err *err);
 void store__forward_finish(struct store *store);
 
 #endif

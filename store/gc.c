@@ -9,8 +9,9 @@
  * remove more than 1/STORE_GUARD_SHARE of the frames that are here they are held, until store_gc is
  * told to force them. Limits that were accepted once are not judged again: what ages while the
  * daemon is off is not a change of mind. Quota and floor are not held: a full disk does not wait.
- * Invariants: 1. writer->guard is the writer thread's. 2. Nothing is accepted in memory before it
- * is accepted in state.db.
+ * Weighing reads every row, so it is the keeper's work; the limits wait for it.
+ * Invariants: 1. Only the writer takes the guard to GUARD_WEIGHING, only the keeper's round takes
+ * it from there. 2. Nothing is accepted in memory before it is accepted in state.db.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
@@ -196,7 +197,7 @@ static bool limits_need_clock(const struct limits *limits) {
 }
 
 static void guard_set(struct store *store, enum guard guard, int64_t going, int64_t here) {
-    store->writer.guard = guard;
+    atomic_store(&store->guard, guard);
     pthread_mutex_lock(&store->lock);
     store->stats.limits_held = guard == GUARD_HELD;
     store->stats.limits_held_frames = (uint64_t)going;
@@ -213,21 +214,33 @@ static int guard_accept(struct store *store, const struct limits *limits, struct
     return code;
 }
 
-static int guard_weigh(struct store *store, const struct limits *limits, struct err *err) {
-    const struct moment moment = {true, store__clock_utc_us(&store->writer)};
+static int weigh(struct store *store, int64_t *going, int64_t *here, struct err *err) {
+    const struct moment moment = {true, store->guard_now_us};
     struct db plan = {0};
-    int64_t going = 0, here = 0;
     int code = plan_limits(store, &plan, &moment, err);
-    code = code ? code : store__db_number(&plan, PLAN_FRAMES, &going, err, "");
-    code = code ? code : store__db_number(&plan, PLAN_HERE, &here, err, "");
+    code = code ? code : store__db_number(&plan, PLAN_FRAMES, going, err, "");
+    code = code ? code : store__db_number(&plan, PLAN_HERE, here, err, "");
     store__db_close(&plan);
-    if (code || going > here / STORE_GUARD_SHARE) {
-        if (!code) {
-            guard_set(store, GUARD_HELD, going, here);
-        }
-        return code;
+    return code;
+}
+
+void store__guard_weigh(struct store *store) {
+    struct limits limits;
+    struct err err = {0};
+    int64_t going = 0, here = 0;
+    if (atomic_load(&store->guard) != GUARD_WEIGHING || !limits_of(store, &limits)) {
+        return;
     }
-    return guard_accept(store, limits, err);
+    int code = weigh(store, &going, &here, &err);
+    if (!code && going > here / STORE_GUARD_SHARE) {
+        guard_set(store, GUARD_HELD, going, here);
+    } else if (!code) {
+        code = guard_accept(store, &limits, &err);
+    }
+    if (code) {
+        store__error_note(store, &err);
+        guard_set(store, GUARD_UNKNOWN, 0, 0);
+    }
 }
 
 int store__guard_judge(struct store *store, struct err *err) {
@@ -246,13 +259,17 @@ int store__guard_judge(struct store *store, struct err *err) {
         guard_set(store, GUARD_OPEN, 0, 0);
         return 0;
     }
+    if (store->began_empty) {
+        return guard_accept(store, &limits, err);
+    }
     bool ages = false;
     code = store__clock_ages(store, &ages, err);
-    if (code || (store->writer.next_seq > 1 && limits_need_clock(&limits) && !ages)) {
+    if (code || (limits_need_clock(&limits) && !ages)) {
         return code; /* ages mean nothing yet */
     }
-    return store->writer.next_seq > 1 ? guard_weigh(store, &limits, err)
-                                      : guard_accept(store, &limits, err);
+    store->guard_now_us = store__clock_utc_us(&store->writer);
+    atomic_store(&store->guard, GUARD_WEIGHING);
+    return 0;
 }
 
 /* ---- gc ---- */
@@ -265,7 +282,7 @@ static int gc_run(struct store *store, void *arg, struct err *err) {
     struct run *run = arg;
     struct limits limits;
     int code = 0;
-    if (run->force && store->writer.guard != GUARD_OPEN && limits_of(store, &limits)) {
+    if (run->force && atomic_load(&store->guard) != GUARD_OPEN && limits_of(store, &limits)) {
         code = guard_accept(store, &limits, err);
     }
     return code ? code : store__retain_slice(store, &run->more, err);
@@ -276,7 +293,8 @@ static int judge_run(struct store *store, void *arg, struct err *err) {
     int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
     code = code ? code : store__clock_ages(store, &moment->ages, err);
     moment->now_us = store__clock_utc_us(&store->writer);
-    return code || store->writer.guard != GUARD_UNKNOWN ? code : store__guard_judge(store, err);
+    return code || atomic_load(&store->guard) != GUARD_UNKNOWN ? code
+                                                               : store__guard_judge(store, err);
 }
 
 int store_gc(struct store *store, bool dry_run, bool force, struct store_gc *out, struct err *err) {
@@ -286,6 +304,7 @@ int store_gc(struct store *store, bool dry_run, bool force, struct store_gc *out
     int code = store_flush(store, err);
     struct moment moment = {0};
     code = code ? code : store__writer_call(store, judge_run, &moment, err);
+    store__keeper_now(store);
     code = code ? code : plan_read(store, &moment, out, err);
     struct run run = {.force = force, .more = !dry_run};
     while (!code && run.more) {

@@ -1,5 +1,5 @@
-/* keeper: the thread for what nobody waits for: the ring and the tally of what triage decided, and
- * the daily copy of state.db. It keeps their writes and syncs away from the writer.
+/* keeper: the thread for what no frame waits for: the ring and the tally of what triage decided,
+ * the daily copy of state.db, the weighing of new limits. It keeps their time away from the writer.
  *
  * Invariants: 1. keeper_lock is held over one round, so that a reader of the ring may have what was
  * noted written first (store__keeper_now). 2. Nothing here is needed for a frame: what fails is
@@ -16,6 +16,7 @@ static void round_run(struct store *store, bool last) {
     store__ring_keep(store);
     store__tally_flush(store, last);
     if (!last) {
+        store__guard_weigh(store);
         store__state_copy_daily(store);
     }
     pthread_mutex_unlock(&store->keeper_lock);

@@ -41,7 +41,6 @@
 #define VICTIMS_MIN     8
 #define LOOK_ROWS       256
 #define HISTORY_EACH_US (3600 * INT64_C(1000000))
-#define RESERVE_NAME    "RESERVE"
 #define VALUE_ABOVE_ALL 2.0 /* values lie in [0, 1] */
 
 #define FREE_BLOB       "FROM blob WHERE tier = ? AND local = 1 AND owed = 0 AND pinned = 0 "
@@ -87,6 +86,10 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
     [LOOKUP_STAYS] =
         "SELECT (SELECT live FROM segment WHERE number = ?1) + (SELECT count(*) FROM frame f JOIN"
         " blob b ON b.id = f.blob WHERE f.segment = ?1 AND (?2 OR b.local = 1 OR f.pinned = 1))",
+    [LOOKUP_SURVIVORS] =
+        "SELECT DISTINCT b.id, b.sha FROM frame f JOIN blob b ON b.id = f.blob WHERE f.segment = ?1"
+        " AND b.receipts > 0 AND b.refs > 1 AND EXISTS (SELECT 1 FROM frame o WHERE o.blob = b.id"
+        " AND o.segment <> ?1)",
     [LOOKUP_RECEIPTS] = "SELECT remote.identity, r.kind, r.key, r.etag, r.utc FROM receipt r JOIN"
                         " remote ON remote.id = r.remote WHERE r.blob = ?",
     [LOOKUP_QUARANTINES] = "SELECT remote.identity, o.reason FROM outbox o JOIN remote ON"
@@ -331,8 +334,8 @@ static uint64_t open_number(const struct stream *stream) {
  * ERR_NOT_FOUND: none. */
 static int forget_oldest(struct store *store, int64_t cutoff_us, struct err *err) {
     sqlite3_stmt *statement;
-    struct record record = {.kind = RECORD_FORGET, .forget = {.utc_us = clock_utc_us()}};
-    int stream = 0;
+    uint64_t number = 0;
+    int tier = 0;
     int code = store__db_bind(&store->writer.lookup, LOOKUP_DEAD, &statement, err, "uui",
                               open_number(&store->streams[TIER_ANNOTATED]),
                               open_number(&store->streams[TIER_UNANNOTATED]), cutoff_us);
@@ -340,10 +343,9 @@ static int forget_oldest(struct store *store, int64_t cutoff_us, struct err *err
     if (code) {
         return code;
     }
-    store__db_columns(statement, "un", &record.forget.segment, &stream);
+    store__db_columns(statement, "un", &number, &tier);
     sqlite3_reset(statement);
-    record.forget.stream = (uint8_t)stream;
-    return store__retain_write(store, &record, 1, err);
+    return store__forward_forget(store, (unsigned)tier, number, err);
 }
 
 /* History goes, oldest first; what else lies in such a file is copied out of it. */
@@ -676,10 +678,10 @@ static int upkeep(struct store *store, bool due, bool *more, struct err *err) {
     if (!code && !writer->held_loaded) {
         code = held_load(store, err);
     }
-    if (!code && writer->guard == GUARD_UNKNOWN) {
+    if (!code && atomic_load(&store->guard) == GUARD_UNKNOWN) {
         code = store__guard_judge(store, err);
     }
-    due = due && writer->guard == GUARD_OPEN;
+    due = due && atomic_load(&store->guard) == GUARD_OPEN;
     bool ages = false;
     code = code ? code : store__clock_ages(store, &ages, err);
     for (int tier = 0; !code && due && tier < TIER_COUNT; tier++) {

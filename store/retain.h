@@ -31,6 +31,7 @@ enum lookup {
     LOOKUP_PLACE,
     LOOKUP_STANDING,
     LOOKUP_STAYS,
+    LOOKUP_SURVIVORS,
     LOOKUP_RECEIPTS,
     LOOKUP_QUARANTINES,
     LOOKUP_LABEL,
@@ -69,10 +70,10 @@ int store__retain_slice(struct store *store, bool *more, struct err *err);
 
 /* ---- gc.c: the guard ---- */
 
-enum guard { GUARD_UNKNOWN = 0, GUARD_OPEN, GUARD_HELD };
+enum guard { GUARD_UNKNOWN = 0, GUARD_WEIGHING, GUARD_OPEN, GUARD_HELD };
 
-/* Decides, once, whether the tier limits may remove: sets writer->guard, or leaves it unknown while
- * the clock is not trusted. */
+/* Decides, once, whether the tier limits may remove; leaves it unknown while the clock is not
+ * trusted, and to the keeper where the limits are new. */
 int store__guard_judge(struct store *store, struct err *err);
 
 #endif

@@ -145,7 +145,10 @@ static int file_make(struct ring *ring, int fd, const char *path, struct err *er
         return 0;
     }
     const struct fs_ops *ops = fs_ops_get();
-    if (ops->ftruncate(fd, 0) < 0 || ops->fallocate(fd, 0, 0, (off_t)ring->bytes) < 0) {
+    bool made = ops->ftruncate(fd, 0) == 0 &&
+                (ops->fallocate(fd, 0, 0, (off_t)ring->bytes) == 0 ||
+                 (errno == EOPNOTSUPP && ops->ftruncate(fd, (off_t)ring->bytes) == 0));
+    if (!made) {
         return err_sys(err, errno, "cannot take %llu bytes for %s", (unsigned long long)ring->bytes,
                        path);
     }

@@ -25,6 +25,7 @@
 #define META_BYTES_MIN   (256u << 10)
 #define META_BYTES_LEAST 4096u /* where it is asked for */
 #define RESERVE_SHARE    64
+#define BLOCK_SLACK      65536u /* what a file system may take beyond a size */
 
 void store__error_note(struct store *store, const struct err *err) {
     pthread_mutex_lock(&store->lock);
@@ -210,6 +211,7 @@ static int index_settle(struct store *store, struct err *err) {
         store->written_lsn = store->whole_lsn = store->writer.next_lsn - 1;
         store->applied_lsn = store->index.applied;
         store->last_seq = store->writer.next_seq - 1;
+        store->began_empty = store->writer.next_seq == 1;
         store__indexer_share(
             store); /* the remotes of the run before, until this one declares its own */
     }
@@ -232,6 +234,15 @@ static int threads_start(struct store *store, struct err *err) {
     return code ? code : store__writer_start(store, err);
 }
 
+/* Takes away a file that was made under a larger quota: it might hold all the room that is left. */
+static int file_fit(const struct store *store, const char *name, uint64_t bytes, struct err *err) {
+    char path[LAYOUT_PATH_MAX];
+    struct stat info;
+    store__file_path(&store->layout, name, path);
+    bool larger = stat(path, &info) == 0 && (uint64_t)info.st_blocks * 512 > bytes + BLOCK_SLACK;
+    return larger ? fs_unlink(path, err) : 0;
+}
+
 static int open_all(struct store *store, const struct store_config *config, struct err *err) {
     bool made;
     int code = store__layout_open(&store->layout, config->dir, config->state_dir, err);
@@ -242,6 +253,10 @@ static int open_all(struct store *store, const struct store_config *config, stru
                : store__index_open(&store->index, &store->layout, &store->index_config, &made, err);
     code = code ? code : streams_load(store, err);
     code = code ? code : index_settle(store, err);
+    if (!store->bare && !store->config.at_rest) {
+        code = code ? code : file_fit(store, RING_NAME, store->ring.bytes, err);
+        code = code ? code : file_fit(store, RESERVE_NAME, store->writer.reserve_bytes, err);
+    }
     if (!code) {
         store__disk_measure(store);
         code = threads_start(store, err);

@@ -39,7 +39,8 @@
 #define STORE_WAL_SHARE       64
 #define STORE_WAL_HELD_SHARE  16 /* of the quota; beyond it the index is given up for another */
 #define STORE_WAL_HELD_MAX    (256 << 8) /* 256 MiB */
-#define STORE_RING_SHARE      256        /* of the quota, RING_BYTES_MIN to RING_BYTES_MAX */
+#define RESERVE_NAME          "RESERVE"
+#define STORE_RING_SHARE      256 /* of the quota, RING_BYTES_MIN to RING_BYTES_MAX */
 #define STORE_RESERVE_MIN     (1u << 20)
 #define STORE_RESERVE_MAX     (8u << 20) /* given up when a full disk must be emptied */
 #define STORE_RECENT_MAX      4096       /* blobs written but perhaps not indexed yet */
@@ -136,7 +137,6 @@ struct writer { /* the writer thread's own */
     bool seen_loaded;
     int64_t seen_utc_us;  /* when ages were counted last, as state.db has it; 0: never */
     int64_t rest_boot_us; /* since when ages rest, because it cannot be this time; 0: they do not */
-    int guard;            /* enum guard: may the tier limits remove? */
     bool reclaimed;       /* what an earlier run left to give back is given back */
     int64_t upkeep_boot_us;
     int64_t reclaimed_id; /* of table reclaim: those up to it are given back */
@@ -198,6 +198,10 @@ struct store {
     atomic_bool index_suspect;    /* a reader found it damaged */
     int outbox_fd;
 
+    atomic_int guard;     /* enum guard: may the tier limits remove? */
+    bool began_empty;     /* there was no frame when it was opened */
+    int64_t guard_now_us; /* while it is WEIGHING: UTC, in which ages count */
+
     struct stream streams[STREAM_COUNT];
     struct writer writer;
     struct index index;
@@ -243,6 +247,11 @@ int store__keeper_start(struct store *store, struct err *err);
 void store__keeper_stop(struct store *store); /* brings what is left */
 /* What was noted is in the ring's file, and in the tally. Any thread. */
 void store__keeper_now(struct store *store);
+
+/* ---- gc.c ---- */
+
+/* The keeper's: weighs what new limits would remove. */
+void store__guard_weigh(struct store *store);
 
 /* ---- writer.c ---- */
 

@@ -16,8 +16,8 @@ ack_before_sync) # the groups are acknowledged, and made durable afterwards
     ;;
 unlink_before_tombstone) # a file goes, and then the log says so
     file=store/retain.c
-    was='    return store__retain_write(store, &record, 1, err);'
-    new='    code = store__stream_remove(\&store->streams[stream], record.forget.segment, err); return code ? code : store__retain_write(store, \&record, 1, err);'
+    was='    return store__forward_forget(store, (unsigned)tier, number, err);'
+    new='    code = store__stream_remove(\&store->streams[tier], number, err); return code ? code : store__forward_forget(store, (unsigned)tier, number, err);'
     ;;
 torn_tail_accepted) # nobody looks whether the payloads of the last group are whole
     file=store/segment.c
@@ -38,8 +38,8 @@ compacted_before_sync) # the compacted meta log takes the old one's place, and i
     ;;
 words_left_behind) # frames are copied forward, and what was said of them before is not said again
     file=store/forward.c
-    was='batch->records, batch->record_count, err);'
-    new='NULL, 0, err);'
+    was='                                 batch->records, batch->record_count, err);'
+    new='                                 NULL, 0, err);'
     ;;
 *)
     echo "store_mutate.sh: there is no mutant $mutant" >&2

@@ -1,7 +1,11 @@
 /* Random lives against a model in memory: frames, some with the bytes of earlier ones, pins,
- * receipts, quarantine and release; each life ends by closing or by kill -9, and sometimes the
- * index is thrown away. Then the store must be what the model says: every frame, byte for byte,
- * its pin and its receipts, and every counter.
+ * receipts, quarantine and release, files copied forward; each life ends by closing or by kill -9,
+ * and sometimes the index is thrown away. Then the store must be what the model says: every frame,
+ * byte for byte, its pin and its receipts, and every counter.
+ *
+ * In some lives frames may leave: by age, or displaced under a small quota. Which and when is the
+ * clock's and the file system's business; the model says which may not (pinned ones, owed ones of
+ * an age, ones worth more than all that came), takes over what it sees, and says all that follows.
  *
  * A life runs in a child; the parent takes the same dice to the model. CREEL_PROPERTY_ROUNDS:
  * stores; CREEL_SEED: of the first. A failure prints its seed.
@@ -17,6 +21,9 @@
 #define FRAMES_MAX 400
 #define LIVES      6
 #define OPS        40
+#define PRECIOUS   0.9 /* frames worth more: none that comes may displace them */
+
+enum life { LIFE_STRICT, LIFE_AGE, LIFE_QUOTA };
 
 struct model_blob { /* of one tier */
     bool there, receipted, quarantined;
@@ -30,6 +37,7 @@ struct model_frame {
 };
 
 struct model {
+    enum life life;
     struct model_frame frames[FRAMES_MAX];
     struct model_blob blobs[TIER_COUNT][FRAMES_MAX];
     uint64_t frame_count;
@@ -46,7 +54,7 @@ static uint64_t roll(uint64_t *dice, uint64_t sides) {
 }
 
 static size_t size_of(unsigned blob) {
-    return 500 + blob * 37 % 9000;
+    return 500 + (size_t)blob * 3701 % 27000;
 }
 
 static void require(int code, const char *what) {
@@ -58,9 +66,14 @@ static void require(int code, const char *what) {
 
 /* ---- the steps: on the model always, on the store where there is one ---- */
 
+static double value_of(uint64_t n) {
+    return n % 25 == 2 ? 0.95 : (double)(n % 90) / 100;
+}
+
 static struct store_frame frame_of(const struct model *model, uint64_t n) {
     const struct model_frame *kept = &model->frames[n];
     struct store_frame frame = case_frame(n, 1);
+    frame.record.value = value_of(n);
     free(frame.blob);
     frame.blob = case_blob(1000 + kept->blob, size_of(kept->blob));
     frame.record.blob_bytes = size_of(kept->blob);
@@ -91,14 +104,14 @@ static void step_put(struct store *store, struct model *model, uint64_t *dice) {
     blob_of(model, n)->there = true;
     if (store) {
         struct store_ack ack = case_put_frame(store, frame_of(model, n));
-        require(ack.code, "put");
-        require(ack.duplicate != known, "put: duplicate");
+        require(ack.code, ack.code ? ack.err.msg : "put");
+        require(model->life == LIFE_STRICT && ack.duplicate != known, "put: duplicate");
     }
 }
 
 static void step_pin(struct store *store, struct model *model, uint64_t *dice) {
     uint64_t n = roll(dice, model->frame_count);
-    bool on = roll(dice, 2);
+    bool on = roll(dice, 2) && model->life == LIFE_STRICT; /* else it may be gone already */
     model->frames[n].pinned = on;
     if (store) {
         struct store_frame frame = frame_of(model, n);
@@ -121,8 +134,8 @@ static void step_receipt(struct store *store, struct model *model, uint64_t *dic
 
 static void step_quarantine(struct store *store, struct model *model, uint64_t *dice) {
     uint64_t n = roll(dice, model->frame_count);
-    if (blob_of(model, n)->receipted) {
-        return;
+    if (blob_of(model, n)->receipted || model->life != LIFE_STRICT) {
+        return; /* it may have left, and then nothing of it can wait */
     }
     blob_of(model, n)->quarantined = true;
     if (store) {
@@ -137,6 +150,9 @@ static void step_quarantine(struct store *store, struct model *model, uint64_t *
 static void step_release(struct store *store, struct model *model, uint64_t *dice) {
     uint64_t released = 0, count = 0;
     (void)dice;
+    if (model->life != LIFE_STRICT) {
+        return;
+    }
     for (int tier = 0; tier < TIER_COUNT; tier++) {
         for (unsigned blob = 0; blob < model->blob_count; blob++) {
             released += model->blobs[tier][blob].quarantined;
@@ -174,21 +190,57 @@ static void live(struct store *store, struct model *model, uint64_t *dice) {
 
 /* ---- the check ---- */
 
+/* Of all frames with these bytes in this tier. */
+static void keeps(const struct model *model, uint64_t n, bool *pinned, bool *precious) {
+    const struct model_frame *own = &model->frames[n];
+    for (uint64_t i = 0; i < model->frame_count; i++) {
+        const struct model_frame *frame = &model->frames[i];
+        if (frame->blob == own->blob && frame->tier == own->tier) {
+            *pinned = *pinned || frame->pinned;
+            *precious = *precious || value_of(i) > PRECIOUS;
+        }
+    }
+}
+
+/* What is not there any more was allowed to go. */
+static void check_leave(struct model *model, uint64_t n) {
+    struct model_blob *blob = blob_of(model, n);
+    bool pinned = false, precious = false;
+    keeps(model, n, &pinned, &precious);
+    ck_assert_msg(model->life != LIFE_STRICT && !pinned, "frame %llu left", (unsigned long long)n);
+    ck_assert_msg(model->life != LIFE_AGE || blob->receipted, "frame %llu left before its receipt",
+                  (unsigned long long)n);
+    ck_assert_msg(model->life != LIFE_QUOTA || !precious || blob->receipted,
+                  "frame %llu was displaced by one that is worth less", (unsigned long long)n);
+    blob->there = false;
+    blob->quarantined = false;
+}
+
 static void check_frame(struct store_reader *reader, struct model *model, uint64_t n) {
     struct store_frame want = frame_of(model, n);
-    const struct model_blob *blob = blob_of(model, n);
+    struct model_blob *blob = blob_of(model, n);
     struct store_row *row = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
     ck_assert_int_eq(store_frame_get(reader, &want.record.id, &row, NULL), 0);
     ck_assert_uint_eq(row->seq, n + 1);
     ck_assert_uint_eq(row->record.tier, want.record.tier);
-    ck_assert_int_eq(row->place, STORE_PLACE_LOCAL);
+    if (blob->there && row->place != STORE_PLACE_LOCAL) {
+        check_leave(model, n);
+    }
+    ck_assert_int_eq(row->place, blob->there       ? STORE_PLACE_LOCAL
+                                 : blob->receipted ? STORE_PLACE_REMOTE
+                                                   : STORE_PLACE_GONE);
     ck_assert_int_eq(row->pinned, model->frames[n].pinned);
     ck_assert_uint_eq(row->receipts, blob->receipted);
-    ck_assert_uint_eq(row->owed, !blob->receipted);
+    ck_assert_uint_eq(row->owed, blob->there && !blob->receipted);
     ck_assert_int_eq(row->quarantined, blob->quarantined);
     ck_assert_uint_eq(row->record.detection_count, 3);
+    if (!blob->there) {
+        store_row_destroy(row);
+        case_frame_free(&want);
+        return;
+    }
     ck_assert_int_eq(
         store_blob_read(reader, row->record.tier, &row->record.blob, &bytes, &size, NULL), 0);
     ck_assert_uint_eq(size, want.record.blob_bytes);
@@ -201,9 +253,12 @@ static void check_frame(struct store_reader *reader, struct model *model, uint64
 static void check_counts(struct store *store, struct model *model) {
     struct store_counts got = case_counts(store);
     uint64_t frames[TIER_COUNT] = {0}, replicated[TIER_COUNT] = {0}, bytes[TIER_COUNT] = {0};
+    uint64_t evicted[TIER_COUNT] = {0};
     uint64_t done = 0, pending = 0, quarantined = 0;
     for (uint64_t n = 0; n < model->frame_count; n++) {
-        frames[model->frames[n].tier]++;
+        const struct model_blob *blob = blob_of(model, n);
+        frames[model->frames[n].tier] += blob->there || blob->receipted;
+        evicted[model->frames[n].tier] += !blob->there;
         replicated[model->frames[n].tier] += blob_of(model, n)->receipted;
     }
     for (int tier = 0; tier < TIER_COUNT; tier++) {
@@ -217,7 +272,7 @@ static void check_counts(struct store *store, struct model *model) {
         ck_assert_uint_eq(got.frames[tier], frames[tier]);
         ck_assert_uint_eq(got.replicated[tier], replicated[tier]);
         ck_assert_uint_eq(got.blob_bytes[tier], bytes[tier]);
-        ck_assert_uint_eq(got.evicted[tier], 0);
+        ck_assert_uint_eq(got.evicted[tier], evicted[tier]);
     }
     ck_assert_uint_eq(got.remote_count, 1);
     ck_assert_uint_eq(got.remotes[0].done, done);
@@ -276,8 +331,15 @@ static void round_run(uint64_t seed) {
     struct store_config config = case_config(&dir);
     config.segment_bytes = 64u << 10;
     config.meta_bytes = 8192; /* so that it is compacted */
+    const struct store_config strict = config;
     for (unsigned number = 0; number < LIVES; number++) {
         bool killed = roll(&dice, 2), rebuilt = roll(&dice, 3) == 0;
+        model->life = (enum life)(roll(&dice, 6) % (LIFE_QUOTA + 2) % (LIFE_QUOTA + 1));
+        config = strict;
+        config.quota_bytes = model->life == LIFE_QUOTA ? 4u << 20 : 0;
+        for (int tier = 0; model->life == LIFE_AGE && tier < TIER_COUNT; tier++) {
+            config.tiers[tier].max_age_ms = 1;
+        }
         fflush(NULL);
         pid_t pid = fork();
         ck_assert_int_ge(pid, 0);
@@ -293,7 +355,7 @@ static void round_run(uint64_t seed) {
         if (rebuilt) {
             index_drop(&dir);
         }
-        check(&config, &dir, model);
+        check(&strict, &dir, model);
     }
     case_dir_remove(dir.path);
     free(model);
