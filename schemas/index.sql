@@ -172,7 +172,7 @@ CREATE TABLE segment (                      -- of the tiers: what a file is stil
     record_bytes INTEGER NOT NULL DEFAULT 0, -- of those
     newest       INTEGER NOT NULL DEFAULT 0  -- when the last of them was kept
 );
-CREATE INDEX segment_dead ON segment (number) WHERE live = 0;
+CREATE INDEX segment_dead ON segment (newest) WHERE live = 0;
 
 CREATE TABLE reclaim (                   -- space that a tombstone freed, still to be given back
     id      INTEGER PRIMARY KEY AUTOINCREMENT,

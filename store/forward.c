@@ -75,7 +75,8 @@ static void survey_add(struct store *store, const struct forward_file *file, int
     if (is_wasteful(store, file)) {
         best[FORWARD_WASTE] = *file;
     }
-    if (!best[FORWARD_HISTORY].number && is_history(file)) {
+    if (is_history(file) &&
+        (!best[FORWARD_HISTORY].number || file->newest < best[FORWARD_HISTORY].newest)) {
         best[FORWARD_HISTORY] = *file;
     }
     if (!best[FORWARD_AGE].number && history(file) > 0 && file->newest < cutoff_us) {
@@ -393,7 +394,8 @@ static int frame_forward(struct store *store, struct batch *batch, const struct 
         return code == ERR_NOT_FOUND ? 0 : code;
     }
     bool here = now.segment == forward->number && now.at == found->at;
-    if (!here || !(now.local || now.pinned || forward->history)) {
+    bool remembered = forward->history && record.frame.kept_utc_us > forward->horizon_us;
+    if (!here || !(now.local || now.pinned || remembered)) {
         return 0;
     }
     CLEANUP(buf_finish) struct buf bytes = BUF_INIT(RECORD_SMALL_MAX);
@@ -468,8 +470,8 @@ int store__forward_forget(struct store *store, unsigned tier, uint64_t number, s
 static int settle(struct store *store, struct err *err) {
     struct forward *forward = &store->forward;
     int64_t stays = 0;
-    int code = store__db_number(&store->writer.lookup, LOOKUP_STAYS, &stays, err, "un",
-                                forward->number, (int)forward->history);
+    int code =
+        store__db_number(&store->writer.lookup, LOOKUP_STAYS, &stays, err, "u", forward->number);
     store__scan_close(&forward->scan);
     if (!code && stays && forward->looks < LOOKS_MAX) {
         return rewind_to_start(store, err);

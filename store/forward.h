@@ -43,6 +43,7 @@ struct forward {
     bool history;   /* of frames that are gone stays too */
     unsigned looks; /* at the file, from its start */
     struct segment_scan scan;
+    int64_t horizon_us;    /* history kept before it has begun to go: it is not copied any more */
     uint64_t bad;          /* a file that could not be read: a repair's business */
     int64_t pause_boot_us; /* none is begun before */
     struct forward_survey survey;

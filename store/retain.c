@@ -57,10 +57,11 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
     [LOOKUP_VALUE] = "SELECT tier, sha, bytes, refs FROM blob WHERE local = 1 AND pinned = 0 AND"
                      " replicated = 0 AND value <= ? ORDER BY value, kept_utc LIMIT ?",
     [LOOKUP_DEAD] =
-        "SELECT number, stream FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND stream < 2"
+        "SELECT number, stream, newest FROM segment WHERE live = 0 AND number NOT IN (?, ?) AND "
+        "stream < 2"
         " AND newest < ? AND NOT EXISTS (SELECT 1 FROM frame JOIN blob ON blob.id = frame.blob "
         "WHERE frame.segment ="
-        " segment.number AND (blob.local = 1 OR frame.pinned = 1)) ORDER BY number LIMIT 1",
+        " segment.number AND (blob.local = 1 OR frame.pinned = 1)) ORDER BY newest LIMIT 1",
     [LOOKUP_RECLAIM] =
         "SELECT id, stream, segment, at, bytes FROM reclaim WHERE id > ? ORDER BY id LIMIT ?",
     [LOOKUP_FRAME] =
@@ -85,7 +86,7 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
         " blob b ON b.id = f.blob WHERE f.id = ?",
     [LOOKUP_STAYS] =
         "SELECT (SELECT live FROM segment WHERE number = ?1) + (SELECT count(*) FROM frame f JOIN"
-        " blob b ON b.id = f.blob WHERE f.segment = ?1 AND (?2 OR b.local = 1 OR f.pinned = 1))",
+        " blob b ON b.id = f.blob WHERE f.segment = ?1 AND (b.local = 1 OR f.pinned = 1))",
     [LOOKUP_SURVIVORS] =
         "SELECT DISTINCT b.id, b.sha FROM frame f JOIN blob b ON b.id = f.blob WHERE f.segment = ?1"
         " AND b.receipts > 0 AND b.refs > 1 AND EXISTS (SELECT 1 FROM frame o WHERE o.blob = b.id"
@@ -335,6 +336,7 @@ static uint64_t open_number(const struct stream *stream) {
 static int forget_oldest(struct store *store, int64_t cutoff_us, struct err *err) {
     sqlite3_stmt *statement;
     uint64_t number = 0;
+    int64_t newest = 0;
     int tier = 0;
     int code = store__db_bind(&store->writer.lookup, LOOKUP_DEAD, &statement, err, "uui",
                               open_number(&store->streams[TIER_ANNOTATED]),
@@ -343,8 +345,11 @@ static int forget_oldest(struct store *store, int64_t cutoff_us, struct err *err
     if (code) {
         return code;
     }
-    store__db_columns(statement, "un", &number, &tier);
+    store__db_columns(statement, "uni", &number, &tier, &newest);
     sqlite3_reset(statement);
+    if (newest > store->forward.horizon_us) {
+        store->forward.horizon_us = newest;
+    }
     return store__forward_forget(store, (unsigned)tier, number, err);
 }
 
