@@ -40,6 +40,8 @@ struct azure {
     enum credential_form form;
     uint8_t key[SIGN_AZURE_KEY_MAX]; /* secret; of an account key, decoded */
     size_t key_size;
+    struct delegation delegation; /* with a token: the key for links */
+    struct buf ask;               /* the body of the request for it */
 };
 
 static struct azure *azure_of(struct remote *remote) {
@@ -194,6 +196,8 @@ static void azure_close(struct remote *remote) {
     struct azure *azure = azure_of(remote);
     sync__credential_close(remote->credential);
     explicit_bzero(azure->key, sizeof azure->key);
+    sync__delegation_finish(&azure->delegation);
+    buf_finish(&azure->ask);
     free(azure);
 }
 
@@ -565,38 +569,124 @@ static enum remote_verdict azure_judge(struct remote *remote, struct remote_put 
 
 /* ---- links ---- */
 
+static bool azure_link_due(const struct remote *remote, int64_t until_utc_us) {
+    const struct azure *azure = azure_const(remote);
+    return azure->form == CREDENTIAL_BEARER &&
+           !sync__delegation_lasts(&azure->delegation, until_utc_us + remote->skew_us);
+}
+
+static int azure_delegate(struct remote *remote, int64_t now_utc_us, struct http_request *out,
+                          struct err *err) {
+    struct azure *azure = azure_of(remote);
+    struct remote_put put = {0};
+    char date[CLOCK_HTTP_SIZE];
+    const struct credential_value *value = sync__credential_sign(remote, &put, err);
+    if (value == NULL) {
+        return ERR_BUSY;
+    }
+    int64_t now = now_utc_us + remote->skew_us;
+    buf_finish(&azure->ask);
+    azure->ask = (struct buf)BUF_INIT(1024);
+    sync__delegation_ask(now, &azure->ask);
+    const struct sign_field fields[] = {{"content-type", "application/xml"},
+                                        {"x-ms-date", clock_format_http(now, date)},
+                                        {"x-ms-version", API_VERSION}};
+    struct sign_azure signing = {.headers = fields, .header_count = ARRAY_LENGTH(fields)};
+    struct http_request request = {.method = "POST",
+                                   .ca_file = remote->ca_file,
+                                   .direct = azure->at.loopback,
+                                   .body = azure->ask.data,
+                                   .body_size = azure->ask.len};
+    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
+    buf_printf(&path, "%s/", azure->at.path);
+    request.url = path.failed || azure->ask.failed
+                      ? NULL
+                      : url_make(azure, path.data, "restype=service&comp=userdelegationkey", NULL);
+    int code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
+                                   : headers_add(azure, &signing, value, &request, err);
+    if (code != 0) {
+        sync__request_finish(&request);
+        return code;
+    }
+    *out = request;
+    return 0;
+}
+
+static int azure_delegated(struct remote *remote, const struct http_reply *reply, struct err *err) {
+    struct azure *azure = azure_of(remote);
+    int code = ERR_DENIED;
+    if (reply->status == 200) {
+        code = sync__delegation_read(reply->body.data, reply->body.len, &azure->delegation, err);
+    } else if (reply->status == 0) {
+        *err = reply->fault;
+        code = reply->fault.code;
+    } else {
+        err_set(err, reply->status < 500 ? ERR_DENIED : ERR_NET,
+                "no key to sign links with%s (answered %d %s)",
+                reply->status == 403 ? ": the identity needs the role Storage Blob Delegator" : "",
+                reply->status, reply->error_code);
+    }
+    if (code != 0) {
+        err_wrap(err, "remote %s", remote->name);
+    }
+    return code;
+}
+
+static int link_may(const struct azure *azure, int64_t expires_utc_us, int ttl_s, struct err *err) {
+    const struct remote *remote = &azure->remote;
+    if (azure->form == CREDENTIAL_SAS) {
+        return err_set(err, ERR_REFUSED,
+                       "remote %s has a SAS, which cannot sign links: that needs account_key or a "
+                       "token",
+                       remote->name);
+    }
+    if (azure->form == CREDENTIAL_BEARER && ttl_s > DELEGATION_LINK_MAX_S) {
+        return err_set(err, ERR_INVALID, "remote %s: a link signed by a token lives at most 6 days",
+                       remote->name);
+    }
+    if (azure->form == CREDENTIAL_BEARER &&
+        !sync__delegation_lasts(&azure->delegation, expires_utc_us)) {
+        return err_set(err, ERR_REFUSED,
+                       "remote %s has a token, which the running sync alone can sign links with",
+                       remote->name);
+    }
+    if (!azure->at.loopback && !azure->at.https) {
+        return err_set(err, ERR_REFUSED, "remote %s: links outside this machine need an https url",
+                       remote->name);
+    }
+    return 0;
+}
+
 static int azure_link(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,
                       int64_t now_utc_us, struct buf *out, struct err *err) {
     const struct azure *azure = azure_const(remote);
-    if (azure->key_size == 0) {
-        return err_set(err, ERR_REFUSED,
-                       "remote %s has a %s, which cannot sign links: that needs account_key",
-                       remote->name, azure->form == CREDENTIAL_SAS ? "SAS" : "token");
+    int64_t expires_utc_us = now_utc_us + remote->skew_us + (int64_t)ttl_s * 1000000;
+    int code = link_may(azure, expires_utc_us, ttl_s, err);
+    if (code != 0) {
+        return code;
     }
     char name[STORE_KEY_MAX + 1];
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
-    int code = sync__remote_name(remote, key, name, err);
+    code = sync__remote_name(remote, key, name, err);
     if (code == 0) {
         code = path_make(azure, tier, key, &path, err);
     }
     if (code != 0) {
         return code;
     }
+    bool lent = azure->form == CREDENTIAL_BEARER;
     struct sign_sas sas = {.account = azure->account,
                            .container = container_of(azure, tier),
                            .blob = name,
                            .permissions = "r",
                            .resource = "b",
                            .protocol = azure->at.loopback ? "" : "https",
-                           .expires_utc_us =
-                               now_utc_us + remote->skew_us + (int64_t)ttl_s * 1000000};
-    if (sas.protocol[0] != '\0' && !azure->at.https) {
-        return err_set(err, ERR_REFUSED, "remote %s: links outside this machine need an https url",
-                       remote->name);
-    }
+                           .expires_utc_us = expires_utc_us,
+                           .delegation = lent ? &azure->delegation : NULL};
     buf_printf(out, "%s://%s%s?", azure->at.https ? "https" : "http", azure->at.authority,
                path.data);
-    sync__sign_azure_sas(&sas, azure->key, azure->key_size, out);
+    sync__sign_azure_sas(&sas, lent ? azure->delegation.key : azure->key,
+                         lent ? azure->delegation.key_size : azure->key_size, out);
     return 0;
 }
 
@@ -605,4 +695,7 @@ const struct remote_ops sync__azure_ops = {.kind = "azure",
                                            .close = azure_close,
                                            .request = azure_request,
                                            .judge = azure_judge,
+                                           .link_due = azure_link_due,
+                                           .delegate = azure_delegate,
+                                           .delegated = azure_delegated,
                                            .link = azure_link};

@@ -30,7 +30,7 @@
 
 #define CREDENTIAL_STEPS_MAX  4                        /* requests for one value */
 #define CREDENTIAL_MARGIN_US  (300 * INT64_C(1000000)) /* renewed so long before it ends */
-#define CREDENTIAL_LOOK_US    (5 * INT64_C(1000000))   /* a file is looked at so often at most */
+#define CREDENTIAL_LOOK_US    INT64_C(1000000)         /* a file is looked at so often at most */
 #define CREDENTIAL_FILE_MAX   (256u << 10)
 #define CREDENTIAL_CONNECT_MS 3000 /* to a service that is on this machine or its host */
 

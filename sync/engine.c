@@ -107,6 +107,7 @@ static void *loop_run(void *ctx) {
         for (size_t i = 0; i < sync->lane_count; i++) {
             sync__lane_fill(&sync->lanes[i]);
         }
+        sync__link_serve(sync);
         publish_all(sync);
         wait_once(sync);
         take_done(sync);
@@ -253,6 +254,7 @@ static void sync_destroy(struct sync *sync) {
         sync__lane_close(&sync->lanes[i]);
     }
     sync__http_destroy(sync->http);
+    pthread_cond_destroy(&sync->box_changed);
     pthread_mutex_destroy(&sync->lock);
     free(sync);
 }
@@ -267,6 +269,11 @@ int sync_start(const struct sync_config *config, struct store *store, struct syn
     sync->store = store;
     defaults_fill(&sync->config);
     pthread_mutex_init(&sync->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&sync->box_changed, &attributes);
+    pthread_condattr_destroy(&attributes);
     int code = lanes_open(sync, err);
     if (code == 0 && sync->lane_count > 0) {
         code = threads_start(sync, err);

@@ -1,8 +1,9 @@
-/* engine: the inside of the sync, shared by its five files.
+/* engine: the inside of the sync, shared by its six files.
  *
  *   loop (engine.c): the one thread that knows remotes, rows and transfers; waits in libcurl's poll
  *   lane (lane.c): one remote within the loop: its due rows, its jobs, its health
  *   errand (errand.c): the fetching of a lane's credential, through the loop's own transfers
+ *   link (link.c): signed links for callers of other threads
  *   clerk (clerk.c): the thread that writes receipts, deferrals and quarantines into the store,
  * many at once porter (porter.c): a thread for each remote that blocks (a directory), so that a
  * share that hangs stops nobody
@@ -46,6 +47,7 @@
 #define SYNC_TRANSFERS      8
 #define SYNC_ATTEMPTS       8
 #define ERRAND_PAUSE_US     INT64_C(10000000) /* after a failed renewal, while the old one lasts */
+#define LINK_WAIT_S         10
 #define SYNC_BACKOFF_MS     500
 #define SYNC_BACKOFF_CAP_MS 60000
 
@@ -83,6 +85,7 @@ struct porter;
 struct errand {
     struct caller caller;
     struct lane *lane;
+    bool asking;       /* of a lent key; the credential keeps its own */
     unsigned failures; /* in a row */
     struct err err;    /* of the last one */
 };
@@ -90,7 +93,8 @@ struct errand {
 struct lane {
     struct sync *sync;
     struct remote *remote;
-    struct errand errand;
+    struct errand errand;  /* for the credential */
+    struct errand lending; /* for a key to sign links with */
     struct porter *porter; /* NULL for kinds that speak HTTP */
     struct health health;
     struct store_outbox_row rows[LANE_ROWS];
@@ -107,6 +111,21 @@ struct lane {
     struct sync_remote_status published; /* under sync->lock */
 };
 
+/* A link that somebody waits for; see link.c. */
+enum link_state { LINK_EMPTY = 0, LINK_WANTED, LINK_MADE, LINK_LEFT };
+
+struct link_box {
+    enum link_state state; /* under sync->lock; the rest is the loop's while WANTED */
+    char remote[STORE_REMOTE_NAME_MAX + 1], key[STORE_KEY_MAX + 1];
+    enum frame_tier tier;
+    int ttl_s;
+    bool waited; /* for a credential */
+    bool tried;  /* a key was asked for */
+    int code;
+    struct err err;
+    char link[SYNC_LINK_MAX];
+};
+
 struct sync {
     struct sync_config config; /* defaults filled in */
     struct store *store;
@@ -120,6 +139,8 @@ struct sync {
     atomic_bool stopping;
     atomic_llong stop_at_us;
     pthread_mutex_t lock;
+    pthread_cond_t box_changed;
+    struct link_box box;
     size_t bytes; /* of blobs in jobs */
 };
 
@@ -148,6 +169,10 @@ void sync__lane_unpark(struct lane *lane, const struct err *err);
  * credential is asking, and its reply unparks the lane's jobs; or that failed at once, see
  * lane->errand.err. */
 bool sync__errand_ready(struct lane *lane, int64_t now_us);
+
+/* ---- link ---- */
+
+void sync__link_serve(struct sync *sync); /* on the loop's thread */
 
 /* ---- clerk ---- */
 

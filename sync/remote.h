@@ -145,6 +145,14 @@ struct remote_ops {
      * time, and from several processes at once. Durable when it returns a receipt. */
     enum remote_verdict (*store)(struct remote *remote, struct remote_put *put, struct err *err);
 
+    /* Kinds that must be lent a key before they can sign links, else NULL: whether one that lasts
+     * so long is missing; the request for it; and what its reply means (0: there is one). Never
+     * block. */
+    bool (*link_due)(const struct remote *remote, int64_t until_utc_us);
+    int (*delegate)(struct remote *remote, int64_t now_utc_us, struct http_request *out,
+                    struct err *err);
+    int (*delegated)(struct remote *remote, const struct http_reply *reply, struct err *err);
+
     /* A read-only link; no network. ERR_REFUSED says what is missing. NULL: never possible. */
     int (*link)(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,
                 int64_t now_utc_us, struct buf *out, struct err *err);

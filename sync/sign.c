@@ -101,9 +101,24 @@ void sync__sign_azure_sas_text(const struct sign_sas *sas, struct buf *out) {
     if (sas->blob != NULL) {
         buf_printf(out, "/%s", sas->blob);
     }
+    const struct delegation *lent = sas->delegation;
+    if (lent != NULL) { /* then come two users and a correlation id, and no identifier */
+        buf_printf(out, "\n%s\n%s\n%s\n%s\n%s\n%s\n\n", lent->object, lent->tenant, lent->start,
+                   lent->expiry, lent->service, lent->version);
+    }
     /* identifier, ip, protocol, version, resource, snapshot, encryption scope, five response
      * headers */
     buf_printf(out, "\n\n\n%s\n%s\n%s\n\n\n\n\n\n\n", sas->protocol, SAS_VERSION, sas->resource);
+}
+
+static void put_delegation(struct buf *out, const struct delegation *lent) {
+    const struct sign_field fields[] = {{"skoid", lent->object}, {"sktid", lent->tenant},
+                                        {"skt", lent->start},    {"ske", lent->expiry},
+                                        {"sks", lent->service},  {"skv", lent->version}};
+    for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
+        buf_printf(out, "&%s=", fields[i].name);
+        buf_puts_url(out, fields[i].value, false);
+    }
 }
 
 void sync__sign_azure_sas(const struct sign_sas *sas, const uint8_t *key, size_t key_size,
@@ -123,6 +138,9 @@ void sync__sign_azure_sas(const struct sign_sas *sas, const uint8_t *key, size_t
     buf_puts_url(out, expiry, false);
     if (sas->protocol[0] != '\0') {
         buf_printf(out, "&spr=%s", sas->protocol);
+    }
+    if (sas->delegation != NULL) {
+        put_delegation(out, sas->delegation);
     }
     buf_puts(out, "&sig=");
     buf_puts_url(out, base64, false);

@@ -11,6 +11,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/err.h"
+#include "sync/delegation.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,6 +59,7 @@ struct sign_sas {
     const char *resource;
     const char *protocol; /* "https", or "" for both */
     int64_t expires_utc_us;
+    const struct delegation *delegation; /* signed with its key; NULL: with the account's */
 };
 
 /* Appends the query string, encoded and without '?'. */

@@ -113,6 +113,12 @@ void sync_status_get(struct sync *sync, struct sync_status *out);
 int sync_link_create(const struct sync_remote_config *remote, enum frame_tier tier, const char *key,
                      int ttl_s, char out[SYNC_LINK_MAX], struct err *err);
 
+/* The same with the credential of the running sync, which may be a token or keys that were fetched;
+ * Azure lends a key for them (user-delegation SAS; at most 6 days). May wait for the network, at
+ * most 10 s: ERR_TIMEOUT. Other errors as above, and what the credential's service said. */
+int sync_link_get(struct sync *sync, const char *remote, enum frame_tier tier, const char *key,
+                  int ttl_s, char out[SYNC_LINK_MAX], struct err *err);
+
 /* Checks a remote's fields against its kind (for `creel config check`); no network. */
 int sync_remote_check(const struct sync_remote_config *remote, struct err *err);
 

@@ -340,9 +340,10 @@ static char *trim(char *text) {
 static bool line_read(char *text, struct line *out) {
     size_t length = strlen(text);
     if (text[0] == '[') {
-        text[length - 1] = text[length - 1] == ']' ? '\0' : text[length - 1];
-        *out = (struct line){.name = trim(text + 1)};
-        return strlen(text) == length - 1 && *out->name != '\0' && strpbrk(out->name, "[]") == NULL;
+        bool closed = text[length - 1] == ']';
+        text[length - 1] = '\0';
+        *out = (struct line){.name = length > 1 ? trim(text + 1) : text};
+        return closed && *out->name != '\0' && strpbrk(out->name, "[]") == NULL;
     }
     char *equals = strchr(text, '=');
     if (equals == NULL) {
