@@ -18,7 +18,8 @@
 
 #define WAIT_MS 60000
 
-static char scratch[256], azurite_dir[300], rgw_dir[300];
+static char scratch[256];
+__attribute__((unused)) static char azurite_dir[300], rgw_dir[300]; /* of the servers it has */
 static int azurite_port, rgw_port;
 
 /* ---- a store with frames, in a folder of the test's own ---- */

@@ -6,20 +6,22 @@
 #   rgw.sh start DIR PORT MONITOR_PORT  everything anew; returns when S3 answers
 #   rgw.sh pause DIR                    ends the gateway alone, hard; the data stays
 #   rgw.sh resume DIR PORT              starts it again
-#   rgw.sh role DIR NAME ISSUER         a role with all rights for whoever ISSUER (without its
-#                                       scheme) vouches for, and the right to name issuers
+#   rgw.sh role DIR NAME ISSUER [ACTION RESOURCE]   a role for whoever ISSUER (without its scheme)
+#                                       vouches for, with that right or all, such as
+#                                       s3:PutObject bucket/prefix/*; and the right to name issuers
 #   rgw.sh stop DIR                     ends all three and waits until they are gone
 #
 # Packages: radosgw ceph-mon ceph-osd. The key is ACCESS_KEY and SECRET_KEY, or the defaults below.
-# With RGW_STS set, its STS gives out session tokens, and checks them. What is stored lives in memory, deleted objects too: start one a suite. With OWNER_PID set, all
-# ends soon after that process, however that one ends.
+# With RGW_STS set, its STS gives out session tokens, and the gateway checks them. What is stored
+# lives in memory, deleted objects too: start one a suite. With OWNER_PID set, all ends soon after
+# that process, however that one ends.
 set -eu
 
 access=${ACCESS_KEY:-CREELTESTACCESSKEY00}
 secret=${SECRET_KEY:-creel-test-secret-key-of-forty-characters}
 
 usage() {
-    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -142,14 +144,15 @@ user() { # the gateway makes its pools while it starts, so the first try may com
     return 1
 }
 
-role() { # NAME ISSUER
+role() { # NAME ISSUER ACTION RESOURCE
     trust='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRoleWithWebIdentity"],'
     trust="$trust\"Principal\":{\"Federated\":[\"arn:aws:iam:::oidc-provider/$2\"]}}]}"
-    may='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"arn:aws:s3:::*"}]}'
+    may='{"Version":"2012-10-17","Statement":[{"Effect":"Allow",'
+    may="$may\"Action\":[\"$3\"],\"Resource\":\"arn:aws:s3:::$4\"}]}"
     {
         radosgw-admin caps add --uid creel --caps "oidc-provider=*;roles=*"
         radosgw-admin role create --role-name "$1" --assume-role-policy-doc "$trust"
-        radosgw-admin role-policy put --role-name "$1" --policy-name all --policy-doc "$may"
+        radosgw-admin role-policy put --role-name "$1" --policy-name may --policy-doc "$may"
     } >>"$dir/log/role.out" 2>&1
 }
 
@@ -193,7 +196,7 @@ case $1 in
 start) [ -n "$monitor_port" ] || usage; start ;;
 pause) end rgw ;;
 resume) [ -n "$port" ] || usage; gateway ;;
-role) [ -n "$monitor_port" ] || usage; role "$port" "$monitor_port" ;;
+role) [ -n "$monitor_port" ] || usage; role "$port" "$monitor_port" "${5:-s3:*}" "${6:-*}" ;;
 stop) stop ;;
 *) usage ;;
 esac
