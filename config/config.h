@@ -77,6 +77,10 @@ const struct config_values *config_values(const struct config *config);
  * as "***". */
 int config_show(const struct config *config, bool origin, struct buf *out, struct err *err);
 
+/* "15m", "1h30m", "7d" or "0", as durations are written in the configuration, in milliseconds;
+ * false for anything else. */
+bool config_duration_parse(const char *text, int64_t *out_ms);
+
 /* The commented sample (config/creel.yaml), embedded. */
 const char *config_sample(void);
 

@@ -206,6 +206,10 @@ bool config__parse_duration(const char *text, int64_t *out) {
     return true;
 }
 
+bool config_duration_parse(const char *text, int64_t *out_ms) {
+    return config__parse_duration(text, out_ms);
+}
+
 static bool host_loopback(const char *host) {
     struct in_addr four;
     struct in6_addr six;

@@ -228,10 +228,10 @@ int cmd_get(int argc, char **argv) {
 /* ---- link ---- */
 
 static const char link_usage[] =
-    "usage: creel link FRAME [--ttl SECONDS] [--json] [--config FILE] [--set KEY=VALUE]...\n"
+    "usage: creel link FRAME [--ttl TIME] [--json] [--config FILE] [--set KEY=VALUE]...\n"
     "Prints a read-only link to the frame: Azure SAS or S3 presigned URL where it is replicated,\n"
-    "else creel's own link to the local copy while the gallery runs. Default 900 s, at most 7 "
-    "days.\n";
+    "else creel's own link to the local copy while the gallery runs. TIME is 900, 15m or 2h; by\n"
+    "default 15m, at most 7d (6d where Azure lends the key).\n";
 
 static int show_link(const struct options *options, const json_t *reply,
                      const struct control_bytes *bytes, void *ctx) {
@@ -243,7 +243,26 @@ static int show_link(const struct options *options, const json_t *reply,
     } else {
         puts(text_of(reply, "url"));
     }
+    const char *note = json_string_value(json_object_get(reply, "note"));
+    if (note) {
+        fprintf(stderr, "creel: not a link into the cloud: %s\n", note);
+    }
     return commands_output_end();
+}
+
+/* Seconds, or a duration with its units. */
+static bool read_ttl(const char *text, json_int_t *out_s) {
+    char *end;
+    int64_t ms;
+    *out_s = strtol(text, &end, 10);
+    if (end != text && !*end) {
+        return true;
+    }
+    if (!config_duration_parse(text, &ms)) {
+        return false;
+    }
+    *out_s = ms / 1000;
+    return true;
 }
 
 int cmd_link(int argc, char **argv) {
@@ -256,14 +275,13 @@ int cmd_link(int argc, char **argv) {
     if (done) {
         return status;
     }
-    char *end;
-    long seconds = strtol(ttl, &end, 10);
-    if (end == ttl || *end) {
-        fprintf(stderr, "creel: --ttl takes seconds, not \"%s\"\n", ttl);
+    json_int_t seconds;
+    if (!read_ttl(ttl, &seconds)) {
+        fprintf(stderr, "creel: --ttl takes a time such as 15m, not \"%s\"\n", ttl);
         return EXIT_USAGE;
     }
     return commands_ask(&options, true,
                         json_pack("{s:s,s:s,s:I}", "request", "link", "frame", options.operands[0],
-                                  "ttl_s", (json_int_t)seconds),
+                                  "ttl_s", seconds),
                         show_link, NULL);
 }

@@ -18,7 +18,7 @@ static const char *kind_name(enum sync_kind kind) {
     return "unknown";
 }
 
-int link_mint(const struct config_values *values, struct store_reader *reader,
+int link_mint(const struct config_values *values, struct sync *sync, struct store_reader *reader,
               const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,
               struct err *err) {
     int code = err_set(err, ERR_NOT_FOUND,
@@ -32,8 +32,10 @@ int link_mint(const struct config_values *values, struct store_reader *reader,
         if (found == ERR_NOT_FOUND) {
             continue;
         }
-        code = found ? found
-                     : sync_link_create(remote, row->record.tier, receipt.key, ttl_s, out, &tried);
+        code = found  ? found
+               : sync ? sync_link_get(sync, remote->name, row->record.tier, receipt.key, ttl_s, out,
+                                      &tried)
+                      : sync_link_create(remote, row->record.tier, receipt.key, ttl_s, out, &tried);
         if (!code) {
             *kind = kind_name(remote->kind);
             return 0;

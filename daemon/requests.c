@@ -80,6 +80,9 @@ static int answer_get(const struct rooms *rooms, const json_t *request, json_t *
 static int local_link(const struct rooms *rooms, const struct store_row *row, int ttl_s,
                       char out[SYNC_LINK_MAX], struct err *err) {
     uint16_t web = 0, ingest = 0;
+    if (row->place != STORE_PLACE_LOCAL) {
+        return err_set(err, ERR_REFUSED, "the frame is no longer on this device");
+    }
     if (rooms->webui) {
         webui_ports(rooms->webui, &web, &ingest);
     }
@@ -113,11 +116,15 @@ static int answer_link(const struct rooms *rooms, const json_t *request, json_t 
     }
     char url[SYNC_LINK_MAX];
     const char *kind = "local";
-    code = link_mint(rooms->values, rooms->reader, row, (int)ttl_s, url, &kind, err);
-    if (code == ERR_NOT_FOUND || code == ERR_REFUSED) {
+    char why[ERR_TEXT_MAX * 2] = ""; /* there is a copy in the cloud, but no link to it */
+    code = link_mint(rooms->values, rooms->sync, rooms->reader, row, (int)ttl_s, url, &kind, err);
+    if (code) {
         struct err cloud = *err;
+        if (code != ERR_NOT_FOUND) {
+            err_text(&cloud, why, sizeof(why));
+        }
         code = local_link(rooms, row, (int)ttl_s, url, err);
-        if (code && cloud.code == ERR_REFUSED) {
+        if (code && why[0]) {
             *err = cloud;
         }
     }
@@ -125,9 +132,10 @@ static int answer_link(const struct rooms *rooms, const json_t *request, json_t 
     if (!code) {
         char when[CLOCK_RFC3339_SIZE];
         clock_format_rfc3339(clock_utc_us() + ttl_s * 1000000, when);
-        *reply = json_pack("{s:s,s:s,s:s}", "url", url, "kind", kind, "expires", when);
+        *reply = json_pack("{s:s,s:s,s:s,s:s*}", "url", url, "kind", kind, "expires", when, "note",
+                           why[0] ? why : NULL);
     }
-    return code;
+    return code ? err->code : 0;
 }
 
 /* ---- many frames ---- */

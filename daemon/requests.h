@@ -52,9 +52,10 @@ json_t *status_json(const struct rooms *rooms);
 char *status_metrics(const struct rooms *rooms);
 
 /* A link to the row's object at the first configured remote that has it and can make one. `kind`
- * gets the remote's kind ("azure", "s3"). ERR_NOT_FOUND: nowhere yet; ERR_REFUSED: no remote that
- * has it can make links. */
-int link_mint(const struct config_values *values, struct store_reader *reader,
+ * gets the remote's kind ("azure", "s3"). With `sync` (NULL: none runs) its credentials sign, and
+ * this may block for 10 s a remote. ERR_NOT_FOUND: nowhere yet; else what the last remote that has
+ * it lacks. */
+int link_mint(const struct config_values *values, struct sync *sync, struct store_reader *reader,
               const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,
               struct err *err);
 

@@ -71,7 +71,8 @@ static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out
     struct store_reader *reader;
     int code = store_reader_open(daemon->web_rooms.store, &reader, err);
     if (!code) {
-        code = link_mint(daemon->values, reader, row, ttl_s, out, kind, err);
+        code =
+            link_mint(daemon->values, daemon->web_rooms.sync, reader, row, ttl_s, out, kind, err);
         store_reader_close(reader);
     }
     return code;
