@@ -37,6 +37,9 @@ int link_mint(const struct config_values *values, struct sync *sync, struct stor
                                       &tried)
                       : sync_link_create(remote, row->record.tier, receipt.key, ttl_s, out, &tried);
         if (!code) {
+            code = sync_link_try(remote, out, &tried);
+        }
+        if (!code) {
             *kind = kind_name(remote->kind);
             return 0;
         }

@@ -53,7 +53,7 @@ char *status_metrics(const struct rooms *rooms);
 
 /* A link to the row's object at the first configured remote that has it and can make one. `kind`
  * gets the remote's kind ("azure", "s3"). With `sync` (NULL: none runs) its credentials sign, and
- * this may block for 10 s a remote. ERR_NOT_FOUND: nowhere yet; else what the last remote that has
+ * this may block for 20 s a remote. ERR_NOT_FOUND: nowhere yet; else what the last remote that has
  * it lacks. */
 int link_mint(const struct config_values *values, struct sync *sync, struct store_reader *reader,
               const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,

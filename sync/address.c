@@ -151,6 +151,19 @@ int sync__address_parse(const char *url, struct address *out, struct err *err) {
     return code;
 }
 
+bool sync__address_is_loopback(const char *url) {
+    char base[ADDRESS_HOST_MAX + 32];
+    struct address at;
+    const char *host = strstr(url, "://");
+    size_t length = host != NULL ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#") : 0;
+    if (length == 0 || length >= sizeof base) {
+        return false;
+    }
+    memcpy(base, url, length);
+    base[length] = '\0';
+    return sync__address_parse(base, &at, NULL) == 0 && at.loopback;
+}
+
 /* ---- connection strings ---- */
 
 struct words { /* borrowed pieces of the text */

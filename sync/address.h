@@ -29,6 +29,8 @@ struct address {
 /* "http[s]://host[:port][/path]". ERR_CONFIG: another scheme, user names, a query or a fragment. */
 int sync__address_parse(const char *url, struct address *out, struct err *err);
 
+bool sync__address_is_loopback(const char *url); /* whatever follows the host; false: no url */
+
 /* What an Azure connection string says. All owned; NULL where it says nothing. */
 struct connection {
     char *account;

@@ -119,6 +119,12 @@ int sync_link_create(const struct sync_remote_config *remote, enum frame_tier ti
 int sync_link_get(struct sync *sync, const char *remote, enum frame_tier tier, const char *key,
                   int ttl_s, char out[SYNC_LINK_MAX], struct err *err);
 
+/* Whether such a link opens: one byte is fetched with it alone. Whoever can sign need not have the
+ * right that the link passes on. ERR_DENIED names the right that is missing; ERR_NOT_FOUND: the
+ * object is gone; 0 too where there is no answer: a link may be for somebody in another network.
+ * Blocks, at most 10 s. */
+int sync_link_try(const struct sync_remote_config *remote, const char *link, struct err *err);
+
 /* Checks a remote's fields against its kind (for `creel config check`); no network. */
 int sync_remote_check(const struct sync_remote_config *remote, struct err *err);
 

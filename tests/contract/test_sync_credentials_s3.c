@@ -301,6 +301,17 @@ START_TEST(a_profile_may_be_mended_while_frames_wait) {
 }
 END_TEST
 
+static enum store_receipt_kind kind_of_receipt(unsigned number) {
+    struct store_receipt receipt;
+    struct frame_hash hash;
+    uint8_t *bytes = case_noise(size_of(number), number + 1);
+    enum frame_tier tier = number % 3 == 0 ? TIER_ANNOTATED : TIER_UNANNOTATED;
+    hash_sha256(bytes, size_of(number), &hash);
+    free(bytes);
+    ck_assert_int_eq(store_receipt_get(f.reader, "s3", tier, &hash, &receipt, NULL), 0);
+    return receipt.kind;
+}
+
 /* What a device needs and no more: to put objects under its own prefix. */
 START_TEST(the_right_to_put_is_enough) {
     struct sync_remote_config *remote = s3_add(SYNC_CREDENTIAL_KEY);
@@ -320,6 +331,7 @@ START_TEST(the_right_to_put_is_enough) {
     frames_put(29);
     nothing_lost("s3", 0);
     ck_assert_uint_eq(status_of("s3").uploaded, 29);
+    ck_assert_int_eq(kind_of_receipt(1), STORE_RECEIPT_STORED);
     stop(1000);
     remote->prefix = "not-its-own";
     start();
@@ -338,6 +350,7 @@ START_TEST(the_right_to_put_is_enough) {
     wait_counted("s3", 30);
     ck_assert_uint_eq(status_of("s3").already_there, 30);
     ck_assert_uint_eq(counts_of("s3").quarantined, 0);
+    ck_assert_int_eq(kind_of_receipt(0), STORE_RECEIPT_EXISTS);
     sync__token_finish(&writer);
 }
 END_TEST

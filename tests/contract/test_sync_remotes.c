@@ -1,6 +1,6 @@
 /* One conformance suite that every remote passes: a directory, Azure Blob (account key; SAS that
- * may read; SAS that may only create) on Azurite, and S3 (path style, virtual host) on a Ceph RADOS
- * gateway. Real servers, no stand-ins.
+ * may read; SAS that may only create) on Azurite, and S3 (path style, virtual host, a user who may
+ * only put) on a Ceph RADOS gateway. Real servers, no stand-ins.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
@@ -27,7 +27,21 @@ static char sas_read[1024], sas_create[1024];
 
 /* ---- the remotes ---- */
 
-enum kind_of_fixture { DIRECTORY, AZURE_KEY, AZURE_SAS, AZURE_CREATE, S3_PATH, S3_HOST, FIXTURES };
+enum kind_of_fixture {
+    DIRECTORY,
+    AZURE_KEY,
+    AZURE_SAS,
+    AZURE_CREATE,
+    S3_PATH,
+    S3_HOST,
+    S3_PUT,
+    FIXTURES
+};
+
+#define DEVICE_ACCESS_KEY "CREELTESTDEVICEKEY00"
+#define DEVICE_SECRET_KEY "device-secret-key-of-forty-characters-00"
+#define AUDIT_ACCESS_KEY  "CREELTESTAUDITKEY000"
+#define AUDIT_SECRET_KEY  "audit-secret-key-of-forty-characters-000"
 
 static const struct {
     const char *name;
@@ -41,6 +55,7 @@ static const struct {
     [AZURE_CREATE] = {"azure-create", false, false, false},
     [S3_PATH] = {"s3-path", true, true, true},
     [S3_HOST] = {"s3-host", true, true, true},
+    [S3_PUT] = {"s3-put", false, false, false},
 };
 
 static char path_of_directory[300];
@@ -57,13 +72,14 @@ static struct sync_remote_config config_of(int fixture) {
         break;
     case S3_PATH:
     case S3_HOST:
+    case S3_PUT:
         config.kind = SYNC_S3;
         config.url = fixture == S3_HOST ? rgw_name_url : rgw_url;
         config.virtual_host = fixture == S3_HOST;
         config.bucket = "creel-suite";
-        config.access_key = RGW_ACCESS_KEY;
-        config.secret_key = RGW_SECRET_KEY;
-        config.create_containers = true;
+        config.access_key = fixture == S3_PUT ? DEVICE_ACCESS_KEY : RGW_ACCESS_KEY;
+        config.secret_key = fixture == S3_PUT ? DEVICE_SECRET_KEY : RGW_SECRET_KEY;
+        config.create_containers = fixture != S3_PUT;
         break;
     default:
         config.kind = SYNC_AZURE;
@@ -168,13 +184,19 @@ static struct talk put_one(struct remote *remote, const char *key, const void *b
 
 /* Which fixture signs links to what this one wrote. */
 static int reader_of(int fixture) {
-    return fixture == AZURE_SAS || fixture == AZURE_CREATE ? AZURE_KEY : fixture;
+    static const int readers[FIXTURES] = {
+        [AZURE_SAS] = AZURE_KEY, [AZURE_CREATE] = AZURE_KEY, [S3_PUT] = S3_PATH};
+    return readers[fixture] != 0 ? readers[fixture] : fixture;
 }
 
 static void link_of(int fixture, const char *key, int ttl_s, char out[SYNC_LINK_MAX]) {
     struct sync_remote_config config = config_of(reader_of(fixture));
     struct err err = {0};
     config.prefix = fixtures[fixture].name;
+    if (fixture == S3_PUT) {
+        config.access_key = AUDIT_ACCESS_KEY;
+        config.secret_key = AUDIT_SECRET_KEY;
+    }
     int code = sync_link_create(&config, TIER_ANNOTATED, key, ttl_s, out, &err);
     ck_assert_msg(code == 0, "%s %s", err.msg, err.cause);
 }
@@ -365,7 +387,24 @@ START_TEST(racing_threads_share_a_directory) {
 }
 END_TEST
 
+static void cannot_read(void) {
+    struct sync_remote_config config = config_of(S3_PUT);
+    char link[SYNC_LINK_MAX];
+    struct err err = {0};
+    struct remote *remote = remote_new(&config);
+    struct talk talk = put_one(remote, "link/a.jpg", "aaaa", 4);
+    ck_verdict(talk, REMOTE_STORED);
+    ck_assert_int_eq(sync_link_create(&config, TIER_ANNOTATED, "link/a.jpg", 60, link, NULL), 0);
+    ck_assert_int_eq(sync_link_try(&config, link, &err), ERR_DENIED);
+    ck_assert_ptr_nonnull(strstr(err.msg, "lacks s3:GetObject"));
+    sync__remote_close(remote);
+}
+
 START_TEST(a_link_is_for_one_object_and_ends) {
+    if (_i == S3_PUT) { /* whoever has a key can sign; only the server knows that it helps nobody */
+        cannot_read();
+        return;
+    }
     if (!fixtures[_i].links) {
         char out[SYNC_LINK_MAX];
         struct err err = {0};
@@ -388,9 +427,11 @@ START_TEST(a_link_is_for_one_object_and_ends) {
     ck_assert_int_eq(case_get(link, &reply), 200);
     ck_assert_mem_eq(reply.body.data, "aaaa", 4);
     sync__reply_finish(&reply);
+    ck_assert_int_eq(sync_link_try(&config, link, NULL), 0);
 
     memcpy(other, link, sizeof other); /* the same signature for another object */
     *strstr(other, "a.jpg") = 'b';
+    ck_assert_int_eq(sync_link_try(&config, other, NULL), ERR_DENIED);
     ck_assert_int_eq(case_get(other, &reply), 403);
     sync__reply_finish(&reply);
 
@@ -619,11 +660,16 @@ static void make_sas(const char *permissions, char *out, size_t room) {
     buf_finish(&text);
 }
 
-/* First of all: a SAS for a container cannot make it. */
+/* First of all: a SAS for a container cannot make it, nor can a user who may only put. */
 START_TEST(the_first_container_is_made) {
     struct sync_remote_config config = config_of(AZURE_KEY);
     struct remote *remote = remote_new(&config);
     struct talk talk = put_one(remote, "first.jpg", "first", 5);
+    ck_verdict(talk, REMOTE_STORED);
+    sync__remote_close(remote);
+    config = config_of(S3_PATH);
+    remote = remote_new(&config);
+    talk = put_one(remote, "first.jpg", "first", 5);
     ck_verdict(talk, REMOTE_STORED);
     sync__remote_close(remote);
 }
@@ -667,6 +713,15 @@ int main(void) {
     rgw_port = servers_free_port();
     servers_need(servers_azurite(azurite_dir, azurite_port, ""), "azurite");
     servers_need(servers_rgw(rgw_dir, rgw_port, servers_free_port()), "the S3 server");
+    servers_need(servers_run("'%s/tests/servers/rgw.sh' user '%s' %d device '%s' '%s' s3:PutObject "
+                             "'creel-suite/s3-put/*' 'creel-suite/slashes/s3-put/*' "
+                             "'creel-suite/with space/and=equals3-put/*' 'creel-suite/ü/s3-put/*'",
+                             CREEL_SOURCE_DIR, rgw_dir, rgw_port, DEVICE_ACCESS_KEY,
+                             DEVICE_SECRET_KEY),
+                 "the S3 server's user");
+    servers_need(servers_run("'%s/tests/servers/rgw.sh' auditor '%s' auditor '%s' '%s'",
+                             CREEL_SOURCE_DIR, rgw_dir, AUDIT_ACCESS_KEY, AUDIT_SECRET_KEY),
+                 "the S3 server's other user");
     snprintf(azurite_url, sizeof azurite_url, "http://127.0.0.1:%d/%s", azurite_port,
              AZURITE_ACCOUNT);
     snprintf(rgw_url, sizeof rgw_url, "http://127.0.0.1:%d", rgw_port);

@@ -9,6 +9,9 @@
 #   rgw.sh role DIR NAME ISSUER [ACTION RESOURCE]   a role for whoever ISSUER (without its scheme)
 #                                       vouches for, with that right or all, such as
 #                                       s3:PutObject bucket/prefix/*; and the right to name issuers
+#   rgw.sh user DIR PORT NAME ACCESS_KEY SECRET_KEY ACTION RESOURCE...   a user with that right, and
+#                                       none to read, list or delete, not even what it stored
+#   rgw.sh auditor DIR NAME ACCESS_KEY SECRET_KEY   a user who may read what others stored
 #   rgw.sh stop DIR                     ends all three and waits until they are gone
 #
 # Packages: radosgw ceph-mon ceph-osd. The key is ACCESS_KEY and SECRET_KEY, or the defaults below.
@@ -21,7 +24,7 @@ access=${ACCESS_KEY:-CREELTESTACCESSKEY00}
 secret=${SECRET_KEY:-creel-test-secret-key-of-forty-characters}
 
 usage() {
-    sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,20s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -156,6 +159,33 @@ role() { # NAME ISSUER ACTION RESOURCE
     } >>"$dir/log/role.out" 2>&1
 }
 
+# Here a user owns what it stored and may read it, which no user within an Amazon account may by
+# itself: so the policy denies to read, to list and to delete. radosgw-admin cannot set the policies of users.
+limited_user() { # NAME ACCESS_KEY SECRET_KEY ACTION RESOURCE...
+    name=$1 key=$2 password=$3
+    may="{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":"
+    may="${may}[\"s3:Get*\",\"s3:List*\",\"s3:Delete*\"],\"Resource\":\"*\"},"
+    may="$may{\"Effect\":\"Allow\",\"Action\":[\"$4\"],\"Resource\":["
+    shift 4
+    for resource in "$@"; do
+        may="$may\"arn:aws:s3:::$resource\","
+    done
+    may="${may%,}]}]}"
+    {
+        radosgw-admin user create --uid "$name" --display-name "$name" --access-key "$key" --secret-key "$password" \
+            --max-buckets=-1
+        radosgw-admin caps add --uid creel --caps "user-policy=*"
+        curl -sS -f --noproxy '*' --aws-sigv4 aws:amz:us-east-1:iam --user "$access:$secret" \
+            -d "Action=PutUserPolicy&Version=2010-05-08&UserName=$name&PolicyName=may" \
+            --data-urlencode "PolicyDocument=$may" "http://127.0.0.1:$port/"
+    } >>"$dir/log/user.out" 2>&1
+}
+
+auditor() { # NAME ACCESS_KEY SECRET_KEY
+    radosgw-admin user create --uid "$1" --display-name "$1" --access-key "$2" --secret-key "$3" --admin \
+        >>"$dir/log/user.out" 2>&1
+}
+
 guard() { # by pid: the owner may have removed the folder by then
     tail --pid="$OWNER_PID" -f /dev/null
     ! tr '\0' ' ' <"/proc/$1/environ" | grep -qF "CEPH_CONF=$dir/" || kill -KILL "$1"
@@ -197,6 +227,8 @@ start) [ -n "$monitor_port" ] || usage; start ;;
 pause) end rgw ;;
 resume) [ -n "$port" ] || usage; gateway ;;
 role) [ -n "$monitor_port" ] || usage; role "$port" "$monitor_port" "${5:-s3:*}" "${6:-*}" ;;
+user) [ $# -ge 8 ] || usage; shift 3; limited_user "$@" ;;
+auditor) [ $# -eq 5 ] || usage; auditor "$3" "$4" "$5" ;;
 stop) stop ;;
 *) usage ;;
 esac
