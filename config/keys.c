@@ -150,6 +150,7 @@ const struct key config__keys[] = {
     {"sync.remotes.*.style", KEY_CHOICE, SLOT_BOOL, REMOTE(virtual_host), .choices = "path|virtual",
      .fallback = "path"},
     {"sync.remotes.*.ca_file", KEY_PATH, SLOT_TEXT, REMOTE(ca_file)},
+    {"sync.remotes.*.proxy", KEY_SECRET, SLOT_TEXT, REMOTE(proxy)},
 
     {"web.listen", KEY_LISTEN, SLOT_TEXT, VALUE(webui.listen), .fallback = "127.0.0.1:8080",
      .word = "off"},

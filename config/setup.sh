@@ -27,7 +27,7 @@ build_packages='
     libmicrohttpd-dev libjansson-dev libexpat1-dev libseccomp-dev libsystemd-dev ca-certificates'
 test_packages='
     check clang-format:clang-format curl:curl openssl:openssl
-    radosgw ceph-mon ceph-osd chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
+    radosgw ceph-mon ceph-osd nginx:nginx-light chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
     groff:groff-base'
 
 say() { printf '%s\n' "$*"; }

@@ -353,6 +353,7 @@ static enum credential_verdict ask(struct credential *credential, struct http_re
         return verdict_of(code);
     }
     out->ca_file = credential->ca_file;
+    out->proxy = out->direct ? NULL : credential->proxy;
     return CREDENTIAL_AGAIN;
 }
 
@@ -510,6 +511,10 @@ enum credential_verdict sync__credential_refused(const struct credential *creden
     }
     static const struct credential_row odd = {NULL, 0, CREDENTIAL_RETRY,
                                               "an answer that makes no sense here"};
+    static const struct credential_row elsewhere = {
+        NULL, 0, CREDENTIAL_RETRY,
+        "it sends us elsewhere, and creel does not follow: check token_url, and whether this "
+        "network wants a login"};
     static const struct credential_row busy = {NULL, 0, CREDENTIAL_RETRY, "it is busy or down"};
     static const struct credential_row denied = {NULL, 0, CREDENTIAL_DENIED, "refused"};
     struct token_fault fault;
@@ -519,7 +524,7 @@ enum credential_verdict sync__credential_refused(const struct credential *creden
     const struct credential_row *row = row_find(rows, count, fault.code, status);
     if (row == NULL) {
         bool later = status == 408 || status == 429 || status >= 500;
-        row = status < 400 ? &odd : later ? &busy : &denied;
+        row = status < 300 ? &odd : status < 400 ? &elsewhere : later ? &busy : &denied;
     }
     bool told = fault.message[0] != '\0';
     err_set(err, row->verdict == CREDENTIAL_RETRY ? ERR_NET : ERR_DENIED,

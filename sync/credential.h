@@ -68,6 +68,7 @@ struct credential {
     bool asking;         /* the owner moves a request; kept by the owner */
     int64_t retry_us;    /* not renewed again before, after a failure; kept by the owner */
     const char *ca_file; /* borrowed from the remote */
+    const char *proxy;   /* borrowed from the remote; not for services on this machine */
     char *body;          /* secret, owned: of the request under way */
     size_t body_size;
 

@@ -207,7 +207,10 @@ static void set_common(const struct http *http, struct transfer *transfer) {
     if (request->ca_file != NULL) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
     }
-    if (request->direct) {
+    if (request->proxy != NULL) {
+        curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy);
+        curl_easy_setopt(easy, CURLOPT_NOPROXY, ""); /* who names a proxy means it */
+    } else if (request->direct) {
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     }
 }
@@ -317,6 +320,9 @@ static const struct {
     {CURLE_OPERATION_TIMEDOUT, ERR_TIMEOUT, "nothing moved for too long"},
     {CURLE_PEER_FAILED_VERIFICATION, ERR_DENIED,
      "the server's certificate is not trusted: set ca_file if it has an authority of its own"},
+    {CURLE_SSL_CONNECT_ERROR, ERR_NET,
+     "TLS could not be agreed on: check that url names the port for https"},
+    {CURLE_PROXY, ERR_NET, "the proxy does not let us through"},
     {CURLE_SSL_CACERT_BADFILE, ERR_DENIED, "ca_file cannot be read"},
     {CURLE_GOT_NOTHING, ERR_NET, "the server hung up without an answer"},
     {CURLE_RECV_ERROR, ERR_NET, "the connection broke while reading"},
@@ -325,13 +331,34 @@ static const struct {
     {CURLE_OUT_OF_MEMORY, ERR_NOMEM, "no memory"},
 };
 
+/* What the proxy said to CONNECT; libcurl has no code of its own for it. */
+static const struct {
+    long status;
+    int code;
+    const char *hint;
+} tunnels[] = {
+    {407, ERR_DENIED, "the proxy wants a user and a password: put them into proxy"},
+    {401, ERR_DENIED, "the proxy wants a user and a password: put them into proxy"},
+    {403, ERR_DENIED, "the proxy does not let us through to this host"},
+    {0, ERR_NET, "the proxy does not reach the server"},
+};
+
 static void fault_set(struct transfer *transfer, CURLcode result) {
     int code = ERR_NET;
     const char *hint = "the transfer failed";
+    long tunnel = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(faults); i++) {
         if (faults[i].curl == result) {
             code = faults[i].code;
             hint = faults[i].hint;
+        }
+    }
+    curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel);
+    for (size_t i = 0; tunnel >= 300 && i < ARRAY_LENGTH(tunnels); i++) {
+        if (tunnels[i].status == tunnel || tunnels[i].status == 0) {
+            code = tunnels[i].code;
+            hint = tunnels[i].hint;
+            break;
         }
     }
     const char *text = transfer->text[0] != '\0' ? transfer->text : curl_easy_strerror(result);

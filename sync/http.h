@@ -2,10 +2,10 @@
  * sync.
  *
  * Requests go in, replies come out in the order in which they end. Connections are kept alive and
- * shared. TLS is always verified, redirects are never followed, loopback never goes through a proxy
- * (other hosts do, by the environment's http_proxy and no_proxy). Life cycle: create -> start,
- * wait, next_done, … -> destroy (cancels what runs). Thread: one, but for sync__http_wake, which
- * any thread may call.
+ * shared. TLS is always verified, redirects are never followed. Other hosts than this machine are
+ * reached through the environment's proxy (http_proxy, https_proxy, no_proxy), or any through the
+ * request's own. Life cycle: create -> start, wait, next_done, … -> destroy (cancels what runs).
+ * Thread: one, but for sync__http_wake, which any thread may call.
  */
 #ifndef CREEL_SYNC_HTTP_H
 #define CREEL_SYNC_HTTP_H

@@ -206,6 +206,7 @@ static void job_ask(struct job *job) {
         job_end(job, code == ERR_INVALID ? REMOTE_REFUSED : REMOTE_RETRY);
         return;
     }
+    request.proxy = remote->proxy;
     if (sync__http_start(lane->sync->http, &request, job, &job->err) != 0) {
         job_end(job, REMOTE_RETRY);
         return;

@@ -39,8 +39,11 @@ static bool delegate(struct lane *lane, int64_t now_utc_us, struct err *err) {
     struct http_request request = {0};
     lane->lending.caller.reply = on_reply;
     lane->lending.lane = lane;
-    if (lane->remote->ops->delegate(lane->remote, now_utc_us, &request, err) != 0 ||
-        sync__http_start(lane->sync->http, &request, &lane->lending, err) != 0) {
+    if (lane->remote->ops->delegate(lane->remote, now_utc_us, &request, err) != 0) {
+        return false;
+    }
+    request.proxy = lane->remote->proxy;
+    if (sync__http_start(lane->sync->http, &request, &lane->lending, err) != 0) {
         return false;
     }
     lane->lending.asking = true;

@@ -55,6 +55,9 @@ static int ask(const struct sync_remote_config *remote, const char *link, struct
                                    .url = mem_strdup(link),
                                    .ca_file = remote->ca_file,
                                    .direct = sync__address_is_loopback(link)};
+    if (remote->proxy != NULL && remote->proxy[0] != '\0') {
+        request.proxy = strcmp(remote->proxy, "off") == 0 ? "" : remote->proxy;
+    }
     if (request.url == NULL || !sync__request_add(&request, "range", "bytes=0-0")) {
         sync__request_finish(&request);
         return err_set(err, ERR_NOMEM, "no memory for a request");

@@ -149,6 +149,34 @@ static int prefix_set(struct remote *remote, const char *prefix, struct err *err
     return 0;
 }
 
+/* Never in an error's text: it may hold a password. */
+static bool proxy_is_valid(const char *proxy) {
+    static const char *const schemes[] = {"http://", "https://", "socks5://", "socks5h://"};
+    for (size_t i = 0; i < ARRAY_LENGTH(schemes); i++) {
+        size_t length = strlen(schemes[i]);
+        if (strncmp(proxy, schemes[i], length) == 0) {
+            return isgraph((unsigned char)proxy[length]) && strpbrk(proxy, " \t\r\n") == NULL;
+        }
+    }
+    return false;
+}
+
+static int proxy_set(const struct sync_remote_config *config, struct remote *remote,
+                     struct err *err) {
+    const char *proxy = config->proxy;
+    if (!sync__given(proxy)) {
+        return 0;
+    }
+    bool off = strcmp(proxy, "off") == 0;
+    if (!off && !proxy_is_valid(proxy)) {
+        return err_set(err, ERR_CONFIG,
+                       "proxy: must be off or a url such as http://proxy.example.org:3128 (http, "
+                       "https, socks5, socks5h)");
+    }
+    remote->proxy = mem_strdup(off ? "" : proxy);
+    return remote->proxy != NULL ? 0 : err_set(err, ERR_NOMEM, "no memory for a remote");
+}
+
 static int common_set(const struct sync_remote_config *config, struct remote *remote,
                       struct err *err) {
     memcpy(remote->name, config->name, sizeof remote->name);
@@ -159,10 +187,13 @@ static int common_set(const struct sync_remote_config *config, struct remote *re
             return err_set(err, ERR_NOMEM, "no memory for a remote");
         }
     }
-    if (remote->credential != NULL) { /* whoever signs for the one door signs for the other too */
+    int code = proxy_set(config, remote, err);
+    if (code == 0 && remote->credential != NULL) {
+        /* whoever signs for the one door signs for the other too */
         remote->credential->ca_file = remote->ca_file;
+        remote->credential->proxy = remote->proxy;
     }
-    return 0;
+    return code;
 }
 
 int sync__remote_open(const struct sync_remote_config *config, struct remote **out,
@@ -201,7 +232,8 @@ int sync__remote_open(const struct sync_remote_config *config, struct remote **o
 void sync__remote_close(struct remote *remote) {
     if (remote != NULL) {
         free(remote->ca_file);
-        remote->ca_file = NULL;
+        sync__secret_free(remote->proxy);
+        remote->ca_file = remote->proxy = NULL;
         sync__credential_close(remote->credential);
         remote->credential = NULL;
         remote->ops->close(remote);

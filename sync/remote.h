@@ -43,7 +43,8 @@ struct http_request {
     size_t body_size;
     size_t reply_max;    /* bytes of a reply's body to keep; 0: REPLY_BODY_MAX */
     const char *ca_file; /* borrowed; NULL: the system's */
-    bool direct;         /* never through a proxy: the host is this machine */
+    bool direct;         /* not through the environment's proxy: the host is this machine */
+    const char *proxy;   /* borrowed; "": none; NULL: the environment's */
     int connect_ms;      /* 0: the usual time */
 };
 
@@ -113,6 +114,7 @@ struct remote { /* first member of each kind's own struct */
     char where[256];                    /* for people: endpoint and container, or path; no secret */
     char prefix[REMOTE_PREFIX_MAX + 2]; /* "" or with one slash at its end */
     char *ca_file;                      /* owned; NULL: the system's */
+    char *proxy;     /* secret, owned: for every request; "": none; NULL: the environment's */
     int64_t skew_us; /* the server's clock minus ours, 0 until it had to be measured */
     struct frame_hash identity;
     struct remote_memory memory;

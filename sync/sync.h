@@ -71,6 +71,8 @@ struct sync_remote_config {
     const char *session_token;    /* s3, secret */
     bool virtual_host;            /* s3: bucket in the host name; false: path style */
     const char *ca_file;          /* PEM; NULL: the system's */
+    const char *proxy; /* azure, s3, may hold a secret: http, https, socks5 or socks5h url; "off":
+                          none; NULL: the environment's, which this machine itself is spared */
 };
 
 struct sync_config {

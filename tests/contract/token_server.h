@@ -107,12 +107,16 @@ static inline void *token_server_run(void *ctx) {
     }
 }
 
-/* On a port of the system's choice. */
+/* On the port that is set, or on one of the system's choice. */
 static inline void token_server_listen(struct token_server *server) {
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in name = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                               .sin_port = htons((uint16_t)server->port)};
     socklen_t size = sizeof name;
+    int on = 1;
     server->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     pthread_mutex_init(&server->lock, NULL);
+    (void)setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(server->fd, (struct sockaddr *)&name, size) != 0 || listen(server->fd, 64) != 0 ||
         getsockname(server->fd, (struct sockaddr *)&name, &size) != 0) {
         perror("token server");

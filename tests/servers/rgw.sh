@@ -15,7 +15,7 @@
 #   rgw.sh stop DIR                     ends all three and waits until they are gone
 #
 # Packages: radosgw ceph-mon ceph-osd. The key is ACCESS_KEY and SECRET_KEY, or the defaults below.
-# With RGW_STS set, its STS gives out session tokens, and the gateway checks them. What is stored
+# RGW_DNS_NAME is the host whose subdomains are buckets (localhost). With RGW_STS set, its STS gives out session tokens, and the gateway checks them. What is stored
 # lives in memory, deleted objects too: start one a suite. With OWNER_PID set, all ends soon after
 # that process, however that one ends.
 set -eu
@@ -128,7 +128,7 @@ object_store() { # can lose a race at its first start ("wrong fsid"): started un
 }
 
 gateway() {
-    launch rgw radosgw -f -n client.admin --rgw-dns-name localhost \
+    launch rgw radosgw -f -n client.admin --rgw-dns-name "${RGW_DNS_NAME:-localhost}" \
         --rgw-frontends "beast endpoint=127.0.0.1:$port"
     for _ in $(seq 300); do
         curl -s --noproxy '*' -o /dev/null "http://127.0.0.1:$port/" && guarded rgw && return 0

@@ -438,7 +438,7 @@ static const struct {
     {400, "{\"error\":\"something_new\",\"error_description\":\"why\"}", CREDENTIAL_DENIED,
      "something_new (why)"},
     {404, "", CREDENTIAL_DENIED, "token_url"},
-    {302, "", CREDENTIAL_RETRY, "makes no sense"},
+    {302, "", CREDENTIAL_RETRY, "does not follow"},
     {408, "", CREDENTIAL_RETRY, "busy"},
     {429, "", CREDENTIAL_RETRY, "busy"},
     {500, "<html>" S3C, CREDENTIAL_RETRY, "busy"},
