@@ -112,6 +112,11 @@ const struct key config__keys[] = {
     {"sync.backoff.max", KEY_DURATION, SLOT_INT, VALUE(sync.backoff_max_ms), .min = 100 * MS,
      .max = DAY, .fallback = "60s"},
 
+    {"sync.manifests.rows", KEY_WHOLE, SLOT_UINT, VALUE(sync.manifest_rows), .min = 1, .max = 1e6,
+     .fallback = "10000"},
+    {"sync.manifests.age", KEY_DURATION, SLOT_INT, VALUE(sync.manifest_age_ms), .min = 1 * S,
+     .max = DAY, .fallback = "5m"},
+
     {"sync.remotes.*.type", KEY_CHOICE, SLOT_INT, REMOTE(kind), .choices = "directory|azure|s3",
      .min = SYNC_DIRECTORY, .needed = true},
     {"sync.remotes.*.required", KEY_BOOL, SLOT_BOOL, REMOTE(required), .fallback = "true"},
@@ -139,6 +144,7 @@ const struct key config__keys[] = {
     {"sync.remotes.*.token_url", KEY_URL, SLOT_TEXT, REMOTE(token_url)},
     {"sync.remotes.*.create_containers", KEY_BOOL, SLOT_BOOL, REMOTE(create_containers),
      .fallback = "false"},
+    {"sync.remotes.*.manifests", KEY_BOOL, SLOT_BOOL, REMOTE(manifest), .fallback = "true"},
     {"sync.remotes.*.bucket", KEY_TEXT, SLOT_TEXT, REMOTE(bucket)},
     {"sync.remotes.*.region", KEY_TEXT, SLOT_TEXT, REMOTE(region)},
     {"sync.remotes.*.access_key", KEY_SECRET, SLOT_TEXT, REMOTE(access_key)},

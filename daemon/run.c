@@ -6,6 +6,7 @@
  * nothing that was acknowledged.
  */
 #include "daemon/base/clock.h"
+#include "daemon/base/fs.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
@@ -51,6 +52,7 @@ struct daemon {
     struct rooms rooms;         /* the main thread's */
     struct rooms web_rooms;     /* the web server's: fixed before its threads begin */
     struct rooms control_rooms; /* the control thread's: same rooms, own reader */
+    char spool_dir[FS_PATH_MAX];
     bool with_live;
     bool limits_held, ages_rest; /* said */
     int64_t end_boot_us;         /* 0: never by itself */
@@ -106,6 +108,15 @@ static char *hook_metrics(void *ctx) {
 
 /* ---- start ---- */
 
+/* Parts of manifests wait beside the frames that they speak of. */
+static int start_sync(struct daemon *daemon, struct err *err) {
+    struct sync_config config = daemon->values->sync;
+    config.spool_dir = daemon->spool_dir;
+    int code = fs_join(daemon->spool_dir, sizeof(daemon->spool_dir), daemon->values->store.dir,
+                       "manifests", err);
+    return code ? code : sync_start(&config, daemon->rooms.store, &daemon->rooms.sync, err);
+}
+
 static int start_store(struct daemon *daemon, struct err *err) {
     struct rooms *rooms = &daemon->rooms;
     int code = store_open(&daemon->values->store, &rooms->store, err);
@@ -115,7 +126,7 @@ static int start_store(struct daemon *daemon, struct err *err) {
     if (!code) {
         code = link_key_get(rooms->store, rooms->link_key, err);
     }
-    return code ? code : sync_start(&daemon->values->sync, rooms->store, &rooms->sync, err);
+    return code ? code : start_sync(daemon, err);
 }
 
 static int start_eyes(struct daemon *daemon, struct err *err) {

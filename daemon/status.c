@@ -118,6 +118,12 @@ static json_t *remote_json(const struct store_remote_counts *counts,
                   number(status->already_there), "failures", number(status->failures), "requests",
                   number(status->requests), "running", (int)status->running, "breaker_open",
                   status->breaker_open, "last_error", status->last_error);
+    json_t *manifest =
+        json_pack("{s:{s:o,s:o,s:o,s:s}}", "manifest", "rows", number(status->manifest_rows),
+                  "parts", number(status->manifest_parts), "waiting",
+                  number(status->manifest_waiting), "last_error", status->manifest_error);
+    json_object_update(out, manifest);
+    json_decref(manifest);
     json_object_update(out, live);
     json_decref(live);
     return out;

@@ -62,6 +62,20 @@ static const char *const reader_sql[READER_STATEMENTS] = {
     [READER_WHY_OUTBOX] = "SELECT remote.name, remote.required, o.state, o.attempts, o.reason FROM"
                           " outbox o JOIN remote ON remote.id = o.remote WHERE o.blob = ? AND"
                           " remote.active = 1 ORDER BY remote.name LIMIT ?",
+    [READER_EVENT_REMOTE] = "SELECT remote.id, info.applied, remote.identity FROM remote JOIN info"
+                            " WHERE remote.name = ? AND remote.active = 1",
+    [READER_EVENT_RECEIPT] = "SELECT b.id FROM blob b JOIN receipt r ON r.blob = b.id WHERE b.tier"
+                             " = ? AND b.sha = ? AND r.remote = ? AND r.utc = ?",
+    [READER_EVENT_FRAMES] = "SELECT seq, id FROM frame WHERE blob = ? AND seq > ? AND seq <= ?"
+                            " ORDER BY seq",
+    [READER_EVENT_LABEL] = "SELECT f.seq, f.id FROM frame f JOIN receipt r ON r.blob = f.blob AND"
+                           " r.remote = ? WHERE f.id = ? AND f.seq > ? AND f.seq <= ?",
+    [READER_EVENT_CLOCK] = "SELECT f.seq, f.id FROM frame f JOIN receipt r ON r.blob = f.blob AND"
+                           " r.remote = ? WHERE f.seq > ? AND f.seq <= ? AND f.boot_id = ? AND"
+                           " f.utc = f.boot + ? ORDER BY f.seq",
+    [READER_EVENT_NEW] = "SELECT f.seq, f.id, r.blob IS NOT NULL FROM frame f LEFT JOIN receipt r"
+                         " ON r.blob = f.blob AND r.remote = ? WHERE f.seq > ? ORDER BY f.seq"
+                         " LIMIT ?",
 };
 
 /* ---- life cycle ---- */
@@ -110,6 +124,7 @@ int store_reader_open(struct store *store, struct store_reader **out, struct err
     }
     reader->store = store;
     reader->looks = READER_LOOKS;
+    reader->tail.scan = (struct segment_scan)SEGMENT_SCAN_INIT;
     int code = store__reader_ready(reader, err);
     if (code) {
         store_reader_close(reader);
@@ -122,6 +137,7 @@ int store_reader_open(struct store *store, struct store_reader **out, struct err
 void store_reader_close(struct store_reader *reader) {
     if (reader) {
         pages_finish(reader);
+        store__scan_close(&reader->tail.scan);
         store__db_close(&reader->db);
         free(reader);
     }

@@ -34,6 +34,12 @@ enum reader_statement {
     READER_WHY,
     READER_WHY_RECEIPTS,
     READER_WHY_OUTBOX,
+    READER_EVENT_REMOTE,
+    READER_EVENT_RECEIPT,
+    READER_EVENT_FRAMES,
+    READER_EVENT_LABEL,
+    READER_EVENT_CLOCK,
+    READER_EVENT_NEW,
     READER_STATEMENTS,
 };
 
@@ -42,12 +48,18 @@ struct reader_query {
     sqlite3_stmt *statement; /* NULL: free */
 };
 
+struct reader_tail { /* reader_events.c: where it stopped reading the meta log */
+    struct segment_scan scan;
+    struct store_events_at at;
+};
+
 struct store_reader {
     struct store *store;
     struct db db;
     unsigned generation;
     struct reader_query queries[READER_QUERIES]; /* used last first */
-    size_t looks;                                /* READER_LOOKS, less in a test */
+    struct reader_tail tail;
+    size_t looks; /* READER_LOOKS, less in a test */
 };
 
 /* Opens again when the index became another file. Every public call begins with it. */

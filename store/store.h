@@ -355,6 +355,34 @@ int store_outbox_retry(struct store *store, const char *remote, uint64_t *count,
 int store_receipt_get(struct store_reader *reader, const char *remote, enum frame_tier tier,
                       const struct frame_hash *blob, struct store_receipt *out, struct err *err);
 
+/* ---- events: what became known of frames at one remote ---- */
+
+enum store_event_kind {
+    STORE_EVENT_KEPT = 1, /* the frame's bytes are there: its receipt exists */
+    STORE_EVENT_LABEL,    /* a person said something of it since */
+    STORE_EVENT_TIME,     /* the time of its capture was repaired since */
+};
+
+struct store_event {
+    enum store_event_kind kind;
+    uint64_t seq; /* of the frame */
+    struct frame_id id;
+};
+
+/* A position among the events of one remote; zero: none was read yet. It is good after a crash, a
+ * compaction of the log and a rebuild of the index, for the remote of the same identity. */
+struct store_events_at {
+    uint64_t lsn, seq, within;
+};
+
+/* At most `limit` (at least 1) events from `*at` on, which moves behind them; `more`: ask again. A
+ * frame is KEPT once, and LABEL and TIME come after that. They say that something happened; what
+ * the frame is like now, the reading calls tell. A frame whose record was forgotten in the
+ * meantime has none. Local removal is no event. ERR_NOT_FOUND: no such remote is declared. */
+int store_events_read(struct store_reader *reader, const char *remote, struct store_events_at *at,
+                      size_t limit, struct store_event *events, size_t *count, bool *more,
+                      struct err *err);
+
 #define STORE_PIN_SHARE  4   /* pinned blobs hold at most this part of the quota */
 #define STORE_REMOVE_MAX 256 /* frames of one removal */
 

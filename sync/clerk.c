@@ -77,6 +77,7 @@ static void *clerk_run(void *ctx) {
             queue_put(sync->written, batch->jobs[i]); /* has room for every job there can be */
         }
         sync__http_wake(sync->http);
+        sync__manifests_poke(sync->manifests);
     }
     free(batch);
     return NULL;

@@ -204,6 +204,13 @@ static int threads_start(struct sync *sync, struct err *err) {
         code = err_set(err, ERR_NOMEM, "no memory for the sync");
     }
     if (code == 0) {
+        code =
+            sync->config.spool_dir != NULL ? sync__manifests_start(sync, &sync->manifests, err) : 0;
+    }
+    for (size_t i = 0; i < sync->lane_count; i++) {
+        sync->lanes[i].parcel.from = sync->manifests;
+    }
+    if (code == 0) {
         code = sync__clerk_start(sync, err);
     }
     for (size_t i = 0; code == 0 && i < sync->lane_count; i++) {
@@ -232,6 +239,7 @@ static bool threads_stop(struct sync *sync, int64_t until_us) {
         pthread_join(sync->loop, NULL);
     }
     sync__clerk_stop(sync);
+    sync__manifests_stop(sync->manifests);
     for (size_t i = 0; i < sync->lane_count; i++) {
         if (!sync__porter_stop(sync->lanes[i].porter, until_us + STOP_GRACE_US)) {
             log_warn("a directory does not answer; its thread is left behind", "remote=%s",
@@ -253,6 +261,7 @@ static void sync_destroy(struct sync *sync) {
     for (size_t i = 0; i < SYNC_REMOTES_MAX; i++) {
         sync__lane_close(&sync->lanes[i]);
     }
+    sync__manifests_destroy(sync->manifests);
     sync__http_destroy(sync->http);
     pthread_cond_destroy(&sync->box_changed);
     pthread_mutex_destroy(&sync->lock);

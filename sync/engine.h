@@ -29,6 +29,7 @@
 #include "daemon/base/queue.h"
 #include "sync/health.h"
 #include "sync/http.h"
+#include "sync/manifest.h"
 #include "sync/remote.h"
 #include "sync/sync.h"
 #include <pthread.h>
@@ -66,6 +67,7 @@ struct job {
     struct lane *lane;
     struct store_outbox_row row;
     char key[STORE_KEY_MAX + 1];
+    bool parcel;    /* no frame: a part of the manifest, see parcel.c */
     bool parked;    /* in conversation, and waits for the lane's credential */
     uint8_t *bytes; /* owned; NULL once the conversation is over */
     struct remote_object object;
@@ -90,11 +92,22 @@ struct errand {
     struct err err;    /* of the last one */
 };
 
+/* The part of the manifest that a lane brings now, or would next. */
+struct parcel {
+    struct manifests *from; /* NULL: there are none */
+    struct manifest_name name;
+    bool busy;
+    unsigned failures;   /* in a row */
+    int64_t retry_at_us; /* not before */
+    struct log_gate gate;
+};
+
 struct lane {
     struct sync *sync;
     struct remote *remote;
     struct errand errand;  /* for the credential */
     struct errand lending; /* for a key to sign links with */
+    struct parcel parcel;
     struct porter *porter; /* NULL for kinds that speak HTTP */
     struct health health;
     struct store_outbox_row rows[LANE_ROWS];
@@ -131,6 +144,7 @@ struct sync {
     struct store *store;
     struct store_reader *reader; /* the loop's */
     struct http *http;
+    struct manifests *manifests; /* NULL: none are written */
     struct lane lanes[SYNC_REMOTES_MAX];
     size_t lane_count;
     struct queue *to_clerk, *written, *carried;
@@ -162,6 +176,12 @@ void sync__lane_publish(struct lane *lane);
 void sync__lane_log_breaker(const struct lane *lane, bool opened, const struct err *err);
 /* Those that wait for the credential go on; with an `err`, they end with it. */
 void sync__lane_unpark(struct lane *lane, const struct err *err);
+
+/* For parcel.c. NULL when memory ran out. */
+struct job *sync__lane_job_create(struct lane *lane, const struct store_outbox_row *row);
+/* Begins the conversation about job->bytes under job->key. */
+void sync__lane_job_send(struct job *job, size_t size);
+void sync__lane_job_drop(struct job *job); /* out of the lane, and freed */
 
 /* ---- errand: credentials that must be fetched; on the loop's thread ---- */
 

@@ -150,6 +150,10 @@ static void job_end(struct job *job, enum remote_verdict verdict) {
     job->verdict = verdict;
     bytes_free(job);
     lane->running--;
+    if (job->parcel) {
+        sync__parcel_end(job);
+        return;
+    }
     switch (verdict) {
     case REMOTE_STORED:
     case REMOTE_COMPARED:
@@ -362,7 +366,7 @@ static const struct store_outbox_row *row_next(struct lane *lane, int64_t now_us
 
 /* ---- starting ---- */
 
-static struct job *job_create(struct lane *lane, const struct store_outbox_row *row) {
+struct job *sync__lane_job_create(struct lane *lane, const struct store_outbox_row *row) {
     struct job *job = mem_alloc(sizeof *job);
     if (job != NULL) {
         job->caller.reply = job_reply;
@@ -373,6 +377,25 @@ static struct job *job_create(struct lane *lane, const struct store_outbox_row *
         lane->busy++;
     }
     return job;
+}
+
+void sync__lane_job_send(struct job *job, size_t size) {
+    struct lane *lane = job->lane;
+    lane->sync->bytes += size;
+    sync__object_init(&job->object, &job->row, job->key, job->bytes, size);
+    job->put.object = &job->object;
+    lane->running++;
+    if (lane->porter != NULL) {
+        lane->status.requests++;
+        sync__porter_give(lane->porter, job);
+    } else {
+        job_ask(job);
+    }
+}
+
+void sync__lane_job_drop(struct job *job) {
+    job_unlink(job);
+    job_destroy(job);
 }
 
 /* The blob is not as it should be: no remote can help, a person may. */
@@ -406,16 +429,7 @@ static bool job_begin(struct job *job, int64_t now_us) {
         job_destroy(job);
         return false;
     }
-    sync->bytes += size;
-    sync__object_init(&job->object, &job->row, job->key, job->bytes, size);
-    job->put.object = &job->object;
-    lane->running++;
-    if (lane->porter != NULL) {
-        lane->status.requests++;
-        sync__porter_give(lane->porter, job);
-    } else {
-        job_ask(job);
-    }
+    sync__lane_job_send(job, size);
     return true;
 }
 
@@ -432,12 +446,13 @@ void sync__lane_fill(struct lane *lane) {
         sync__health_room(&lane->health, lane->running, now_us) == 0) {
         return;
     }
+    sync__parcel_fill(lane, now_us);
     for (;;) {
         const struct store_outbox_row *row = row_next(lane, now_us);
         if (row == NULL || !may_start(lane, row, now_us) || !sync__errand_ready(lane, now_us)) {
             return;
         }
-        struct job *job = job_create(lane, row);
+        struct job *job = sync__lane_job_create(lane, row);
         lane->row_next++;
         if (job == NULL) {
             lane->stale = true;
@@ -461,6 +476,8 @@ int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us) {
     if (at == 0) {
         at = lane->read_us + LANE_REREAD_US;
     }
+    int64_t part_us = sync__parcel_deadline(lane);
+    at = part_us < at ? part_us : at;
     if (at < lane->health.retry_at_us) {
         at = lane->health.retry_at_us;
     }
@@ -475,6 +492,8 @@ void sync__lane_publish(struct lane *lane) {
     struct sync_remote_status *status = &lane->status;
     int64_t wait_us = lane->health.retry_at_us - clock_boot_us();
     status->running = lane->running;
+    sync__manifests_count(lane->sync->manifests, (size_t)(lane - lane->sync->lanes),
+                          &status->manifest_rows, &status->manifest_waiting);
     status->breaker_open = lane->health.open;
     status->retry_at_utc_us = wait_us > 0 ? clock_utc_us() + wait_us : 0;
     pthread_mutex_lock(&lane->sync->lock);

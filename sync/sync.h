@@ -73,15 +73,19 @@ struct sync_remote_config {
     const char *ca_file;          /* PEM; NULL: the system's */
     const char *proxy; /* azure, s3, may hold a secret: http, https, socks5 or socks5h url; "off":
                           none; NULL: the environment's, which this machine itself is spared */
+    bool manifest;                /* write one there */
 };
 
 struct sync_config {
     const char *device; /* device id of the keys */
     enum store_order order;
-    unsigned transfers;  /* at once, over all remotes; 0: 8 */
-    int attempts_max;    /* of a row that the server keeps refusing, before quarantine; 0: 8 */
-    int backoff_base_ms; /* 0: 500 */
-    int backoff_max_ms;  /* 0: 60,000 */
+    unsigned transfers;     /* at once, over all remotes; 0: 8 */
+    int attempts_max;       /* of a row that the server keeps refusing, before quarantine; 0: 8 */
+    int backoff_base_ms;    /* 0: 500 */
+    int backoff_max_ms;     /* 0: 60,000 */
+    const char *spool_dir;  /* where parts of manifests wait; NULL: none are written */
+    unsigned manifest_rows; /* most rows of a part; 0: 10,000 */
+    int manifest_age_ms;    /* a part is sealed when its oldest row is so old; 0: 300,000 */
     struct sync_remote_config remotes[SYNC_REMOTES_MAX];
     size_t remote_count;
 };
@@ -101,6 +105,10 @@ struct sync_remote_status {
     bool breaker_open;
     int64_t retry_at_utc_us; /* 0: now */
     char last_error[ERR_TEXT_MAX];
+    uint64_t manifest_rows;    /* written since the start */
+    uint64_t manifest_parts;   /* brought there since the start */
+    uint64_t manifest_waiting; /* parts that are sealed and not there yet */
+    char manifest_error[ERR_TEXT_MAX];
 };
 struct sync_status {
     struct sync_remote_status remotes[SYNC_REMOTES_MAX];

@@ -1,0 +1,185 @@
+/* manifest_row: an event of a frame as a line of JSON, and the names of parts. Pure. */
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "sync/manifest.h"
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DUMP (JSON_COMPACT | JSON_REAL_PRECISION(9))
+
+/* ---- values ---- */
+
+/* Floats carry seven digits: what lies behind them is noise that would only be printed. */
+static double rounded(double value) {
+    return round(value * 1e6) / 1e6;
+}
+
+/* Text that is not UTF-8 becomes "?". */
+static json_t *text_json(const char *text) {
+    json_t *value = json_string(text);
+    return value ? value : json_string("?");
+}
+
+static json_t *hex_json(const void *bytes, size_t size) {
+    char hex[HASH_HEX_SIZE];
+    return json_string(hash_hex(bytes, size, hex));
+}
+
+static json_t *time_json(int64_t utc_us) {
+    char text[CLOCK_RFC3339_SIZE];
+    return json_string(clock_format_rfc3339(utc_us, text));
+}
+
+static json_t *id_json(const struct frame_id *id) {
+    char text[HASH_ID_SIZE];
+    return json_string(frame_id_format(id, text));
+}
+
+static json_t *detection_json(const struct frame_detection *found) {
+    return json_pack("{s:o,s:i,s:f,s:{s:f,s:f,s:f,s:f}}", "class", text_json(found->label),
+                     "class_index", (int)found->class_index, "confidence",
+                     rounded((double)found->confidence), "box", "x", rounded(found->box.x), "y",
+                     rounded(found->box.y), "w", rounded(found->box.w), "h", rounded(found->box.h));
+}
+
+static json_t *detections_json(const struct frame_record *record) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < record->detection_count; i++) {
+        if (json_array_append_new(list, detection_json(&record->detections[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* ---- groups of columns; the same ones in each row, so that a table can be made of them ---- */
+
+static json_t *event_json(const struct manifest_row *row) {
+    static const char *const names[] = {
+        [STORE_EVENT_KEPT] = "kept", [STORE_EVENT_LABEL] = "label", [STORE_EVENT_TIME] = "time"};
+    return json_pack("{s:s,s:s,s:I,s:o,s:o}", "schema", "creel.frame/1", "event", names[row->event],
+                     "row", (json_int_t)row->number, "written", time_json(row->written_us), "store",
+                     id_json(row->store));
+}
+
+static json_t *capture_json(const struct store_row *frame) {
+    static const char *const tiers[TIER_COUNT] = {"annotated", "unannotated"};
+    const struct frame_record *record = &frame->record;
+    bool sure = record->captured.state == CLOCK_SYNCHRONISED;
+    return json_pack("{s:o,s:I,s:o,s:s,s:o,s:s,s:o}", "id", id_json(&record->id), "seq",
+                     (json_int_t)frame->seq, "camera", text_json(record->camera), "tier",
+                     tiers[record->tier], "captured", time_json(record->captured.utc_us), "clock",
+                     sure ? "synchronised" : "unsynchronised", "kept",
+                     time_json(frame->kept_utc_us));
+}
+
+static json_t *image_json(const struct frame_record *record) {
+    static const char *const media[] = {[MEDIA_NONE] = "application/octet-stream",
+                                        [MEDIA_JPEG] = "image/jpeg",
+                                        [MEDIA_PNG] = "image/png"};
+    char phash[17];
+    snprintf(phash, sizeof phash, "%016llx", (unsigned long long)record->phash);
+    return json_pack("{s:o,s:I,s:s,s:I,s:I,s:i,s:s,s:{s:f,s:f,s:f}}", "sha256",
+                     hex_json(record->blob.bytes, sizeof record->blob.bytes), "bytes",
+                     (json_int_t)record->blob_bytes, "media",
+                     media[record->media <= MEDIA_PNG ? record->media : 0], "width",
+                     (json_int_t)record->width, "height", (json_int_t)record->height, "orientation",
+                     (int)record->orientation, "phash", phash, "quality", "luma_mean",
+                     rounded((double)record->quality.luma_mean), "luma_stddev",
+                     rounded((double)record->quality.luma_stddev), "sharpness",
+                     rounded((double)record->quality.sharpness));
+}
+
+static json_t *triage_json(const struct frame_record *record) {
+    return json_pack("{s:{s:o,s:o,s:o},s:o,s:f}", "model", "name", text_json(record->model_name),
+                     "version", text_json(record->model_version), "sha256",
+                     hex_json(record->model.bytes, sizeof record->model.bytes), "rule",
+                     text_json(record->rule), "value", rounded(record->value));
+}
+
+static json_t *receipt_json(const struct store_receipt *receipt) {
+    static const char *const kinds[] = {[STORE_RECEIPT_STORED] = "stored",
+                                        [STORE_RECEIPT_COMPARED] = "compared",
+                                        [STORE_RECEIPT_EXISTS] = "exists"};
+    return json_pack("{s:o,s:{s:s,s:o,s:o}}", "key", text_json(receipt->key), "receipt", "kind",
+                     kinds[receipt->kind], "etag", text_json(receipt->etag), "at",
+                     time_json(receipt->utc_us));
+}
+
+static json_t *label_json(const struct store_label *label) {
+    static const char *const states[STORE_LABEL_STATES] = {
+        [STORE_LABEL_NONE] = NULL,           [STORE_LABEL_ACCEPTED] = "accepted",
+        [STORE_LABEL_REJECTED] = "rejected", [STORE_LABEL_WRONG_CLASS] = "wrong-class",
+        [STORE_LABEL_MISSED] = "missed",     [STORE_LABEL_WANTED] = "wanted"};
+    if (label->state == STORE_LABEL_NONE || label->state >= STORE_LABEL_STATES) {
+        return json_pack("{s:n}", "label");
+    }
+    return json_pack("{s:{s:s,s:o,s:o,s:o,s:o}}", "label", "state", states[label->state], "class",
+                     text_json(label->class_name), "note", text_json(label->note), "who",
+                     text_json(label->who), "at", time_json(label->utc_us));
+}
+
+/* Moves the members over; false when memory ran out. */
+static bool join(json_t *row, json_t *more) {
+    bool joined = row && more && json_object_update(row, more) == 0;
+    json_decref(more);
+    return joined;
+}
+
+int sync__manifest_row(const struct manifest_row *row, struct buf *out, struct err *err) {
+    const struct frame_record *record = &row->frame->record;
+    json_t *line = event_json(row);
+    bool whole = join(line, capture_json(row->frame)) && join(line, image_json(record)) &&
+                 join(line, triage_json(record)) && join(line, receipt_json(row->receipt)) &&
+                 join(line, label_json(row->label)) &&
+                 json_object_set_new(line, "detections", detections_json(record)) == 0;
+    char *text = whole ? json_dumps(line, DUMP) : NULL;
+    json_decref(line);
+    if (text == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a row of the manifest");
+    }
+    buf_puts(out, text);
+    buf_puts(out, "\n");
+    free(text);
+    return out->failed ? err_set(err, ERR_FULL, "a part of the manifest has no room left") : 0;
+}
+
+/* ---- names ---- */
+
+void sync__manifest_name_format(const struct manifest_name *name, char out[MANIFEST_NAME_MAX]) {
+    snprintf(out, MANIFEST_NAME_MAX, "%s_part-%s-%012llu-%s.jsonl", name->date, name->store,
+             (unsigned long long)name->number, name->sha);
+}
+
+bool sync__manifest_name_parse(const char *text, struct manifest_name *out) {
+    struct manifest_name name = {0};
+    unsigned long long number = 0;
+    if (sscanf(text, "%10[0-9-]_part-%8[0-9a-f]-%llu-%8[0-9a-f].jsonl", name.date, name.store,
+               &number, name.sha) != 4) {
+        return false;
+    }
+    name.number = number;
+    char again[MANIFEST_NAME_MAX];
+    sync__manifest_name_format(&name, again);
+    if (strcmp(again, text) != 0) {
+        return false;
+    }
+    *out = name;
+    return true;
+}
+
+int sync__manifest_key(const char *device, const struct manifest_name *name,
+                       char out[STORE_KEY_MAX + 1], struct err *err) {
+    char file[MANIFEST_NAME_MAX];
+    sync__manifest_name_format(name, file);
+    const char *part = strchr(file, '_') + 1;
+    int size = snprintf(out, STORE_KEY_MAX + 1, "manifests/v1/device=%s/date=%s/%s", device,
+                        name->date, part);
+    return size < 0 || size > STORE_KEY_MAX
+               ? err_set(err, ERR_INVALID, "the name of a part of the manifest is too long")
+               : 0;
+}
