@@ -37,6 +37,7 @@ int cmd_unpin(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_sync(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 int cmd_store(int argc, char **argv);
 int cmd_detect(int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct {
     {"rm", cmd_rm, "remove frames from this store"},
     {"gc", cmd_gc, "remove what the limits take; --dry-run lists it"},
     {"sync", cmd_sync, "backlog and quarantine of the remotes; --wait, retry"},
+    {"export", cmd_export, "kept frames as a COCO or YOLO data set"},
     {"fsck", cmd_fsck, "check every byte of the store"},
     {"store", cmd_store, "back up what no log can make again; adopt a replaced disk"},
     {"detect", cmd_detect, "run a model on image files"},

@@ -313,39 +313,49 @@ int requests_handle(void *rooms, const json_t *request, json_t **reply, struct c
                    name);
 }
 
-/* Without a daemon: the same answers, from a store opened for this one request. */
-static int answer_here(const struct config_values *values, const json_t *request, json_t **reply,
-                       struct control_bytes *bytes, struct err *err) {
+/* Without a daemon: the same answers, from a store that is opened here. */
+static int open_here(struct requests_session *session, struct err *err) {
+    const struct config_values *values = session->rooms.values;
     if (access(values->store.dir, F_OK) < 0) {
         return err_set(
             err, ERR_NOT_FOUND,
             "no daemon runs and there is no store at %s (store.dir); `creel run` makes one",
             values->store.dir);
     }
-    struct rooms rooms = {.values = values};
     struct store_config looking = values->store;
     looking.at_rest = true;
     clock_trust(values->clock_trusted);
-    int code = store_open(&looking, &rooms.store, err);
-    if (code) {
-        return code;
+    int code = store_open(&looking, &session->rooms.store, err);
+    return code ? code : store_reader_open(session->rooms.store, &session->rooms.reader, err);
+}
+
+int requests_session_ask(struct requests_session *session, json_t *request, json_t **reply,
+                         struct control_bytes *bytes, struct err *err) {
+    int code = request ? 0 : err_set(err, ERR_INVALID, "what was asked for is not UTF-8 text");
+    if (!code && !session->rooms.store) {
+        code = control_call(session->rooms.values->control_socket, request, reply, bytes, err);
+        session->answered = session->answered || !code;
     }
-    code = store_reader_open(rooms.store, &rooms.reader, err);
-    if (!code) {
-        code = requests_handle(&rooms, request, reply, bytes, err);
-        store_reader_close(rooms.reader);
+    if (code == ERR_NOT_FOUND && !session->answered && strstr(err->msg, "no daemon listens")) {
+        code = open_here(session, err);
     }
-    store_close(rooms.store);
+    if (!code && session->rooms.reader) {
+        code = requests_handle(&session->rooms, request, reply, bytes, err);
+    }
+    json_decref(request);
     return code;
+}
+
+void requests_session_close(struct requests_session *session) {
+    store_reader_close(session->rooms.reader);
+    store_close(session->rooms.store);
+    session->rooms = (struct rooms){0};
 }
 
 int requests_ask(const struct config_values *values, json_t *request, json_t **reply,
                  struct control_bytes *bytes, struct err *err) {
-    int code = request ? control_call(values->control_socket, request, reply, bytes, err)
-                       : err_set(err, ERR_INVALID, "what was asked for is not UTF-8 text");
-    if (code == ERR_NOT_FOUND && strstr(err->msg, "no daemon listens")) {
-        code = answer_here(values, request, reply, bytes, err);
-    }
-    json_decref(request);
+    struct requests_session session = {.rooms.values = values};
+    int code = requests_session_ask(&session, request, reply, bytes, err);
+    requests_session_close(&session);
     return code;
 }

@@ -46,6 +46,16 @@ int requests_handle(void *rooms, const json_t *request, json_t **reply, struct c
 int requests_ask(const struct config_values *values, json_t *request, json_t **reply,
                  struct control_bytes *bytes, struct err *err);
 
+/* The same for many requests in a row: without a daemon, the store is opened once. Begin with the
+ * configuration's values in `rooms`, all else zero; close in any case. */
+struct requests_session {
+    struct rooms rooms; /* with a store: it was opened here */
+    bool answered;      /* by a daemon, so it is not to be replaced halfway */
+};
+int requests_session_ask(struct requests_session *session, json_t *request, json_t **reply,
+                         struct control_bytes *bytes, struct err *err);
+void requests_session_close(struct requests_session *session);
+
 /* The status document; NULL when memory ran out. New reference. */
 json_t *status_json(const struct rooms *rooms);
 /* Prometheus text exposition format of the same; malloc'd, NULL when memory ran out. */
