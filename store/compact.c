@@ -3,8 +3,8 @@
  * Goal: an index that is made from the compacted log is the one that is made from the whole log.
  * So every record that stays keeps its lsn, by which the streams are merged, and its place in that
  * order. What goes:
- *   - receipts, quarantines and hashes of tombstones of blobs that the index does not know any
- * more: every frame of theirs was forgotten, and its file unlinked, durably;
+ *   - receipts, quarantines and hashes of tombstones and outbox decisions of blobs that the index
+ * does not know any more: every frame of theirs was forgotten, and its file unlinked, durably;
  *   - pins and labels but for each frame's last, and those of frames that are gone;
  *   - a REMOTES that says what the one before it said; FORGETs of files that are gone.
  * Invariants:
@@ -101,6 +101,22 @@ static int tombstone_thin(struct store *store, struct record_tombstone *tombston
     return code;
 }
 
+static int outbox_thin(struct store *store, struct record_outbox *outbox, bool *stays,
+                       struct err *err) {
+    size_t left = 0;
+    int code = 0;
+    for (size_t i = 0; !code && i < outbox->count; i++) {
+        bool known;
+        code = blob_known(store, (int)outbox->blobs[i].tier, &outbox->blobs[i].blob, &known, err);
+        if (known) {
+            outbox->blobs[left++] = outbox->blobs[i];
+        }
+    }
+    outbox->count = left;
+    *stays = left > 0;
+    return code;
+}
+
 static bool remotes_stay(struct compact *compact, const struct record_at *found) {
     struct buf *last = &compact->remotes;
     size_t size = found->header.payload_bytes;
@@ -131,6 +147,8 @@ static int record_stays(struct store *store, const struct record_at *found, stru
                           err);
     case RECORD_TOMBSTONE:
         return tombstone_thin(store, &record->tombstone, stays, err);
+    case RECORD_OUTBOX:
+        return outbox_thin(store, &record->outbox, stays, err);
     case RECORD_PIN:
         return pin_stays(store, &record->pin, stays, err);
     case RECORD_LABEL:

@@ -110,6 +110,8 @@ const char *const store__index_sql[IX_STATEMENTS] = {
     [IX_OUTBOX_DROP] = "DELETE FROM outbox WHERE row = ?",
     [IX_OUTBOX_DROP_ALL] = "DELETE FROM outbox WHERE blob = ?",
     [IX_OUTBOX_STATE] = "UPDATE outbox SET state = ?, reason = ?, due = 0 WHERE row = ?",
+    [IX_OUTBOX_RELEASE] =
+        "UPDATE outbox SET state = 0, attempts = 0, due = 0, reason = '' WHERE row = ?",
     [IX_OUTBOX_VALUE] = "UPDATE outbox SET value = ? WHERE blob = ?",
     [IX_OUTBOX_DEFER] =
         "UPDATE outbox SET due = ?, attempts = attempts + 1, reason = ? WHERE blob ="

@@ -92,7 +92,7 @@ struct index {
 
     bool remotes_loaded; /* since it was last cleared */
     bool outbox_grew;    /* since it was last cleared: rows became due */
-    uint64_t released;   /* rows that the last RELEASE let go */
+    uint64_t released;   /* rows that the last RELEASE or OUTBOX changed */
 };
 
 /* `*made` tells that it was empty and must be filled from the start of the log. */
@@ -186,6 +186,7 @@ enum index_statement {
     IX_OUTBOX_DROP,
     IX_OUTBOX_DROP_ALL,
     IX_OUTBOX_STATE,
+    IX_OUTBOX_RELEASE,
     IX_OUTBOX_VALUE,
     IX_OUTBOX_DEFER,
     IX_OUTBOX_DUE_CLEAR,
@@ -234,6 +235,8 @@ int store__index_apply_receipt(struct index *index, const struct record_receipt 
                                struct err *err);
 int store__index_apply_quarantine(struct index *index, const struct record_quarantine *quarantine,
                                   struct err *err);
+int store__index_apply_outbox(struct index *index, const struct record_outbox *outbox,
+                              struct err *err);
 int store__index_apply_release(struct index *index, const struct record_release *release,
                                struct err *err);
 

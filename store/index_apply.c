@@ -472,6 +472,8 @@ static int apply_decoded(struct index *index, const struct record_at *found,
         return store__index_apply_quarantine(index, &record->quarantine, err);
     case RECORD_RELEASE:
         return store__index_apply_release(index, &record->release, err);
+    case RECORD_OUTBOX:
+        return store__index_apply_outbox(index, &record->outbox, err);
     case RECORD_CLOCK:
         return apply_clock(index, &record->clock, err);
     case RECORD_FORGET:

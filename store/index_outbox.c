@@ -259,3 +259,81 @@ int store__index_apply_release(struct index *index, const struct record_release 
     }
     return code;
 }
+
+static const struct index_remote *remote_active(const struct index *index,
+                                                const struct frame_hash *identity) {
+    for (size_t i = 0; i < index->remote_count; i++) {
+        if (memcmp(&index->remotes[i].remote.identity, identity, sizeof(*identity)) == 0) {
+            return &index->remotes[i];
+        }
+    }
+    return NULL;
+}
+
+static int row_release(struct index *index, int64_t remote, struct err *err) {
+    int64_t row = 0;
+    int state = 0;
+    int code = row_find(index, remote, &row, &state, err);
+    if (code || state == OUTBOX_HELD) {
+        return code == ERR_NOT_FOUND ? 0 : code;
+    }
+    code = row_uncount(index, remote, state, err);
+    code = code ? code : pending_add(index, remote, 1, err);
+    code = code ? code : store__db_run(&index->db, IX_OUTBOX_RELEASE, err, "i", row);
+    index->released++;
+    index->outbox_grew = true;
+    return code;
+}
+
+static int row_drop(struct index *index, int64_t remote, struct err *err) {
+    int64_t row = 0;
+    int state = 0;
+    int code = row_find(index, remote, &row, &state, err);
+    if (code) {
+        return code == ERR_NOT_FOUND ? 0 : code;
+    }
+    code = row_settle(index, remote, err);
+    index->released++;
+    return code ? code : store__index_blob_refresh(index, err);
+}
+
+/* A blob that is not here, or that the remote has, needs no row. */
+static int row_queue(struct index *index, const struct index_remote *remote, struct err *err) {
+    int64_t row = 0;
+    int state = 0;
+    if (!index->blob.local) {
+        return 0;
+    }
+    int code = row_find(index, remote->id, &row, &state, err);
+    if (code != ERR_NOT_FOUND) {
+        return code;
+    }
+    code = queue_for(index, remote, err);
+    index->blob_dirty = true;
+    index->released += !code && sqlite3_changes(index->db.handle) > 0;
+    return code;
+}
+
+int store__index_apply_outbox(struct index *index, const struct record_outbox *outbox,
+                              struct err *err) {
+    const struct index_remote *active = remote_active(index, &outbox->identity);
+    int64_t remote = 0;
+    index->released = 0;
+    int code = remote_find(index, &outbox->identity, &remote, err);
+    for (size_t i = 0; !code && i < outbox->count; i++) {
+        const struct store_blob_name *name = &outbox->blobs[i];
+        code = store__index_blob_use(index, (int)name->tier, &name->blob, err);
+        code = code ? code : store__index_blob_flush(index, err);
+        if (code || !index->blob_stored) {
+            continue;
+        }
+        if (outbox->action == STORE_OUTBOX_RETRY) {
+            code = row_release(index, remote, err);
+        } else if (outbox->action == STORE_OUTBOX_DROP) {
+            code = row_drop(index, remote, err);
+        } else if (active) {
+            code = row_queue(index, active, err);
+        }
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}

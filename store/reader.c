@@ -48,6 +48,15 @@ static const char *const reader_sql[READER_STATEMENTS] = {
     [READER_OUTBOX_VALUE] = OUTBOX_ROWS "ORDER BY o.value DESC, o.row DESC LIMIT ?",
     [READER_OUTBOX_NEXT] = "SELECT coalesce(min(due), 0) FROM outbox WHERE remote = ? AND due > ?"
                            " AND due > 0 AND state = 0",
+    [READER_QUARANTINE] =
+        "SELECT o.row, (SELECT f.id FROM frame f WHERE f.blob = b.id ORDER BY f.seq DESC LIMIT 1),"
+        " b.tier, b.sha, b.bytes, b.kept_utc, o.attempts, o.reason FROM outbox o CROSS JOIN blob b"
+        " ON b.id = o.blob WHERE o.remote = ? AND o.state = 1 AND o.row > ? ORDER BY o.row LIMIT ?",
+    [READER_UNQUEUED] =
+        "SELECT b.id, b.tier, b.sha, b.local = 1 AND b.kept_utc >= ?3 AND NOT EXISTS (SELECT 1 FROM"
+        " outbox o WHERE o.blob = b.id AND o.remote = ?1) AND NOT EXISTS (SELECT 1 FROM receipt r"
+        " WHERE r.blob = b.id AND r.remote = ?1) FROM blob b WHERE b.id > ?2 ORDER BY b.id LIMIT"
+        " ?4",
     [READER_RECEIPT] =
         "SELECT r.kind, r.key, r.etag, r.utc, remote.name FROM blob b JOIN receipt r ON r.blob ="
         " b.id JOIN remote ON remote.id = r.remote WHERE b.tier = ? AND b.sha = ? AND"

@@ -73,6 +73,80 @@ int store_outbox_read(struct store_reader *reader, const char *remote, enum stor
     return 0;
 }
 
+/* ---- what a person looks at before deciding ---- */
+
+static int quarantined_read(sqlite3_stmt *statement, struct store_quarantined *row,
+                            struct err *err) {
+    int tier = 0, attempts = 0;
+    *row = (struct store_quarantined){0};
+    bool whole = store__db_columns(statement, "ubnbuint", &row->row, row->frame.bytes,
+                                   sizeof(row->frame.bytes), &tier, row->blob.bytes,
+                                   sizeof(row->blob.bytes), &row->blob_bytes, &row->kept_utc_us,
+                                   &attempts, row->reason, sizeof(row->reason));
+    row->tier = (enum frame_tier)tier;
+    row->attempts = (unsigned)attempts;
+    return whole ? 0 : err_set(err, ERR_CORRUPT, "the index has a hash of a wrong size");
+}
+
+int store_quarantine_read(struct store_reader *reader, const char *remote, uint64_t after,
+                          struct store_quarantined *rows, size_t limit, size_t *count,
+                          struct err *err) {
+    sqlite3_stmt *statement;
+    int64_t id = 0;
+    size_t found = 0;
+    *count = 0;
+    int code = remote_id(reader, remote, &id, err);
+    code = code ? code
+                : store__db_bind(&reader->db, READER_QUARANTINE, &statement, err, "iin", id,
+                                 (int64_t)after, (int)limit);
+    while (!code && found < limit && !(code = store__db_step(&reader->db, statement, err))) {
+        code = quarantined_read(statement, &rows[found++], err);
+    }
+    if (!code) {
+        sqlite3_reset(statement);
+    }
+    code = code == ERR_NOT_FOUND && id ? 0 : code;
+    if (!code) {
+        *count = found;
+    }
+    return store__reader_seen(reader, code);
+}
+
+int store_unqueued_read(struct store_reader *reader, const char *remote, int64_t since_us,
+                        int64_t *after, struct store_blob_name *names, size_t limit, size_t *count,
+                        bool *more, struct err *err) {
+    sqlite3_stmt *statement;
+    int64_t id = 0, at = *after;
+    size_t found = 0, looked = 0;
+    int code = remote_id(reader, remote, &id, err);
+    code = code ? code
+                : store__db_bind(&reader->db, READER_UNQUEUED, &statement, err, "iiin", id, at,
+                                 since_us, (int)reader->looks);
+    while (!code && found < limit && !(code = store__db_step(&reader->db, statement, err))) {
+        int tier = 0, wanted = 0;
+        struct frame_hash blob;
+        bool whole = store__db_columns(statement, "inbn", &at, &tier, blob.bytes,
+                                       sizeof(blob.bytes), &wanted);
+        looked++;
+        if (!whole) {
+            code = err_set(err, ERR_CORRUPT, "the index has a hash of a wrong size");
+        } else if (wanted) {
+            names[found++] = (struct store_blob_name){(enum frame_tier)tier, blob};
+        }
+    }
+    if (!code) {
+        sqlite3_reset(statement);
+    }
+    bool end = code == ERR_NOT_FOUND && id;
+    if (code && !end) {
+        return store__reader_seen(reader, code);
+    }
+    *after = at;
+    *count = found;
+    *more = !end || looked == reader->looks;
+    return 0;
+}
+
 int store_receipt_get(struct store_reader *reader, const char *remote, enum frame_tier tier,
                       const struct frame_hash *blob, struct store_receipt *out, struct err *err) {
     sqlite3_stmt *statement;

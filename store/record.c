@@ -192,7 +192,7 @@ static bool all_zero(const uint8_t *bytes, size_t size) {
 
 static bool kind_known(unsigned kind) {
     return (kind >= RECORD_SEGMENT && kind <= RECORD_THUMB) ||
-           (kind >= RECORD_REMOTES && kind <= RECORD_CHECKPOINT);
+           (kind >= RECORD_REMOTES && kind <= RECORD_OUTBOX);
 }
 
 int store__header_decode(const uint8_t in[RECORD_HEADER], const uint8_t *uuid,
@@ -497,6 +497,40 @@ static void release_decode(struct input *in, struct record *record) {
     record->release.utc_us = get_i64(in);
 }
 
+static void outbox_encode(const struct record *record, struct buf *out) {
+    const struct record_outbox *outbox = &record->outbox;
+    put_u8(out, outbox->action);
+    put_hash(out, &outbox->identity);
+    put_i64(out, outbox->utc_us);
+    put_uint(out, outbox->count, 2);
+    for (size_t i = 0; i < outbox->count; i++) {
+        put_u8(out, outbox->blobs[i].tier);
+        put_hash(out, &outbox->blobs[i].blob);
+    }
+}
+
+static void outbox_decode(struct input *in, struct record *record) {
+    struct record_outbox *outbox = &record->outbox;
+    outbox->action = get_choice(in, STORE_OUTBOX_RETRY, STORE_OUTBOX_QUEUE);
+    get_array(in, outbox->identity.bytes, sizeof(outbox->identity.bytes));
+    outbox->utc_us = get_i64(in);
+    size_t count = (size_t)get_uint(in, 2);
+    if (in->failed || count == 0 || count > STORE_OUTBOX_BATCH || in->left != count * 33) {
+        in->failed = true;
+        return;
+    }
+    outbox->blobs = mem_array(count, sizeof(*outbox->blobs));
+    if (!outbox->blobs) {
+        in->failed = in->starved = true;
+        return;
+    }
+    outbox->count = count;
+    for (size_t i = 0; i < count; i++) {
+        outbox->blobs[i].tier = get_choice(in, 0, TIER_COUNT - 1);
+        get_array(in, outbox->blobs[i].blob.bytes, sizeof(outbox->blobs[i].blob.bytes));
+    }
+}
+
 static void clock_encode(const struct record *record, struct buf *out) {
     buf_append(out, record->clock.boot_id, sizeof(record->clock.boot_id));
     put_u8(out, record->clock.repair);
@@ -565,6 +599,7 @@ static const struct {
     {RECORD_PIN, "pin", pin_encode, pin_decode},
     {RECORD_QUARANTINE, "quarantine", quarantine_encode, quarantine_decode},
     {RECORD_RELEASE, "release", release_encode, release_decode},
+    {RECORD_OUTBOX, "outbox", outbox_encode, outbox_decode},
     {RECORD_CLOCK, "clock", clock_encode, clock_decode},
     {RECORD_FORGET, "forget", forget_encode, forget_decode},
     {RECORD_MOVED, "moved frame", frame_encode, frame_decode},
@@ -610,5 +645,8 @@ void store__record_finish(struct record *record) {
     } else if (record->kind == RECORD_TOMBSTONE) {
         free(record->tombstone.blobs);
         record->tombstone.blobs = NULL;
+    } else if (record->kind == RECORD_OUTBOX) {
+        free(record->outbox.blobs);
+        record->outbox.blobs = NULL;
     }
 }

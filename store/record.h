@@ -40,6 +40,7 @@ enum record_kind {
     RECORD_MOVED = 25,
     RECORD_LABEL = 26,
     RECORD_CHECKPOINT = 27,
+    RECORD_OUTBOX = 28,
 };
 
 /* Kept there, or copied forward to there. */
@@ -131,6 +132,13 @@ struct record_release {
     struct frame_hash identity;
     int64_t utc_us;
 };
+struct record_outbox { /* what a person decided about rows of one remote */
+    enum store_outbox_action action;
+    struct frame_hash identity;
+    int64_t utc_us;
+    size_t count;
+    struct store_blob_name *blobs; /* owned after decoding */
+};
 struct record_clock {
     uint8_t boot_id[16];
     enum clock_repair repair;
@@ -163,6 +171,7 @@ struct record {
         struct record_pin pin;
         struct record_quarantine quarantine;
         struct record_release release;
+        struct record_outbox outbox;
         struct record_clock clock;
         struct record_forget forget;
         struct record_label label;

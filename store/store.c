@@ -467,6 +467,37 @@ int store_outbox_retry(struct store *store, const char *remote, uint64_t *count,
     return code;
 }
 
+int store_outbox_act(struct store *store, const char *remote, enum store_outbox_action action,
+                     const struct store_blob_name *blobs, size_t count, uint64_t *changed,
+                     struct err *err) {
+    CLEANUP(mem_free_at) struct store_blob_name *names = NULL;
+    if (!count || count > STORE_OUTBOX_BATCH || action < STORE_OUTBOX_RETRY ||
+        action > STORE_OUTBOX_QUEUE) {
+        return err_set(err, ERR_INVALID, "the outbox knows no decision %d about %zu blobs",
+                       (int)action, count);
+    }
+    names = mem_dup(blobs, count * sizeof(*names));
+    if (!names) {
+        return err_set(err, ERR_NOMEM, "no memory for %zu blobs", count);
+    }
+    struct record record = {
+        .kind = RECORD_OUTBOX,
+        .outbox = {.action = action, .utc_us = clock_utc_us(), .count = count, .blobs = names}};
+    int code = remote_identity(store, remote, &record.outbox.identity, err);
+    if (code) {
+        return code;
+    }
+    pthread_mutex_lock(&store->retry_lock);
+    code = store__meta_put(store, &record, 1, err);
+    if (!code && changed) {
+        pthread_mutex_lock(&store->lock);
+        *changed = store->released;
+        pthread_mutex_unlock(&store->lock);
+    }
+    pthread_mutex_unlock(&store->retry_lock);
+    return code;
+}
+
 static int defer_run(struct index *index, const struct index_command *command, struct err *err) {
     return store__index_defer(index, command->remote, command->tier, command->blob, command->number,
                               command->reason, err);

@@ -350,6 +350,51 @@ int store_outbox_quarantine(struct store *store, const char *remote, enum frame_
 /* Releases all quarantined rows of the remote (NULL: of all); `*count` is how many. */
 int store_outbox_retry(struct store *store, const char *remote, uint64_t *count, struct err *err);
 
+enum store_outbox_action {                         /* numbers of the log */
+                           STORE_OUTBOX_RETRY = 1, /* quarantined or deferred: due now, with no
+                                                      attempts on its account */
+                           STORE_OUTBOX_DROP =
+                               2, /* given up: no row, nothing owed to this remote */
+                           STORE_OUTBOX_QUEUE =
+                               3, /* a row where there is neither a row nor a receipt (backfill) */
+};
+
+#define STORE_OUTBOX_BATCH 256 /* blobs of one decision: one record, one transaction */
+
+struct store_blob_name {
+    enum frame_tier tier;
+    struct frame_hash blob;
+};
+
+/* What a person decides about at most STORE_OUTBOX_BATCH blobs for one declared remote; durable.
+ * `*changed` (may be NULL) is for how many it made a difference. */
+int store_outbox_act(struct store *store, const char *remote, enum store_outbox_action action,
+                     const struct store_blob_name *blobs, size_t count, uint64_t *changed,
+                     struct err *err);
+
+struct store_quarantined {
+    uint64_t row;          /* pass the last one's as `after` for the following page */
+    struct frame_id frame; /* the newest of the blob */
+    enum frame_tier tier;
+    struct frame_hash blob;
+    uint64_t blob_bytes;
+    int64_t kept_utc_us;
+    unsigned attempts;
+    char reason[STORE_REASON_MAX + 1];
+};
+
+/* What is set aside for a declared remote, in the order of queueing. */
+int store_quarantine_read(struct store_reader *reader, const char *remote, uint64_t after,
+                          struct store_quarantined *rows, size_t limit, size_t *count,
+                          struct err *err);
+
+/* Blobs that are here, kept at `since_us` or later, and have neither a row nor a receipt for the
+ * remote: one look at a bounded number of blobs from `*after` (0: the first) on, which moves
+ * forward. `*more`: look again. At most `limit` (<= STORE_PAGE_MAX) names. */
+int store_unqueued_read(struct store_reader *reader, const char *remote, int64_t since_us,
+                        int64_t *after, struct store_blob_name *names, size_t limit, size_t *count,
+                        bool *more, struct err *err);
+
 /* Where the blob lies at the remote: the key of its receipt. ERR_NOT_FOUND: no receipt. `remote` ""
  * : any. */
 int store_receipt_get(struct store_reader *reader, const char *remote, enum frame_tier tier,

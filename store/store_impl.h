@@ -218,7 +218,7 @@ struct store {
     int64_t copy_next_us; /* the keeper's: boot time of the next look at the copy of state.db */
     struct compact compact;
     struct forward forward;
-    pthread_mutex_t retry_lock; /* one store_outbox_retry at a time */
+    pthread_mutex_t retry_lock; /* one store_outbox_retry or _act at a time */
     pthread_mutex_t state_lock;
     struct db state;
 };

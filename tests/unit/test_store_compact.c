@@ -129,6 +129,10 @@ static void confirm(struct store *store, struct store_reader *reader) {
     for (size_t i = 0; i < count; i++) {
         if (roll(20) == 0) {
             store_outbox_quarantine(store, "cloud", rows[i].tier, &rows[i].blob, "a test", NULL);
+        } else if (roll(20) == 0) {
+            struct store_blob_name name = {rows[i].tier, rows[i].blob};
+            store_outbox_act(store, "cloud", (enum store_outbox_action)(1 + roll(3)), &name, 1,
+                             NULL, NULL);
         } else if (roll(10)) {
             case_receipt(store, "cloud", &rows[i], NULL);
         }

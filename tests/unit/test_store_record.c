@@ -51,6 +51,13 @@ static struct record sample(enum record_kind kind) {
     case RECORD_QUARANTINE:
         memset(record.quarantine.reason, 'r', STORE_REASON_MAX);
         break;
+    case RECORD_OUTBOX:
+        record.outbox.action = STORE_OUTBOX_QUEUE;
+        record.outbox.count = STORE_OUTBOX_BATCH;
+        record.outbox.blobs = calloc(STORE_OUTBOX_BATCH, sizeof(struct store_blob_name));
+        record.outbox.blobs[5].tier = TIER_UNANNOTATED;
+        record.outbox.blobs[5].blob.bytes[31] = 9;
+        break;
     case RECORD_CLOCK:
         record.clock.repair = CLOCK_REPAIR_OFFSET;
         record.clock.offset_us = -123456789;
@@ -62,8 +69,8 @@ static struct record sample(enum record_kind kind) {
 }
 
 static const enum record_kind kinds[] = {
-    RECORD_SEGMENT, RECORD_FRAME,      RECORD_REMOTES, RECORD_RECEIPT, RECORD_TOMBSTONE,
-    RECORD_PIN,     RECORD_QUARANTINE, RECORD_RELEASE, RECORD_CLOCK,   RECORD_FORGET,
+    RECORD_SEGMENT,    RECORD_FRAME,   RECORD_REMOTES, RECORD_RECEIPT, RECORD_TOMBSTONE, RECORD_PIN,
+    RECORD_QUARANTINE, RECORD_RELEASE, RECORD_CLOCK,   RECORD_FORGET,  RECORD_OUTBOX,
 };
 
 static void encode(enum record_kind kind, struct buf *out) {
