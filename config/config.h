@@ -84,6 +84,10 @@ bool config_duration_parse(const char *text, int64_t *out_ms);
 /* The commented sample (config/creel.yaml), embedded. */
 const char *config_sample(void);
 
+/* "2026-11-20", "2026-11-20T08:00:00Z", or a duration back from `now_us` such as 7d; false: none of
+ * them. */
+bool config_time_parse(const char *text, int64_t now_us, int64_t *utc_us);
+
 /* Compares two loads: writes into `changed` one line a key that differs, "key: reloadable" or "key:
  * needs a restart". Returns how many differ. */
 size_t config_diff(const struct config *old, const struct config *now, struct buf *changed);

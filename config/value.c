@@ -6,6 +6,7 @@
  * minutes to the next.
  */
 #include "config/inside.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -284,6 +285,18 @@ static void format_exact(const struct unit *units, size_t count, uint64_t value,
 
 void config__format_size(uint64_t bytes, char *out, size_t size) {
     format_exact(size_units, ARRAY_LENGTH(size_units), bytes, out, size);
+}
+
+bool config_time_parse(const char *text, int64_t now_us, int64_t *utc_us) {
+    int64_t back_ms = 0, at_us = clock_parse_rfc3339(text);
+    if (at_us < 0 && config__parse_duration(text, &back_ms) && back_ms <= INT64_MAX / 1000) {
+        at_us = now_us - back_ms * 1000;
+    }
+    if (at_us < 0) {
+        return false;
+    }
+    *utc_us = at_us;
+    return true;
 }
 
 void config__format_duration(int64_t ms, char *out, size_t size) {

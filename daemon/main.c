@@ -19,7 +19,7 @@ static const struct {
     {"unpin", cmd_unpin, "let them go with the others"},
     {"rm", cmd_rm, "remove frames from this store"},
     {"gc", cmd_gc, "remove what the limits take; --dry-run lists it"},
-    {"sync", cmd_sync, "backlog and quarantine of the remotes; --wait, retry"},
+    {"sync", cmd_sync, "backlog and quarantine of the remotes; pause, retry, backfill, …"},
     {"export", cmd_export, "kept frames as a COCO or YOLO data set"},
     {"fsck", cmd_fsck, "check every byte of the store"},
     {"store", cmd_store, "back up what no log can make again; adopt a replaced disk"},

@@ -264,18 +264,6 @@ static int answer_status(const struct rooms *rooms, const json_t *request, json_
     return *reply ? 0 : no_memory(err);
 }
 
-static int answer_sync_retry(const struct rooms *rooms, const json_t *request, json_t **reply,
-                             struct control_bytes *bytes, struct err *err) {
-    (void)bytes;
-    const char *remote = text_of(request, "remote");
-    uint64_t count = 0;
-    int code = store_outbox_retry(rooms->store, *remote ? remote : NULL, &count, err);
-    if (!code) {
-        *reply = json_pack("{s:I}", "released", (json_int_t)count);
-    }
-    return code;
-}
-
 static int answer_state_backup(const struct rooms *rooms, const json_t *request, json_t **reply,
                                struct control_bytes *bytes, struct err *err) {
     (void)request;
@@ -293,7 +281,11 @@ static const struct {
     {"show", answer_show},
     {"get", answer_get},
     {"link", answer_link},
+    {"sync-quarantine", answer_sync_quarantine},
     {"sync-retry", answer_sync_retry},
+    {"sync-drop", answer_sync_drop},
+    {"sync-pause", answer_sync_pause},
+    {"sync-backfill", answer_sync_backfill},
     {"pin", answer_pin},
     {"gc", answer_gc},
     {"why", answer_why},

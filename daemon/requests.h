@@ -37,6 +37,9 @@ typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t *
 /* requests_keep.c: what changes the store. */
 answer_fn answer_pin, answer_rm, answer_gc;
 answer_fn answer_why; /* requests_why.c */
+/* requests_sync.c: what a person decides about uploads. */
+answer_fn answer_sync_quarantine, answer_sync_retry, answer_sync_drop, answer_sync_pause,
+    answer_sync_backfill;
 
 /* A control_handler with a `struct rooms *` as ctx. The request is {"request": NAME, ...}. */
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,

@@ -98,7 +98,7 @@ static const struct sync_remote_status *remote_status(const struct sync_status *
     return NULL;
 }
 
-static json_t *remote_json(const struct store_remote_counts *counts,
+static json_t *remote_json(struct store *store, const struct store_remote_counts *counts,
                            const struct sync_remote_status *status) {
     char oldest[CLOCK_RFC3339_SIZE] = "";
     if (counts->oldest_pending_utc_us) {
@@ -108,6 +108,15 @@ static json_t *remote_json(const struct store_remote_counts *counts,
                             number(counts->pending), "pending_bytes", number(counts->pending_bytes),
                             "oldest_pending", oldest, "done", number(counts->done), "quarantined",
                             number(counts->quarantined));
+    bool paused = false;
+    if (out && sync_pause_get(store, counts->name, &paused, NULL) == 0) {
+        json_object_set_new(out, "paused", json_boolean(paused));
+    }
+    if (out && counts->oldest_pending_utc_us) {
+        int64_t age_us = clock_utc_us() - counts->oldest_pending_utc_us;
+        json_object_set_new(out, "oldest_pending_seconds",
+                            json_integer(age_us > 0 ? age_us / 1000000 : 0));
+    }
     if (!out || !status) {
         return out;
     }
@@ -129,7 +138,8 @@ static json_t *remote_json(const struct store_remote_counts *counts,
     return out;
 }
 
-static json_t *sync_json(struct sync *sync, const struct store_counts *counts) {
+static json_t *sync_json(struct store *store, struct sync *sync,
+                         const struct store_counts *counts) {
     CLEANUP(mem_free_at) struct sync_status *status = mem_alloc(sizeof(*status));
     json_t *list = json_array();
     if (!status) {
@@ -139,8 +149,8 @@ static json_t *sync_json(struct sync *sync, const struct store_counts *counts) {
         sync_status_get(sync, status);
     }
     for (size_t i = 0; i < counts->remote_count; i++) {
-        json_array_append_new(
-            list, remote_json(&counts->remotes[i], remote_status(status, counts->remotes[i].name)));
+        json_array_append_new(list, remote_json(store, &counts->remotes[i],
+                                                remote_status(status, counts->remotes[i].name)));
     }
     return list;
 }
@@ -212,7 +222,7 @@ json_t *status_json(const struct rooms *rooms) {
     }
     json_object_set_new(out, "store", store_json(rooms->store, rooms->values->store.dir, counts));
     json_object_set_new(out, "triage_last_hour", triage_json(rooms->store));
-    json_object_set_new(out, "sync", sync_json(rooms->sync, counts));
+    json_object_set_new(out, "sync", sync_json(rooms->store, rooms->sync, counts));
     return out;
 }
 

@@ -213,6 +213,7 @@ static int threads_start(struct sync *sync, struct err *err) {
     if (code == 0) {
         code = sync__clerk_start(sync, err);
     }
+    code = code != 0 ? code : sync_pause_reload(sync, err);
     for (size_t i = 0; code == 0 && i < sync->lane_count; i++) {
         if (sync->lanes[i].remote->ops->store != NULL) {
             code = sync__porter_start(&sync->lanes[i], err);

@@ -109,6 +109,7 @@ struct lane {
     struct errand lending; /* for a key to sign links with */
     struct parcel parcel;
     struct porter *porter; /* NULL for kinds that speak HTTP */
+    atomic_bool paused;    /* by a person: starts nothing */
     struct health health;
     struct store_outbox_row rows[LANE_ROWS];
     size_t row_next, row_count;

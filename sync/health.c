@@ -120,10 +120,18 @@ bool sync__health_denied(struct health *health, int64_t now_us, uint64_t random)
     return open_until(health, wait_ms > floor_ms ? wait_ms : floor_ms, now_us);
 }
 
+/* A row that is set aside is forgotten: released, it begins anew. */
+static bool spent(struct health *health, struct health_trouble *trouble, bool is) {
+    if (is) {
+        *trouble = health->troubles[--health->trouble_count];
+    }
+    return is;
+}
+
 bool sync__health_row_refused(struct health *health, uint64_t row) {
     struct health_trouble *trouble = trouble_get(health, row);
     trouble->refusals++;
-    return trouble->refusals >= (unsigned)health->limits.attempts_max;
+    return spent(health, trouble, trouble->refusals >= (unsigned)health->limits.attempts_max);
 }
 
 bool sync__health_row_failed(struct health *health, uint64_t row) {
@@ -132,5 +140,6 @@ bool sync__health_row_failed(struct health *health, uint64_t row) {
         trouble->lone_failures++;
     }
     trouble->successes = health->successes;
-    return trouble->lone_failures >= (unsigned)health->limits.attempts_max * LONE_FACTOR;
+    return spent(health, trouble,
+                 trouble->lone_failures >= (unsigned)health->limits.attempts_max * LONE_FACTOR);
 }

@@ -442,7 +442,7 @@ static bool may_start(const struct lane *lane, const struct store_outbox_row *ro
 
 void sync__lane_fill(struct lane *lane) {
     int64_t now_us = clock_boot_us();
-    if (now_us < lane->read_after_us ||
+    if (now_us < lane->read_after_us || atomic_load(&lane->paused) ||
         sync__health_room(&lane->health, lane->running, now_us) == 0) {
         return;
     }
@@ -466,6 +466,9 @@ void sync__lane_fill(struct lane *lane) {
 }
 
 int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us) {
+    if (atomic_load(&lane->paused)) {
+        return INT64_MAX; /* whoever ends the pause wakes the loop */
+    }
     if (lane->remote != NULL && lane->remote->credential != NULL &&
         lane->remote->credential->asking &&
         sync__credential_get(lane->remote->credential, now_us) == NULL) {
@@ -495,6 +498,7 @@ void sync__lane_publish(struct lane *lane) {
     sync__manifests_count(lane->sync->manifests, (size_t)(lane - lane->sync->lanes),
                           &status->manifest_rows, &status->manifest_waiting);
     status->breaker_open = lane->health.open;
+    status->paused = atomic_load(&lane->paused);
     status->retry_at_utc_us = wait_us > 0 ? clock_utc_us() + wait_us : 0;
     pthread_mutex_lock(&lane->sync->lock);
     lane->published = *status;

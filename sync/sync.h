@@ -102,7 +102,7 @@ struct sync_remote_status {
     bool required;
     uint64_t uploaded, uploaded_bytes, already_there, failures, requests;
     unsigned running;
-    bool breaker_open;
+    bool breaker_open, paused;
     int64_t retry_at_utc_us; /* 0: now */
     char last_error[ERR_TEXT_MAX];
     uint64_t manifest_rows;    /* written since the start */
@@ -115,6 +115,16 @@ struct sync_status {
     size_t remote_count;
 };
 void sync_status_get(struct sync *sync, struct sync_status *out);
+
+/* Pausing: nothing new is sent to a paused remote, what is on its way ends. It is kept in the
+ * store's state, survives restarts and works without a running sync. `remote` NULL: all of them,
+ * also those that are configured later; resuming all forgets every pause. `remotes` are the names
+ * of all that are configured. */
+int sync_pause_set(struct store *store, const char *remote, const char *const *remotes,
+                   size_t count, bool paused, struct err *err);
+int sync_pause_get(struct store *store, const char *remote, bool *paused, struct err *err);
+/* Makes a running sync read it again. */
+int sync_pause_reload(struct sync *sync, struct err *err);
 
 /* A read-only link to one object at one remote, valid for `ttl_s` (at most 7 days for S3, see AWS
  * SigV4 query authentication): Azure service SAS (account key only), S3 presigned URL. ERR_REFUSED:
