@@ -5,9 +5,9 @@
  * What stays of a file: the blobs that the index finds there; the records of frames whose blob is
  * local or that are pinned; the records of the others (history) unless they are to go. They are
  * written as they were, BLOB and MOVED, into the open file of their tier, and with them, in the
- * same group, what the meta log had said of them before: receipts, quarantines, why a blob is gone,
- * pins, labels. A rebuild meets those words at their first place before it meets the frame, and
- * passes over them.
+ * same group, what the meta log had said of them before: receipts, quarantines, who is owed
+ * nothing, why a blob is gone, pins, labels. A rebuild meets those words at their first place
+ * before it meets the frame, and passes over them.
  *
  * Invariants:
  *   1. A step looks only at an index that has all that was said (said_lsn): what it copies is what
@@ -163,6 +163,8 @@ struct batch {
     size_t record_count, record_room;
     struct frame_hash gone[STORE_COPIES_MAX]; /* that tombstones among the records name */
     size_t gone_count;
+    struct store_blob_name undue[2 * STORE_COPIES_MAX]; /* that outbox records among them name */
+    size_t undue_count;
 };
 
 static void batch_destroy(struct batch *batch) {
@@ -261,6 +263,29 @@ static int say_quarantines(struct store *store, struct batch *batch, const struc
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
+/* A rebuild that meets the copy queues it for every remote of its day. Those that are owed nothing
+ * of it (given up, or not there when it was kept) are told so again. */
+static int say_undue(struct store *store, struct batch *batch, const struct owner *blob,
+                     struct err *err) {
+    struct db *lookup = &store->writer.lookup;
+    struct store_blob_name *name = &batch->undue[batch->undue_count++];
+    *name = (struct store_blob_name){blob->tier, blob->sha};
+    sqlite3_stmt *statement;
+    int code = store__db_bind(lookup, LOOKUP_UNDUE, &statement, err, "i", blob->id);
+    while (!code && !(code = store__db_step(lookup, statement, err))) {
+        struct record record = {
+            .kind = RECORD_OUTBOX,
+            .outbox = {
+                .action = STORE_OUTBOX_DROP, .utc_us = clock_utc_us(), .count = 1, .blobs = name}};
+        store__db_columns(statement, "b", record.outbox.identity.bytes, sizeof(blob->sha));
+        code = say(batch, &record, err);
+        if (code) {
+            sqlite3_reset(statement);
+        }
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
 static int say_gone(struct batch *batch, const struct owner *blob, int reason, int64_t utc_us,
                     struct err *err) {
     struct frame_hash *sha = &batch->gone[batch->gone_count++];
@@ -323,7 +348,8 @@ static int blob_forward(struct store *store, struct batch *batch, const struct r
         return code;
     }
     copy_add(batch, RECORD_BLOB, payload, header.payload_bytes);
-    return say_quarantines(store, batch, &blob, err);
+    code = say_quarantines(store, batch, &blob, err);
+    return code ? code : say_undue(store, batch, &blob, err);
 }
 
 /* ---- a frame ---- */
@@ -370,6 +396,9 @@ static void times_mend(struct record_frame *kept, const struct standing *now) {
 static int frame_say(struct store *store, struct batch *batch, const struct frame_id *id,
                      const struct standing *now, struct err *err) {
     int code = say_receipts(store, batch, &now->blob, err);
+    if (!code && now->local) {
+        code = say_undue(store, batch, &now->blob, err);
+    }
     if (!code && !now->local && now->gone_reason) {
         code = say_gone(batch, &now->blob, now->gone_reason, now->gone_utc, err);
     }

@@ -95,6 +95,9 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
                         " remote ON remote.id = r.remote WHERE r.blob = ?",
     [LOOKUP_QUARANTINES] = "SELECT remote.identity, o.reason FROM outbox o JOIN remote ON"
                            " remote.id = o.remote WHERE o.blob = ? AND o.state = 1",
+    [LOOKUP_UNDUE] = "SELECT identity FROM remote WHERE active = 1 AND NOT EXISTS (SELECT 1 FROM"
+                     " outbox o WHERE o.blob = ?1 AND o.remote = remote.id) AND NOT EXISTS (SELECT"
+                     " 1 FROM receipt r WHERE r.blob = ?1 AND r.remote = remote.id)",
     [LOOKUP_LABEL] = "SELECT state, utc, class, note, who FROM label WHERE seq = ?",
     [LOOKUP_HELD] = "SELECT DISTINCT boot_id FROM blob WHERE kept_clock = 0 LIMIT ?",
 };

@@ -98,6 +98,7 @@ static void check_quota(struct store_stats *stats) {
 
 struct said {
     int place, pinned, label, quarantined;
+    unsigned owed;
     char text[STORE_NOTE_MAX + 1];
     bool receipt;
     struct store_receipt of;
@@ -114,6 +115,7 @@ static struct said said_of(uint64_t n) {
                   (unsigned long long)n, err.msg);
     said.place = why->row->place;
     said.pinned = why->row->pinned;
+    said.owed = why->row->owed;
     said.quarantined = why->row->quarantined;
     said.label = why->row->label_state;
     said.utc_us = why->row->record.captured.utc_us;
@@ -128,16 +130,16 @@ static struct said said_of(uint64_t n) {
 }
 
 static void same(const struct said *a, const struct said *b, uint64_t n) {
-    ck_assert_msg(a->place == b->place && a->pinned == b->pinned && a->label == b->label &&
-                      strcmp(a->text, b->text) == 0 && a->receipt == b->receipt &&
-                      a->quarantined == b->quarantined && a->utc_us == b->utc_us &&
-                      a->kept_us == b->kept_us && a->gone == b->gone && a->gone_us == b->gone_us &&
-                      strcmp(a->of.etag, b->of.etag) == 0 && a->of.utc_us == b->of.utc_us,
-                  "frame %llu: place %d %d, pinned %d %d, label %d %d, receipt %d %d, gone %d %d, "
-                  "quarantined %d %d",
-                  (unsigned long long)n, a->place, b->place, a->pinned, b->pinned, a->label,
-                  b->label, a->receipt, b->receipt, a->gone, b->gone, a->quarantined,
-                  b->quarantined);
+    ck_assert_msg(
+        a->place == b->place && a->pinned == b->pinned && a->label == b->label &&
+            strcmp(a->text, b->text) == 0 && a->receipt == b->receipt &&
+            a->quarantined == b->quarantined && a->owed == b->owed && a->utc_us == b->utc_us &&
+            a->kept_us == b->kept_us && a->gone == b->gone && a->gone_us == b->gone_us &&
+            strcmp(a->of.etag, b->of.etag) == 0 && a->of.utc_us == b->of.utc_us,
+        "frame %llu: place %d %d, pinned %d %d, label %d %d, receipt %d %d, gone %d %d, "
+        "quarantined %d %d, owed %u %u",
+        (unsigned long long)n, a->place, b->place, a->pinned, b->pinned, a->label, b->label,
+        a->receipt, b->receipt, a->gone, b->gone, a->quarantined, b->quarantined, a->owed, b->owed);
 }
 
 static void confirm_some(void) {
@@ -150,6 +152,10 @@ static void confirm_some(void) {
             ck_assert_int_eq(store_outbox_quarantine(store, "cloud", rows[i].tier, &rows[i].blob,
                                                      "a test", NULL),
                              0);
+        } else if (i % 10 == 6) {
+            struct store_blob_name name = {rows[i].tier, rows[i].blob};
+            ck_assert_int_eq(
+                store_outbox_act(store, "cloud", STORE_OUTBOX_DROP, &name, 1, NULL, NULL), 0);
         } else if (i % 3) {
             ck_assert_int_eq(case_receipt(store, "cloud", &rows[i], NULL), 0);
         }
