@@ -104,7 +104,7 @@ const struct key config__keys[] = {
     {"sync.order", KEY_CHOICE, SLOT_INT, VALUE(sync.order), .choices = "oldest|newest|value",
      .fallback = "oldest"},
     {"sync.transfers", KEY_WHOLE, SLOT_UINT, VALUE(sync.transfers), .min = 1,
-     .max = SYNC_TRANSFERS_MAX, .fallback = "8"},
+     .max = SYNC_TRANSFERS_MAX, .fallback = "auto", .word = "auto"},
     {"sync.attempts", KEY_WHOLE, SLOT_INT, VALUE(sync.attempts_max), .min = 1, .max = 1000,
      .fallback = "8"},
     {"sync.backoff.base", KEY_DURATION, SLOT_INT, VALUE(sync.backoff_base_ms), .min = 10 * MS,

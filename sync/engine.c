@@ -126,9 +126,6 @@ static void *loop_run(void *ctx) {
 /* ---- life ---- */
 
 static void defaults_fill(struct sync_config *config) {
-    if (config->transfers == 0) {
-        config->transfers = SYNC_TRANSFERS;
-    }
     if (config->transfers > SYNC_TRANSFERS_MAX) {
         config->transfers = SYNC_TRANSFERS_MAX;
     }
@@ -146,13 +143,18 @@ static void defaults_fill(struct sync_config *config) {
     }
 }
 
-/* Fixed shares: a remote that hangs holds its own transfers and no other's. */
+/* Fixed shares: a remote that hangs holds its own transfers and no other's. Without a number each
+ * remote finds its own, up to its share of all that there may be. */
 static unsigned share_of(const struct sync_config *config) {
     unsigned over_http = 0;
     for (size_t i = 0; i < config->remote_count; i++) {
         over_http += config->remotes[i].kind != SYNC_DIRECTORY;
     }
-    unsigned share = over_http > 0 ? config->transfers / over_http : 1;
+    unsigned all = config->transfers > 0 ? config->transfers : SYNC_TRANSFERS_MAX;
+    unsigned share = over_http > 0 ? all / over_http : 1;
+    if (config->transfers == 0 && share > PACE_MAX) {
+        share = PACE_MAX;
+    }
     return share > 0 ? share : 1;
 }
 
@@ -175,7 +177,8 @@ static int lanes_open(struct sync *sync, struct err *err) {
     const struct sync_config *config = &sync->config;
     for (size_t i = 0; i < config->remote_count; i++) {
         struct lane *lane = &sync->lanes[i];
-        int code = sync__lane_open(lane, sync, &config->remotes[i], share_of(config), err);
+        int code = sync__lane_open(lane, sync, &config->remotes[i], share_of(config),
+                                   config->transfers > 0, err);
         if (code != 0) {
             return code;
         }

@@ -30,6 +30,7 @@
 #include "sync/health.h"
 #include "sync/http.h"
 #include "sync/manifest.h"
+#include "sync/pace.h"
 #include "sync/remote.h"
 #include "sync/sync.h"
 #include <pthread.h>
@@ -43,9 +44,8 @@
 #define LANE_LOG_MS         10000 /* at most one warning a lane about single rows in this time */
 #define PORTER_WINDOW       4     /* blobs that wait for a porter */
 #define CLERK_BATCH_MAX     128   /* receipts of one call to the store */
-#define SYNC_BYTES_MAX      (64u << 20) /* of blobs in memory, but each lane may always have one */
+#define SYNC_BYTES_MAX      (16u << 20) /* of blobs in memory, but each lane may always have one */
 #define SYNC_JOBS_MAX       (SYNC_REMOTES_MAX * LANE_BUSY_MAX)
-#define SYNC_TRANSFERS      8
 #define SYNC_ATTEMPTS       8
 #define ERRAND_PAUSE_US     INT64_C(10000000) /* after a failed renewal, while the old one lasts */
 #define LINK_WAIT_S         10
@@ -111,6 +111,7 @@ struct lane {
     struct porter *porter; /* NULL for kinds that speak HTTP */
     atomic_bool paused;    /* by a person: starts nothing */
     struct health health;
+    struct pace pace;
     struct store_outbox_row rows[LANE_ROWS];
     size_t row_next, row_count;
     bool stale;            /* the outbox may hold rows that were not read */
@@ -162,7 +163,7 @@ struct sync {
 /* ---- lane: all on the loop's thread ---- */
 
 int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remote_config *config,
-                    unsigned share, struct err *err);
+                    unsigned share, bool fixed, struct err *err);
 void sync__lane_close(struct lane *lane);
 void sync__lane_fill(struct lane *lane);  /* starts what may start */
 void sync__lane_carried(struct job *job); /* a porter brought it back */

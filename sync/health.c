@@ -28,6 +28,13 @@ unsigned sync__health_room(const struct health *health, unsigned running, int64_
     return running < most ? most - running : 0;
 }
 
+void sync__health_share(struct health *health, unsigned share) {
+    if (health->window >= health->limits.share || health->window > share) {
+        health->window = share;
+    }
+    health->limits.share = share;
+}
+
 static struct health_trouble *trouble_find(struct health *health, uint64_t row) {
     for (size_t i = 0; i < health->trouble_count; i++) {
         if (health->troubles[i].row == row) {

@@ -51,6 +51,11 @@ void sync__health_init(struct health *health, const struct health_limits *limits
 /* A delay in [0, min(cap, base * 2^attempts)] ms; `random` is uniform over 64 bits. */
 int64_t sync__backoff_ms(int base_ms, int cap_ms, unsigned attempts, uint64_t random);
 
+/* Another share of the transfers. A window that was not made smaller for throttling follows at
+ * once.
+ */
+void sync__health_share(struct health *health, unsigned share);
+
 /* How many more transfers may start now, `running` being under way. */
 unsigned sync__health_room(const struct health *health, unsigned running, int64_t now_us);
 

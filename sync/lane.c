@@ -34,7 +34,7 @@ static int mark_put(void *ctx, const char *mark, struct err *err) {
 }
 
 int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remote_config *config,
-                    unsigned share, struct err *err) {
+                    unsigned share, bool fixed, struct err *err) {
     lane->sync = sync;
     int code = sync__remote_open(config, &lane->remote, err);
     if (code != 0) {
@@ -44,7 +44,10 @@ int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remo
     struct health_limits limits = {.base_ms = sync->config.backoff_base_ms,
                                    .cap_ms = sync->config.backoff_max_ms,
                                    .attempts_max = sync->config.attempts_max,
-                                   .share = remote->ops->store != NULL ? PORTER_WINDOW : share};
+                                   .share = 1};
+    bool blocks = remote->ops->store != NULL;
+    sync__pace_init(&lane->pace, blocks ? PORTER_WINDOW : fixed ? share : 0, share);
+    limits.share = lane->pace.window;
     sync__health_init(&lane->health, &limits);
     remote->memory = (struct remote_memory){.ctx = lane, .get = mark_get, .put = mark_put};
     lane->stale = true;
@@ -98,6 +101,11 @@ static void end_retry(struct job *job, int64_t now_us) {
         return; /* we cut it off ourselves */
     }
     bool throttled = err->http_status == 429 || err->http_status == 503;
+    if (throttled) {
+        sync__pace_throttled(&lane->pace);
+        sync__health_share(&lane->health, lane->pace.window);
+        throttled = lane->pace.fixed; /* or it would be cut twice */
+    }
     bool opened =
         sync__health_failure(&lane->health, throttled, err->retry_after_ms, now_us, sync__random());
     if (opened) {
@@ -133,6 +141,8 @@ static void end_denied(struct job *job, int64_t now_us) {
 static void end_receipt(struct job *job) {
     struct lane *lane = job->lane;
     job->write = JOB_RECEIPT;
+    sync__pace_end(&lane->pace, job->row.blob_bytes, clock_boot_us());
+    sync__health_share(&lane->health, lane->pace.window);
     if (sync__health_success(&lane->health, job->row.row)) {
         sync__lane_log_breaker(lane, false, NULL);
     }
@@ -442,14 +452,26 @@ static bool may_start(const struct lane *lane, const struct store_outbox_row *ro
 
 void sync__lane_fill(struct lane *lane) {
     int64_t now_us = clock_boot_us();
-    if (now_us < lane->read_after_us || atomic_load(&lane->paused) ||
-        sync__health_room(&lane->health, lane->running, now_us) == 0) {
+    if (now_us < lane->read_after_us || atomic_load(&lane->paused)) {
+        return;
+    }
+    if (sync__health_room(&lane->health, lane->running, now_us) == 0) {
+        if (lane->row_next < lane->row_count || lane->stale) {
+            sync__pace_filled(&lane->pace);
+        }
         return;
     }
     sync__parcel_fill(lane, now_us);
     for (;;) {
         const struct store_outbox_row *row = row_next(lane, now_us);
-        if (row == NULL || !may_start(lane, row, now_us) || !sync__errand_ready(lane, now_us)) {
+        if (row == NULL) {
+            return;
+        }
+        if (!may_start(lane, row, now_us)) {
+            sync__pace_filled(&lane->pace);
+            return;
+        }
+        if (!sync__errand_ready(lane, now_us)) {
             return;
         }
         struct job *job = sync__lane_job_create(lane, row);

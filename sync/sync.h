@@ -73,16 +73,16 @@ struct sync_remote_config {
     const char *ca_file;          /* PEM; NULL: the system's */
     const char *proxy; /* azure, s3, may hold a secret: http, https, socks5 or socks5h url; "off":
                           none; NULL: the environment's, which this machine itself is spared */
-    bool manifest;                /* write one there */
+    bool manifest;     /* write one there */
 };
 
 struct sync_config {
     const char *device; /* device id of the keys */
     enum store_order order;
-    unsigned transfers;     /* at once, over all remotes; 0: 8 */
-    int attempts_max;       /* of a row that the server keeps refusing, before quarantine; 0: 8 */
-    int backoff_base_ms;    /* 0: 500 */
-    int backoff_max_ms;     /* 0: 60,000 */
+    unsigned transfers;  /* at once, over all remotes; 0: as many as bring more, see sync/pace.h */
+    int attempts_max;    /* of a row that the server keeps refusing, before quarantine; 0: 8 */
+    int backoff_base_ms; /* 0: 500 */
+    int backoff_max_ms;  /* 0: 60,000 */
     const char *spool_dir;  /* where parts of manifests wait; NULL: none are written */
     unsigned manifest_rows; /* most rows of a part; 0: 10,000 */
     int manifest_age_ms;    /* a part is sealed when its oldest row is so old; 0: 300,000 */
