@@ -407,8 +407,11 @@ int main(int argc, char **argv) {
     printf("%llu frames of %zu bytes, %u rounds, %ld cores\n", (unsigned long long)options.frames,
            options.bytes, options.rounds, sysconf(_SC_NPROCESSORS_ONLN));
     heading();
-    const struct bench_server nobody = {
-        .kind = SYNC_S3, .url = "http://127.0.0.1:1", .bucket = "nobody", .account = "a", .key = "b"};
+    const struct bench_server nobody = {.kind = SYNC_S3,
+                                        .url = "http://127.0.0.1:1",
+                                        .bucket = "nobody",
+                                        .account = "a",
+                                        .key = "b"};
     struct turn make = turn_of(WHO_MAKE, &nobody, 0);
     struct bench_result none;
     make.files = true;
