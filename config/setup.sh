@@ -28,7 +28,7 @@ build_packages='
 test_packages='
     check clang-format:clang-format curl:curl openssl:openssl
     radosgw ceph-mon ceph-osd nginx:nginx-light chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
-    groff:groff-base'
+    groff:groff-base rclone awscli'
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

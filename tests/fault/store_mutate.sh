@@ -17,7 +17,7 @@ ack_before_sync) # the groups are acknowledged, and made durable afterwards
 unlink_before_tombstone) # a file goes, and then the log says so
     file=store/retain.c
     was='    return store__forward_forget(store, (unsigned)tier, number, err);'
-    new='    code = store__stream_remove(\&store->streams[tier], number, err); return code ? code : store__forward_forget(store, (unsigned)tier, number, err);'
+    new='    char dir[LAYOUT_PATH_MAX]; code = store__stream_remove(\&store->streams[tier], number, err); code = code ? code : fs_sync_dir(store__stream_dir(\&store->layout, (unsigned)tier, dir), err); return code ? code : store__forward_forget(store, (unsigned)tier, number, err);'
     ;;
 torn_tail_accepted) # nobody looks whether the payloads of the last group are whole
     file=store/segment.c

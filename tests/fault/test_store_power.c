@@ -148,6 +148,14 @@ static void state_put(struct store *store) {
     pthread_mutex_unlock(&disk->lock);
 }
 
+/* Files in which nothing is alive any more go with their history, an hour each time. */
+static int history_run(struct store *store, void *arg, struct err *err) {
+    bool more = true;
+    (void)arg;
+    store->writer.history_next_us = 0;
+    return store__retain_slice(store, &more, err);
+}
+
 static void frames_put(struct store *store, struct store_reader *reader, uint64_t first,
                        uint64_t end) {
     for (uint64_t n = first; n < end; n++) {
@@ -161,6 +169,9 @@ static void frames_put(struct store *store, struct store_reader *reader, uint64_
         }
         if (now->life == LIFE_PLAIN && n % 7 == 3) {
             pin_put(store, n);
+        }
+        if (now->life == LIFE_QUOTA && n % 9 == 8) {
+            ck_assert_int_eq(store__writer_call(store, history_run, NULL, NULL), 0);
         }
         if (now->life != LIFE_QUOTA && n % 9 == 8) {
             ck_assert_int_eq(tidy_oldest(store, n % 2 ? TIER_ANNOTATED : TIER_UNANNOTATED, NULL),
@@ -180,6 +191,7 @@ static void session(unsigned number) {
     }
     config.meta_bytes = 4096; /* so that it is compacted */
     config.quota_bytes = now->life == LIFE_QUOTA ? 4u << 20 : 0;
+    config.history_max_age_ms = now->life == LIFE_QUOTA ? 1 : 0;
     struct store *store = case_open(&config);
     struct store_reader *reader = case_reader(store);
     if (now->life != LIFE_QUOTA) {
@@ -304,6 +316,16 @@ static void check_fsck(const char *dir, bool begun, const char *when) {
                   err.cause);
 }
 
+/* An index that is made from the log alone must know as much. */
+static void index_drop(const char *dir) {
+    static const char *const names[] = {"index.db", "index.db-wal", "index.db-shm"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        char path[400];
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+}
+
 static void check_image(const struct image *image) {
     char dir[340], state_dir[340];
     const struct told *told = &image->told;
@@ -311,6 +333,9 @@ static void check_image(const struct image *image) {
     snprintf(dir, sizeof(dir), "%s/store", image->path);
     snprintf(state_dir, sizeof(state_dir), "%s/state", image->path);
     check_fsck(dir, frames > 0, "after the cut");
+    if (dice_roll(&now->dice) % 2) {
+        index_drop(dir);
+    }
     struct store_config config = config_of(dir, state_dir);
     struct store *store = case_open(&config);
     struct store_reader *reader = case_reader(store);
