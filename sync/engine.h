@@ -134,7 +134,8 @@ struct link_box {
     char remote[STORE_REMOTE_NAME_MAX + 1], key[STORE_KEY_MAX + 1];
     enum frame_tier tier;
     int ttl_s;
-    bool waited; /* for a credential */
+    bool waited;  /* for a credential */
+    bool renewed; /* or one that lasts longer was asked for */
     bool tried;  /* a key was asked for */
     int code;
     struct err err;

@@ -62,6 +62,24 @@ static bool usable(struct lane *lane, struct link_box *box) {
     return sync__errand_ready(lane, now_us);
 }
 
+/* A link ends with the keys that signed it, where none are lent for it: such that end too soon are
+ * fetched anew, once. True while that is under way. */
+static bool renews(struct lane *lane, struct link_box *box) {
+    struct credential *credential = lane->remote->credential;
+    int64_t now_us = clock_boot_us();
+    if (credential == NULL || lane->remote->ops->delegate != NULL) {
+        return false;
+    }
+    const struct credential_value *value = sync__credential_get(credential, now_us);
+    bool soon = value != NULL && value->ends_us - now_us < (int64_t)box->ttl_s * 1000000;
+    if (soon && !box->renewed) {
+        box->renewed = true;
+        credential->value.renew_us = now_us;
+        (void)sync__errand_ready(lane, now_us);
+    }
+    return box->renewed && credential->asking;
+}
+
 static bool settle(struct link_box *box, const struct err *err) {
     box->err = *err;
     box->code =
@@ -82,6 +100,9 @@ static bool serve(struct lane *lane, struct link_box *box) {
     }
     if (!usable(lane, box)) {
         return !remote->credential->asking && settle(box, &lane->errand.err);
+    }
+    if (renews(lane, box)) {
+        return false;
     }
     bool lent = remote->ops->delegate != NULL &&
                 remote->ops->link_due(remote, now_utc_us + (int64_t)box->ttl_s * 1000000);

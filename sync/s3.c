@@ -18,6 +18,7 @@
 #include "sync/remote.h"
 #include "sync/sign.h"
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -474,6 +475,13 @@ static int s3_link(struct remote *remote, enum frame_tier tier, const char *key,
                        "remote %s has keys of %s, which are fetched by the running sync alone: "
                        "links need access_key or a profile",
                        remote->name, remote->credential->ops->what);
+    }
+    int64_t left_us = value->ends_us == INT64_MAX ? INT64_MAX : value->ends_us - clock_boot_us();
+    if (left_us < (int64_t)ttl_s * 1000000) {
+        return err_set(err, ERR_REFUSED,
+                       "remote %s: the keys of %s end in %" PRId64
+                       " s, and a link with them: give a shorter --ttl",
+                       remote->name, remote->credential->ops->what, left_us / 1000000);
     }
     struct sign_aws_key signing_key = key_of(s3, value);
     buf_printf(out, "%s://%s%s?", s3->at.https ? "https" : "http", s3->at.authority, path.data);
