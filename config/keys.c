@@ -120,6 +120,7 @@ const struct key config__keys[] = {
     {"sync.remotes.*.type", KEY_CHOICE, SLOT_INT, REMOTE(kind), .choices = "directory|azure|s3",
      .min = SYNC_DIRECTORY, .needed = true},
     {"sync.remotes.*.required", KEY_BOOL, SLOT_BOOL, REMOTE(required), .fallback = "true"},
+    {"sync.remotes.*.trust_exists", KEY_BOOL, SLOT_BOOL, REMOTE(trust_exists), .fallback = "false"},
     {"sync.remotes.*.path", KEY_PATH, SLOT_TEXT, REMOTE(path)},
     {"sync.remotes.*.url", KEY_URL, SLOT_TEXT, REMOTE(url)},
     {"sync.remotes.*.prefix", KEY_TEXT, SLOT_TEXT, REMOTE(prefix)},

@@ -58,7 +58,7 @@ CREATE TABLE blob (
     pinned       INTEGER NOT NULL DEFAULT 0, -- pinned frames
     owed         INTEGER NOT NULL DEFAULT 0, -- outbox rows of required remotes
     receipts     INTEGER NOT NULL DEFAULT 0,
-    replicated   INTEGER NOT NULL DEFAULT 0, -- all required remotes have it; none required: any has
+    replicated   INTEGER NOT NULL DEFAULT 0, -- all required remotes have it, proven; none required: any has
     uploaded_utc INTEGER NOT NULL DEFAULT 0, -- since when it is replicated
     gone_reason  INTEGER NOT NULL DEFAULT 0, -- of the tombstone that took it; 0: none did
     gone_utc     INTEGER NOT NULL DEFAULT 0,
@@ -128,6 +128,7 @@ CREATE TABLE remote (
     name          TEXT NOT NULL,
     identity      BLOB NOT NULL,
     required      INTEGER NOT NULL,
+    trusted       INTEGER NOT NULL, -- a receipt of kind 3 counts
     active        INTEGER NOT NULL,
     pending       INTEGER NOT NULL DEFAULT 0,
     pending_bytes INTEGER NOT NULL DEFAULT 0,

@@ -74,13 +74,14 @@ const char *const store__index_sql[IX_STATEMENTS] = {
                      " VALUES (?, ?, ?, ?)",
     [IX_LABEL_DROP] = "DELETE FROM frame_label WHERE label = ? AND utc = ? AND seq = ?",
     [IX_REMOTES_RETIRE] = "UPDATE remote SET active = 0",
-    [IX_REMOTE_PUT] = "INSERT INTO remote (name, identity, required, active) VALUES (?, ?, ?, 1)"
-                      " ON CONFLICT (name, identity) DO UPDATE SET required = excluded.required,"
-                      " active = 1",
+    [IX_REMOTE_PUT] = "INSERT INTO remote (name, identity, required, trusted, active) VALUES (?, ?,"
+                      " ?, ?, 1) ON CONFLICT (name, identity) DO UPDATE SET required ="
+                      " excluded.required, trusted = excluded.trusted, active = 1",
     [IX_REMOTE_FIND] = "SELECT id FROM remote WHERE identity = ?"
                        " ORDER BY active DESC, id DESC LIMIT 1",
-    [IX_REMOTES_ACTIVE] = "SELECT id, required, name, identity FROM remote WHERE active = 1"
-                          " ORDER BY id",
+    [IX_REMOTES_ACTIVE] =
+        "SELECT id, required, name, identity, trusted FROM remote WHERE active = 1"
+        " ORDER BY id",
     [IX_REMOTE_PENDING] = "UPDATE remote SET pending = pending + ?, pending_bytes = pending_bytes"
                           " + ? WHERE id = ?",
     [IX_REMOTE_QUARANTINED] = "UPDATE remote SET quarantined = quarantined + ? WHERE id = ?",
@@ -97,8 +98,9 @@ const char *const store__index_sql[IX_STATEMENTS] = {
                        " VALUES (?, ?, ?, ?, ?, ?)",
     [IX_RECEIPT_HAS] = "SELECT 1 FROM receipt WHERE blob = ? AND remote = ?",
     [IX_RECEIPTS_OF] = "SELECT count(*) FROM receipt WHERE blob = ?",
-    [IX_RECEIPTS_REQUIRED] = "SELECT count(*) FROM receipt JOIN remote ON remote.id ="
-                             " receipt.remote WHERE blob = ? AND active = 1 AND required = 1",
+    [IX_RECEIPTS_PROVEN] = "SELECT count(*) FROM receipt JOIN remote ON remote.id = receipt.remote"
+                           " WHERE blob = ?1 AND (kind <> 3 OR trusted = 1) AND"
+                           " (?2 = 0 OR (active = 1 AND required = 1))",
     [IX_RECEIPTS_LAST] = "SELECT coalesce(max(utc), 0) FROM receipt WHERE blob = ?",
     [IX_RECEIPTS_DROP] = "DELETE FROM receipt WHERE blob = ?",
     [IX_OUTBOX_NEW] = "INSERT OR IGNORE INTO outbox (remote, blob, state, value)"
@@ -137,10 +139,11 @@ const char *const store__index_sql[IX_STATEMENTS] = {
         " outbox.remote WHERE outbox.blob = blob.id AND active = 1 AND required = 1)"
         " WHERE owed > 0 OR id IN (SELECT blob FROM outbox)",
     [IX_BLOBS_RECOUNT_REPLICATED] =
-        "UPDATE blob SET replicated = CASE WHEN ?1 = 0 THEN 1 ELSE (SELECT count(*) FROM receipt"
-        " JOIN remote ON remote.id = receipt.remote WHERE receipt.blob = blob.id AND active = 1 AND"
-        " required = 1) = ?1 END, uploaded_utc = (SELECT max(utc) FROM receipt WHERE receipt.blob ="
-        " blob.id) WHERE receipts > 0",
+        "UPDATE blob SET replicated = (SELECT CASE WHEN ?1 = 0 THEN count(*) > 0 ELSE count(*) = ?1"
+        " END FROM receipt JOIN remote ON remote.id = receipt.remote WHERE receipt.blob = blob.id "
+        "AND"
+        " (kind <> 3 OR trusted = 1) AND (?1 = 0 OR (active = 1 AND required = 1))), uploaded_utc ="
+        " (SELECT max(utc) FROM receipt WHERE receipt.blob = blob.id) WHERE receipts > 0",
     [IX_TIER_RECOUNT] = "UPDATE tier SET replicated = (SELECT coalesce(sum(refs), 0) FROM blob"
                         " WHERE blob.tier = tier.tier AND replicated = 1)",
     [IX_SEGMENT_NEW] = "INSERT OR IGNORE INTO segment (number, stream) VALUES (?, ?)",

@@ -15,7 +15,7 @@
 #include "store/segment.h"
 #include "store/stream.h"
 
-#define INDEX_VERSION    4
+#define INDEX_VERSION    5
 #define INDEX_NAMES_SLOT 256
 #define INDEX_SEGMENTS   16
 
@@ -176,7 +176,7 @@ enum index_statement {
     IX_RECEIPT_NEW,
     IX_RECEIPT_HAS,
     IX_RECEIPTS_OF,
-    IX_RECEIPTS_REQUIRED,
+    IX_RECEIPTS_PROVEN,
     IX_RECEIPTS_LAST,
     IX_RECEIPTS_DROP,
     IX_OUTBOX_NEW,

@@ -20,6 +20,7 @@ int store__index_remotes_load(struct index *index, struct err *err) {
             const unsigned char *name = sqlite3_column_text(statement, 2);
             *own = (struct index_remote){.id = sqlite3_column_int64(statement, 0)};
             own->remote.required = sqlite3_column_int(statement, 1);
+            own->remote.trusted = sqlite3_column_int(statement, 4);
             snprintf(own->remote.name, sizeof(own->remote.name), "%s",
                      name ? (const char *)name : "");
             if (sqlite3_column_bytes(statement, 3) == (int)sizeof(own->remote.identity.bytes)) {
@@ -102,14 +103,14 @@ int store__index_outbox_drop(struct index *index, struct err *err) {
 
 int store__index_blob_refresh(struct index *index, struct err *err) {
     struct blob_row *blob = &index->blob;
-    int64_t required = required_count(index), confirmed = 0;
+    int64_t required = required_count(index), proven = 0;
     int code = store__db_number(&index->db, IX_OUTBOX_OWED, &blob->owed, err, "i", blob->id);
     code = code ? code
                 : store__db_number(&index->db, IX_RECEIPTS_OF, &blob->receipts, err, "i", blob->id);
-    code = code
-               ? code
-               : store__db_number(&index->db, IX_RECEIPTS_REQUIRED, &confirmed, err, "i", blob->id);
-    blob->replicated = blob->receipts > 0 && (required == 0 || confirmed == required);
+    code = code ? code
+                : store__db_number(&index->db, IX_RECEIPTS_PROVEN, &proven, err, "ii", blob->id,
+                                   required);
+    blob->replicated = required == 0 ? proven > 0 : proven == required;
     if (!code && blob->receipts) {
         code =
             store__db_number(&index->db, IX_RECEIPTS_LAST, &blob->uploaded_utc, err, "i", blob->id);
@@ -127,7 +128,8 @@ static bool same_remotes(const struct index *index, const struct index_remote *b
     }
     for (size_t i = 0; i < count; i++) {
         if (before[i].id != index->remotes[i].id ||
-            before[i].remote.required != index->remotes[i].remote.required) {
+            before[i].remote.required != index->remotes[i].remote.required ||
+            before[i].remote.trusted != index->remotes[i].remote.trusted) {
             return false;
         }
     }
@@ -157,9 +159,9 @@ int store__index_apply_remotes(struct index *index, const struct record_remotes 
     int code = store__db_run(&index->db, IX_REMOTES_RETIRE, err, "");
     for (size_t i = 0; !code && i < remotes->count; i++) {
         const struct store_remote *remote = &remotes->remotes[i];
-        code = store__db_run(&index->db, IX_REMOTE_PUT, err, "tbn", remote->name,
+        code = store__db_run(&index->db, IX_REMOTE_PUT, err, "tbnn", remote->name,
                              remote->identity.bytes, sizeof(remote->identity.bytes),
-                             (int)remote->required);
+                             (int)remote->required, (int)remote->trusted);
     }
     code = code ? code : store__index_remotes_load(index, err);
     index->outbox_grew = true; /* rows of a remote that is active again */

@@ -387,7 +387,7 @@ static void remotes_encode(const struct record *record, struct buf *out) {
         const struct store_remote *remote = &record->remotes.remotes[i];
         put_text(out, remote->name, STORE_REMOTE_NAME_MAX);
         put_hash(out, &remote->identity);
-        put_u8(out, remote->required);
+        put_u8(out, remote->required | (unsigned)remote->trusted << 1);
     }
 }
 
@@ -397,7 +397,9 @@ static void remotes_decode(struct input *in, struct record *record) {
         struct store_remote *remote = &record->remotes.remotes[i];
         get_text(in, remote->name, STORE_REMOTE_NAME_MAX, 1);
         get_array(in, remote->identity.bytes, sizeof(remote->identity.bytes));
-        remote->required = get_choice(in, 0, 1);
+        unsigned flags = (unsigned)get_choice(in, 0, 3);
+        remote->required = flags & 1;
+        remote->trusted = flags >> 1;
     }
 }
 

@@ -285,6 +285,7 @@ struct store_remote {
     struct frame_hash
         identity;  /* of kind, endpoint, account or bucket, prefix: a change makes a new remote */
     bool required; /* frames are owed to it */
+    bool trusted;  /* its receipts of what could not be compared count as well */
 };
 
 /* Declares the remotes of this run, at start. A new identity under a known name starts a new remote
@@ -320,7 +321,8 @@ int store_outbox_fd(struct store *store);
 enum store_receipt_kind {
     STORE_RECEIPT_STORED = 1,
     STORE_RECEIPT_COMPARED = 2,
-    STORE_RECEIPT_EXISTS = 3
+    STORE_RECEIPT_EXISTS = 3 /* settles the row, but frees no local copy unless the remote is
+                                declared `trusted` */
 };
 
 struct store_receipt {

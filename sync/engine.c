@@ -190,6 +190,7 @@ static int lanes_open(struct sync *sync, struct err *err) {
         memcpy(remotes[i].name, lane->remote->name, sizeof remotes[i].name);
         remotes[i].identity = lane->remote->identity;
         remotes[i].required = config->remotes[i].required;
+        remotes[i].trusted = config->remotes[i].trust_exists;
     }
     return store_remotes_set(sync->store, remotes, sync->lane_count, err);
 }

@@ -136,7 +136,7 @@ struct link_box {
     int ttl_s;
     bool waited;  /* for a credential */
     bool renewed; /* or one that lasts longer was asked for */
-    bool tried;  /* a key was asked for */
+    bool tried;   /* a key was asked for */
     int code;
     struct err err;
     char link[SYNC_LINK_MAX];

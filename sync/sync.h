@@ -70,6 +70,7 @@ struct sync_remote_config {
     const char *secret_key;       /* s3, secret */
     const char *session_token;    /* s3, secret */
     bool virtual_host;            /* s3: bucket in the host name; false: path style */
+    bool trust_exists;            /* the weaker receipt frees local space as well */
     const char *ca_file;          /* PEM; NULL: the system's */
     const char *proxy; /* azure, s3, may hold a secret: http, https, socks5 or socks5h url; "off":
                           none; NULL: the environment's, which this machine itself is spared */

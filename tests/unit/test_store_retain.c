@@ -287,6 +287,47 @@ START_TEST(uploaded_frames_leave_after_their_time) {
 }
 END_TEST
 
+/* Something lies there under the frame's name, and nobody could look whether it is the frame. */
+START_TEST(a_receipt_without_proof_frees_nothing) {
+    struct store_remote cloud = case_remote("cloud", _i == 0);
+    struct store_outbox_row row;
+    size_t count = 0;
+    config.tiers[TIER_UNANNOTATED].keep_after_upload_ms = 200;
+    open_all();
+    ck_assert_int_eq(store_remotes_set(store, &cloud, 1, NULL), 0);
+    ck_assert_int_eq(put_valued(1, 0.5), 0);
+    ck_assert_int_eq(store_flush(store, NULL), 0);
+    ck_assert_int_eq(store_outbox_read(reader, "cloud", STORE_OLDEST, 1, &row, &count, NULL, NULL),
+                     0);
+    ck_assert_uint_eq(count, 1);
+    struct store_receipt receipt = {.blob = row.blob,
+                                    .tier = row.tier,
+                                    .kind = STORE_RECEIPT_EXISTS,
+                                    .remote = "cloud",
+                                    .key = "frames/1.jpg",
+                                    .utc_us = clock_utc_us()};
+    ck_assert_int_eq(store_receipt_put(store, &receipt, 1, NULL), 0);
+    ck_assert_int_eq(store_outbox_read(reader, "cloud", STORE_OLDEST, 1, &row, &count, NULL, NULL),
+                     0);
+    ck_assert_uint_eq(count, 0); /* and it is not sent again */
+    ck_assert_int_eq(put_valued(2, 0.5), 0);
+    clock_sleep_ms(1500);
+    ck_assert_int_eq(place_of(1), STORE_PLACE_LOCAL);
+    ck_assert_uint_eq(case_counts(store).replicated[TIER_UNANNOTATED], 0);
+    close_all();
+    case_fsck(&dir, 0);
+    open_all(); /* the log knows */
+    ck_assert_uint_eq(case_counts(store).replicated[TIER_UNANNOTATED], 0);
+    cloud.trusted = true;
+    ck_assert_int_eq(store_remotes_set(store, &cloud, 1, NULL), 0);
+    ck_assert_uint_eq(case_counts(store).replicated[TIER_UNANNOTATED], 1);
+    ck_assert(becomes(1, STORE_PLACE_REMOTE));
+    ck_assert_int_eq(place_of(2), STORE_PLACE_LOCAL);
+    close_all();
+    case_fsck(&dir, 0);
+}
+END_TEST
+
 START_TEST(a_tier_has_its_own_size) {
     config.tiers[TIER_UNANNOTATED].max_bytes = 4u << 20;
     open_all();
@@ -372,6 +413,7 @@ int main(void) {
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++) {
         tcase_add_test(tests, all[i]);
     }
+    tcase_add_loop_test(tests, a_receipt_without_proof_frees_nothing, 0, 2); /* required, and not */
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
