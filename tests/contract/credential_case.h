@@ -114,4 +114,21 @@ static inline void check_link(size_t index) {
     free(wanted);
 }
 
+/* Manifests too: a part for every ten rows. */
+static inline void manifest_add(struct sync_remote_config *remote) {
+    remote->manifest = true;
+    f.config.spool_dir = f.dir;
+    f.config.manifest_rows = 10;
+    f.config.manifest_age_ms = 200;
+}
+
+static inline void wait_parts(const char *remote, uint64_t parts) {
+    int64_t until = clock_boot_us() + WAIT_MS * INT64_C(1000);
+    while (status_of(remote).manifest_parts < parts) {
+        ck_assert_msg(clock_boot_us() < until, "%s", status_of(remote).manifest_error);
+        clock_sleep_ms(10);
+    }
+    ck_assert_str_eq(status_of(remote).manifest_error, "");
+}
+
 #endif

@@ -314,6 +314,7 @@ static void sas_write(int seconds) {
 START_TEST(a_sas_file_may_come_late_and_change) {
     struct sync_remote_config *remote = azure_add();
     remote->containers[TIER_ANNOTATED] = remote->containers[TIER_UNANNOTATED] = f.container;
+    remote->container_rest = f.container;
     remote->account_key = AZURITE_KEY; /* a SAS for a container cannot make it */
     remote->client_id = NULL;
     start();
@@ -323,6 +324,7 @@ START_TEST(a_sas_file_may_come_late_and_change) {
     remote->account_key = NULL;
     remote->create_containers = false;
     remote->sas_file = token_path;
+    manifest_add(remote); /* that a SAS of sp=c may write as well */
     start();
     frames_put(20);
     wait_error("azure", token_path); /* not there yet */
@@ -336,6 +338,7 @@ START_TEST(a_sas_file_may_come_late_and_change) {
     ck_assert_ptr_null(strstr(status_of("azure").last_error, "sig="));
     sas_write(600); /* and whoever makes them wakes up */
     nothing_lost("azure", 0);
+    wait_parts("azure", 2);
     struct err err = {0};
     char link[SYNC_LINK_MAX];
     ck_assert_int_eq(sync_link_get(f.sync, "azure", TIER_ANNOTATED, "x.jpg", 60, link, &err),

@@ -337,13 +337,16 @@ START_TEST(the_right_to_put_is_enough) {
     remote->secret_key = writer.secret;
     remote->session_token = writer.session;
     remote->create_containers = false;
+    manifest_add(remote);
     start();
     frames_put(29);
     nothing_lost("s3", 0);
+    wait_parts("s3", 3);
     ck_assert_uint_eq(status_of("s3").uploaded, 29);
     ck_assert_int_eq(kind_of_receipt(1), STORE_RECEIPT_STORED);
     stop(1000);
     remote->prefix = "not-its-own";
+    remote->manifest = false;
     start();
     frames_put(1);
     wait_error("s3", "the key lacks s3:PutObject");
