@@ -315,7 +315,7 @@ static const struct {
     const char *hint;
 } faults[] = {
     {CURLE_COULDNT_RESOLVE_HOST, ERR_NET, "the host's name is not known"},
-    {CURLE_COULDNT_RESOLVE_PROXY, ERR_NET, "the proxy's name is not known"},
+    {CURLE_COULDNT_RESOLVE_PROXY, ERR_NET, "the proxy's name is not known, or it is no url"},
     {CURLE_COULDNT_CONNECT, ERR_NET, "no connection"},
     {CURLE_OPERATION_TIMEDOUT, ERR_TIMEOUT, "nothing moved for too long"},
     {CURLE_PEER_FAILED_VERIFICATION, ERR_DENIED,
@@ -361,7 +361,9 @@ static void fault_set(struct transfer *transfer, CURLcode result) {
             break;
         }
     }
-    const char *text = transfer->text[0] != '\0' ? transfer->text : curl_easy_strerror(result);
+    bool safe = result != CURLE_COULDNT_RESOLVE_PROXY; /* else the text may have its password */
+    const char *text =
+        safe && transfer->text[0] != '\0' ? transfer->text : curl_easy_strerror(result);
     err_set(&transfer->reply.fault, code, "%s: %s", hint, text);
     sync__redact(transfer->reply.fault.msg);
 }

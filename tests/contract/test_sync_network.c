@@ -257,6 +257,19 @@ START_TEST(a_proxy_that_wants_a_password) {
 }
 END_TEST
 
+/* libcurl repeats what it cannot take apart, with all that is in it. */
+START_TEST(a_proxy_s_password_is_in_no_error) {
+    static const char *const urls[] = {"http://camera:s3cret@127.0.0.1:99999",
+                                       "http://camera:s3cret@[::1",
+                                       "http://camera:s3cret@nobody.invalid:3128"};
+    s3_add("https://storage.test")->proxy = urls[_i];
+    start();
+    frames_put(1);
+    wait_error("s3", "the proxy's name is not known, or it is no url");
+    ck_assert_ptr_null(strstr(status_of("s3").last_error, "s3cret"));
+}
+END_TEST
+
 START_TEST(a_proxy_that_says_no) {
     static const char *const words[] = {"the proxy does not let us through to this host"};
     proxy.refuses = 403;
@@ -338,6 +351,7 @@ static Suite *suite(void) {
     tcase_add_test(proxies, no_proxy_for_one_remote);
     tcase_add_test(proxies, a_proxy_for_plain_http);
     tcase_add_test(proxies, a_proxy_that_wants_a_password);
+    tcase_add_loop_test(proxies, a_proxy_s_password_is_in_no_error, 0, 3);
     tcase_add_test(proxies, a_proxy_that_says_no);
     tcase_add_test(proxies, a_proxy_that_is_not_there);
     tcase_add_test(proxies, a_proxy_that_listens_in);
