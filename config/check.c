@@ -80,6 +80,11 @@ static void check_remotes(struct load *load) {
         struct origin origin = place_of(load->config, "sync.backoff.max", "sync.backoff.base");
         config__problem(load, &origin, "sync.backoff.max", "is less than sync.backoff.base");
     }
+    struct err timetable = {0};
+    if (sync_bandwidth_check(sync->bandwidth, &timetable) != 0) {
+        struct origin origin = place_of(load->config, "sync.bandwidth", NULL);
+        config__problem(load, &origin, "sync.bandwidth", "%s", timetable.msg);
+    }
     for (size_t i = 0; i < sync->remote_count && !load->config->without_secrets; i++) {
         char path[CONFIG__PATH_MAX + 1], why[ERR_TEXT_MAX];
         struct err err = {0};

@@ -98,6 +98,25 @@ static const struct sync_remote_status *remote_status(const struct sync_status *
     return NULL;
 }
 
+/* How fast it goes, how long it will take, and what it costs. */
+static void pace_add(json_t *out, const struct store_remote_counts *counts,
+                     const struct sync_remote_status *status) {
+    bool known = status->bytes_per_s >= 1 && counts->pending > 0;
+    double eta_s = known ? (double)counts->pending_bytes / status->bytes_per_s : 0;
+    json_t *pace = json_pack(
+        "{s:f,s:f,s:I,s:i,s:b,s:b,s:{s:o,s:o,s:o,s:o}}", "objects_per_second",
+        status->objects_per_s, "bytes_per_second", status->bytes_per_s, "eta_seconds",
+        (json_int_t)(eta_s < 1e12 ? eta_s + 0.5 : 1e12), "transfers_max", (int)status->window,
+        "throttled", status->throttled, "budget_spent", status->budget_spent, "today", "requests",
+        number(status->day_requests), "requests_max", number(status->day_budget.day_requests),
+        "bytes", number(status->day_bytes), "bytes_max", number(status->day_budget.day_bytes));
+    json_object_update(out, pace);
+    json_decref(pace);
+    if (status->month_cost >= 0) {
+        json_object_set_new(out, "month_cost_estimate", json_real(status->month_cost));
+    }
+}
+
 static json_t *remote_json(struct store *store, const struct store_remote_counts *counts,
                            const struct sync_remote_status *status) {
     char oldest[CLOCK_RFC3339_SIZE] = "";
@@ -135,6 +154,7 @@ static json_t *remote_json(struct store *store, const struct store_remote_counts
     json_decref(manifest);
     json_object_update(out, live);
     json_decref(live);
+    pace_add(out, counts, status);
     return out;
 }
 
@@ -311,6 +331,28 @@ static const struct metric remote_metrics[] = {
     {"creel_sync_uploaded_total", "counter", "Objects uploaded", {"uploaded"}, NULL},
     {"creel_sync_uploaded_bytes_total", "counter", "Bytes uploaded", {"uploaded_bytes"}, NULL},
     {"creel_sync_requests_total", "counter", "Requests sent", {"requests"}, NULL},
+    {"creel_sync_bytes_per_second",
+     "gauge",
+     "Bytes confirmed a second",
+     {"bytes_per_second"},
+     NULL},
+    {"creel_sync_transfers_max", "gauge", "Transfers that may go at once", {"transfers_max"}, NULL},
+    {"creel_sync_oldest_pending_seconds",
+     "gauge",
+     "Age of the oldest that waits",
+     {"oldest_pending_seconds"},
+     NULL},
+    {"creel_sync_day_requests",
+     "gauge",
+     "Requests since midnight UTC",
+     {"today", "requests"},
+     NULL},
+    {"creel_sync_day_bytes", "gauge", "Bytes sent since midnight UTC", {"today", "bytes"}, NULL},
+    {"creel_sync_month_cost",
+     "gauge",
+     "What this month will have cost by the prices",
+     {"month_cost_estimate"},
+     NULL},
     {"creel_sync_failures_total", "counter", "Attempts that failed", {"failures"}, NULL},
 };
 

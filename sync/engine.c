@@ -56,7 +56,11 @@ static void take_signal(struct sync *sync) {
     int fd = store_outbox_fd(sync->store);
     ssize_t got = read(fd, &times, sizeof times);
     for (size_t i = 0; got == (ssize_t)sizeof times && i < sync->lane_count; i++) {
-        sync->lanes[i].stale = true;
+        struct lane *lane = &sync->lanes[i];
+        lane->stale = true;
+        if (sync->config.order != STORE_OLDEST) {
+            lane->row_next = lane->row_count = 0; /* what is new may go before what was read */
+        }
     }
 }
 
@@ -105,8 +109,9 @@ static void *loop_run(void *ctx) {
     while (!atomic_load(&sync->stopping)) {
         take_signal(sync);
         for (size_t i = 0; i < sync->lane_count; i++) {
-            sync__lane_fill(&sync->lanes[i]);
+            sync__lane_fill(&sync->lanes[(sync->turn + i) % sync->lane_count]);
         }
+        sync->turn++; /* where the link is short, each may be the first to have it */
         sync__link_serve(sync);
         publish_all(sync);
         wait_once(sync);
@@ -119,6 +124,9 @@ static void *loop_run(void *ctx) {
     }
     sync__http_cancel_all(sync->http);
     take_done(sync);
+    for (size_t i = 0; i < sync->lane_count; i++) {
+        sync__gate_finish(&sync->lanes[i]);
+    }
     publish_all(sync);
     return NULL;
 }
@@ -170,6 +178,16 @@ static int same_check(const struct sync *sync, const struct lane *lane, struct e
         }
     }
     return 0;
+}
+
+static int link_open(struct sync *sync, struct err *err) {
+    CLEANUP(mem_free_at) struct timetable *table = mem_alloc(sizeof *table);
+    int code = table == NULL ? err_set(err, ERR_NOMEM, "no memory for the sync")
+                             : sync__timetable_parse(sync->config.bandwidth, table, err);
+    if (code == 0) {
+        sync__link_init(&sync->link, table);
+    }
+    return code;
 }
 
 static int lanes_open(struct sync *sync, struct err *err) {
@@ -288,7 +306,8 @@ int sync_start(const struct sync_config *config, struct store *store, struct syn
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&sync->box_changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    int code = lanes_open(sync, err);
+    int code = link_open(sync, err);
+    code = code != 0 ? code : lanes_open(sync, err);
     if (code == 0 && sync->lane_count > 0) {
         code = threads_start(sync, err);
     }

@@ -27,6 +27,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/queue.h"
+#include "sync/budget.h"
 #include "sync/health.h"
 #include "sync/http.h"
 #include "sync/manifest.h"
@@ -72,6 +73,7 @@ struct job {
     uint8_t *bytes; /* owned; NULL once the conversation is over */
     struct remote_object object;
     struct remote_put put;
+    uint64_t sent; /* bytes that went over the wire, in vain perhaps */
     enum remote_verdict verdict;
     struct err err;
     enum job_write write; /* for the clerk */
@@ -112,6 +114,10 @@ struct lane {
     atomic_bool paused;    /* by a person: starts nothing */
     struct health health;
     struct pace pace;
+    struct budget budget;
+    struct meter meter;
+    bool spent;            /* something, in this run */
+    int64_t gate_until_us; /* a budget holds it so long; 0: none */
     struct store_outbox_row rows[LANE_ROWS];
     size_t row_next, row_count;
     bool stale;            /* the outbox may hold rows that were not read */
@@ -159,6 +165,8 @@ struct sync {
     pthread_cond_t box_changed;
     struct link_box box;
     size_t bytes; /* of blobs in jobs */
+    struct link_budget link;
+    size_t turn; /* whose it is to begin first */
 };
 
 /* ---- lane: all on the loop's thread ---- */
@@ -185,6 +193,16 @@ struct job *sync__lane_job_create(struct lane *lane, const struct store_outbox_r
 /* Begins the conversation about job->bytes under job->key. */
 void sync__lane_job_send(struct job *job, size_t size);
 void sync__lane_job_drop(struct job *job); /* out of the lane, and freed */
+
+/* ---- gate: budgets ---- */
+
+int sync__gate_load(struct lane *lane, const struct sync_remote_config *config, struct err *err);
+void sync__gate_finish(struct lane *lane); /* writes down what was spent */
+/* May something with so many bytes start? Otherwise lane->gate_until_us says when to ask again. */
+bool sync__gate_open(struct lane *lane, uint64_t bytes, int64_t now_us);
+/* Counts one request; the rate that it may be sent with, 0: no limit. */
+uint64_t sync__gate_charge(struct lane *lane, uint64_t bytes);
+void sync__gate_publish(struct lane *lane, int64_t now_us);
 
 /* ---- errand: credentials that must be fetched; on the loop's thread ---- */
 

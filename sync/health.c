@@ -57,7 +57,8 @@ static struct health_trouble *trouble_get(struct health *health, uint64_t row) {
                 }
             }
         }
-        *found = (struct health_trouble){.row = row, .successes = health->successes};
+        *found = (struct health_trouble){
+            .row = row, .successes = health->successes, .first = health->successes};
     }
     found->touched = ++health->clock;
     return found;
@@ -149,4 +150,11 @@ bool sync__health_row_failed(struct health *health, uint64_t row) {
     trouble->successes = health->successes;
     return spent(health, trouble,
                  trouble->lone_failures >= (unsigned)health->limits.attempts_max * LONE_FACTOR);
+}
+
+bool sync__health_row_cost(struct health *health, uint64_t row, uint64_t bytes) {
+    struct health_trouble *trouble = trouble_get(health, row);
+    trouble->bytes += bytes;
+    bool dear = health->limits.bytes_max > 0 && trouble->bytes >= health->limits.bytes_max;
+    return spent(health, trouble, dear && health->successes > trouble->first);
 }

@@ -21,8 +21,9 @@
 
 struct health_limits {
     int base_ms, cap_ms;
-    int attempts_max; /* refusals of one row before quarantine */
-    unsigned share;   /* most transfers at once */
+    int attempts_max;   /* refusals of one row before quarantine */
+    uint64_t bytes_max; /* of one row's attempts; 0: no limit */
+    unsigned share;     /* most transfers at once */
 };
 
 struct health_trouble {
@@ -31,6 +32,8 @@ struct health_trouble {
     unsigned
         lone_failures;  /* failures while others succeeded in between: the row may be to blame */
     uint64_t successes; /* of the remote at the last failure */
+    uint64_t first;     /* … and when the trouble began */
+    uint64_t bytes;     /* sent in vain */
     uint64_t touched;
 };
 
@@ -73,5 +76,8 @@ bool sync__health_denied(struct health *health, int64_t now_us, uint64_t random)
  * attempts. */
 bool sync__health_row_refused(struct health *health, uint64_t row);
 bool sync__health_row_failed(struct health *health, uint64_t row);
+/* The same for the bytes that an attempt sent in vain; true when they are too many and others
+ * arrived meanwhile. */
+bool sync__health_row_cost(struct health *health, uint64_t row, uint64_t bytes);
 
 #endif

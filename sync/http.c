@@ -204,6 +204,9 @@ static void set_common(const struct http *http, struct transfer *transfer) {
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)http->limits.stall_s);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "creel/0.1");
+    if (request->rate > 0) {
+        curl_easy_setopt(easy, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)request->rate);
+    }
     if (request->ca_file != NULL) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
     }
@@ -370,7 +373,10 @@ static void fault_set(struct transfer *transfer, CURLcode result) {
 
 static void transfer_end(struct http *http, struct transfer *transfer, CURLcode result) {
     long status = 0;
+    curl_off_t sent = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    transfer->reply.sent_bytes = sent > 0 ? (uint64_t)sent : 0;
     curl_multi_remove_handle(http->multi, transfer->easy);
     if (result == CURLE_OK || (transfer->overflown && status >= 300)) {
         transfer->reply.status = (int)status;

@@ -44,6 +44,7 @@ int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remo
     struct health_limits limits = {.base_ms = sync->config.backoff_base_ms,
                                    .cap_ms = sync->config.backoff_max_ms,
                                    .attempts_max = sync->config.attempts_max,
+                                   .bytes_max = sync->config.retry_bytes,
                                    .share = 1};
     bool blocks = remote->ops->store != NULL;
     sync__pace_init(&lane->pace, blocks ? PORTER_WINDOW : fixed ? share : 0, share);
@@ -56,7 +57,7 @@ int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remo
     memcpy(lane->status.name, remote->name, sizeof lane->status.name);
     memcpy(lane->status.where, remote->where, sizeof lane->status.where);
     lane->published = lane->status;
-    return 0;
+    return sync__gate_load(lane, config, err);
 }
 
 static void job_destroy(struct job *job) {
@@ -112,6 +113,10 @@ static void end_retry(struct job *job, int64_t now_us) {
         sync__lane_log_breaker(lane, true, err);
     }
     bool to_blame = sync__health_row_failed(&lane->health, job->row.row);
+    if (!to_blame && sync__health_row_cost(&lane->health, job->row.row, job->sent)) {
+        to_blame = true;
+        err_wrap(&job->err, "it cost sync.retry_bytes without arriving, while others did");
+    }
     job->write = to_blame ? JOB_QUARANTINE : JOB_DEFER;
     job->delay_ms = sync__backoff_ms(lane->health.limits.base_ms, lane->health.limits.cap_ms,
                                      job->row.attempts, sync__random());
@@ -141,7 +146,9 @@ static void end_denied(struct job *job, int64_t now_us) {
 static void end_receipt(struct job *job) {
     struct lane *lane = job->lane;
     job->write = JOB_RECEIPT;
-    sync__pace_end(&lane->pace, job->row.blob_bytes, clock_boot_us());
+    int64_t now_us = clock_boot_us();
+    sync__meter_add(&lane->meter, job->row.blob_bytes, now_us);
+    sync__pace_end(&lane->pace, job->row.blob_bytes, now_us);
     sync__health_share(&lane->health, lane->pace.window);
     if (sync__health_success(&lane->health, job->row.row)) {
         sync__lane_log_breaker(lane, false, NULL);
@@ -221,11 +228,10 @@ static void job_ask(struct job *job) {
         return;
     }
     request.proxy = remote->proxy;
+    request.rate = sync__gate_charge(lane, request.body_size);
     if (sync__http_start(lane->sync->http, &request, job, &job->err) != 0) {
         job_end(job, REMOTE_RETRY);
-        return;
     }
-    lane->status.requests++;
 }
 
 void sync__lane_unpark(struct lane *lane, const struct err *err) {
@@ -248,8 +254,11 @@ static void job_reply(struct caller *caller, const struct http_reply *reply) {
     struct job *job = (struct job *)(void *)caller;
     struct lane *lane = job->lane;
     if (reply->sent > 1) {
-        lane->status.requests += reply->sent - 1; /* libcurl's own replays cost as much */
+        for (unsigned i = 1; i < reply->sent; i++) { /* libcurl's own replays cost as much */
+            sync__gate_charge(lane, job->object.size);
+        }
     }
+    job->sent += reply->sent_bytes;
     enum remote_verdict verdict =
         lane->remote->ops->judge(lane->remote, &job->put, reply, &job->err);
     if (verdict == REMOTE_AGAIN && !atomic_load(&lane->sync->stopping)) {
@@ -396,7 +405,7 @@ void sync__lane_job_send(struct job *job, size_t size) {
     job->put.object = &job->object;
     lane->running++;
     if (lane->porter != NULL) {
-        lane->status.requests++;
+        sync__gate_charge(lane, size);
         sync__porter_give(lane->porter, job);
     } else {
         job_ask(job);
@@ -461,6 +470,9 @@ void sync__lane_fill(struct lane *lane) {
         }
         return;
     }
+    if (!sync__gate_open(lane, 0, now_us)) {
+        return;
+    }
     sync__parcel_fill(lane, now_us);
     for (;;) {
         const struct store_outbox_row *row = row_next(lane, now_us);
@@ -471,7 +483,7 @@ void sync__lane_fill(struct lane *lane) {
             sync__pace_filled(&lane->pace);
             return;
         }
-        if (!sync__errand_ready(lane, now_us)) {
+        if (!sync__gate_open(lane, row->blob_bytes, now_us) || !sync__errand_ready(lane, now_us)) {
             return;
         }
         struct job *job = sync__lane_job_create(lane, row);
@@ -509,13 +521,17 @@ int64_t sync__lane_deadline(const struct lane *lane, int64_t now_us) {
     if (at < lane->read_after_us) {
         at = lane->read_after_us;
     }
+    if (at < lane->gate_until_us) {
+        at = lane->gate_until_us;
+    }
     /* Due, and yet nothing was started: a job must end first, and that wakes the loop. */
     return at <= now_us && lane->busy > 0 ? INT64_MAX : at;
 }
 
 void sync__lane_publish(struct lane *lane) {
     struct sync_remote_status *status = &lane->status;
-    int64_t wait_us = lane->health.retry_at_us - clock_boot_us();
+    int64_t now_us = clock_boot_us(), wait_us = lane->health.retry_at_us - now_us;
+    sync__gate_publish(lane, now_us);
     status->running = lane->running;
     sync__manifests_count(lane->sync->manifests, (size_t)(lane - lane->sync->lanes),
                           &status->manifest_rows, &status->manifest_waiting);

@@ -46,6 +46,7 @@ struct http_request {
     bool direct;         /* not through the environment's proxy: the host is this machine */
     const char *proxy;   /* borrowed; "": none; NULL: the environment's */
     int connect_ms;      /* 0: the usual time */
+    uint64_t rate;       /* bytes a second that it may be sent with; 0: no limit */
 };
 
 void sync__request_finish(struct http_request *request); /* wipes: it holds secrets */

@@ -33,6 +33,7 @@ struct http_reply {
     int64_t date_utc_us;    /* of the Date header; 0: not said */
     int retry_after_ms;     /* 0: not said */
     unsigned sent; /* times the body was begun: more than 1 when libcurl sent it again by itself */
+    uint64_t sent_bytes; /* of the body, all times together */
     struct buf body;
 };
 

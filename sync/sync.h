@@ -38,12 +38,27 @@ enum sync_credential {
     SYNC_CREDENTIAL_INSTANCE,          /* s3: the metadata service, version 2 */
 };
 
+/* What may be sent to one remote in a day, which ends at midnight UTC, as its bill's does. 0: no
+ * limit. What is under way when it is used up still ends. */
+struct sync_budget {
+    uint64_t day_bytes, day_requests;
+};
+
+/* What the remote's owner takes, in any currency; 0: not known. */
+struct sync_prices {
+    double requests_10k; /* ten thousand write requests */
+    double gb_upload;    /* 10^9 bytes sent */
+    double gb_month;     /* 10^9 bytes kept for a month */
+};
+
 /* Strings are borrowed and must outlive the sync; NULL where not given. Secrets among them are
  * marked. */
 struct sync_remote_config {
     char name[STORE_REMOTE_NAME_MAX + 1];
     enum sync_kind kind;
     bool required;
+    struct sync_budget budget;
+    struct sync_prices prices;
     const char *path;                   /* directory: absolute */
     const char *url;                    /* azure: account endpoint; s3: endpoint, NULL: AWS */
     const char *prefix;                 /* a folder before every key, "PREFIX/key"; NULL: none */
@@ -84,6 +99,10 @@ struct sync_config {
     int attempts_max;    /* of a row that the server keeps refusing, before quarantine; 0: 8 */
     int backoff_base_ms; /* 0: 500 */
     int backoff_max_ms;  /* 0: 60,000 */
+    const char *bandwidth;  /* of the link, for all remotes but directories: a timetable, see
+                               sync/timetable.h; NULL, "off": no limit */
+    uint64_t retry_bytes;   /* that one object may cost without arriving while others do; 0: no
+                               limit */
     const char *spool_dir;  /* where parts of manifests wait; NULL: none are written */
     unsigned manifest_rows; /* most rows of a part; 0: 10,000 */
     int manifest_age_ms;    /* a part is sealed when its oldest row is so old; 0: 300,000 */
@@ -104,6 +123,13 @@ struct sync_remote_status {
     uint64_t uploaded, uploaded_bytes, already_there, failures, requests;
     unsigned running;
     bool breaker_open, paused;
+    bool throttled;                    /* waits for the bandwidth */
+    bool budget_spent;                 /* waits for midnight UTC */
+    unsigned window;                   /* transfers that it may have at once now */
+    double objects_per_s, bytes_per_s; /* a mean of the last seconds, confirmed only */
+    uint64_t day_requests, day_bytes;  /* since midnight UTC, also before a restart */
+    struct sync_budget day_budget;
+    double month_cost;       /* what this month will have cost at this rate; negative: no prices */
     int64_t retry_at_utc_us; /* 0: now */
     char last_error[ERR_TEXT_MAX];
     uint64_t manifest_rows;    /* written since the start */
@@ -145,6 +171,9 @@ int sync_link_get(struct sync *sync, const char *remote, enum frame_tier tier, c
  * object is gone; 0 too where there is no answer: a link may be for somebody in another network.
  * Blocks, at most 10 s. */
 int sync_link_try(const struct sync_remote_config *remote, const char *link, struct err *err);
+
+/* Checks a timetable, such as "mon-fri 08:00 512KiB/s, 19:00 off". */
+int sync_bandwidth_check(const char *text, struct err *err);
 
 /* Checks a remote's fields against its kind (for `creel config check`); no network. */
 int sync_remote_check(const struct sync_remote_config *remote, struct err *err);
