@@ -117,19 +117,20 @@ static int by_number(const void *a, const void *b) {
 }
 
 static int spool_take(struct book *book, uint64_t sealed_before, const struct manifest_name *name,
-                      struct err *err) {
+                      size_t *count, struct err *err) {
     if (name->number >= sealed_before) {
         book->part = name->number >= book->part ? name->number + 1 : book->part;
         return part_drop(book, name, err);
     }
-    if (book->part_count < MANIFEST_PARTS_MAX) {
-        book->parts[book->part_count++] = *name;
+    if (*count < MANIFEST_PARTS_MAX) {
+        book->parts[(*count)++] = *name; /* nobody looks there yet */
     }
     return 0;
 }
 
-static int spool_read(struct book *book, struct err *err) {
+static int spool_read(struct manifests *manifests, struct book *book, struct err *err) {
     uint64_t sealed_before = book->part;
+    size_t count = 0;
     int code = fs_mkdirs(book->dir, err);
     if (code != 0) {
         return code;
@@ -138,16 +139,19 @@ static int spool_read(struct book *book, struct err *err) {
     if (dir == NULL) {
         return err_sys(err, errno, "cannot list %s", book->dir);
     }
-    book->part_count = 0;
     for (const struct dirent *entry = readdir(dir); code == 0 && entry != NULL;
          entry = readdir(dir)) {
         struct manifest_name name;
         if (sync__manifest_name_parse(entry->d_name, &name)) {
-            code = spool_take(book, sealed_before, &name, err);
+            code = spool_take(book, sealed_before, &name, &count, err);
         }
     }
     closedir(dir);
-    qsort(book->parts, book->part_count, sizeof book->parts[0], by_number);
+    qsort(book->parts, count, sizeof book->parts[0], by_number);
+    pthread_mutex_lock(&manifests->lock);
+    book->part_count = code == 0 ? count : 0;
+    pthread_mutex_unlock(&manifests->lock);
+    sync__http_wake(manifests->sync->http);
     return code;
 }
 
@@ -295,14 +299,14 @@ static int book_write(struct manifests *manifests, struct book *book, struct err
 
 /* ---- the thread ---- */
 
-static int book_open(struct book *book, struct err *err) {
+static int book_open(struct manifests *manifests, struct book *book, struct err *err) {
     if (book->ready) {
         return 0;
     }
     int code =
         book->reader != NULL ? 0 : store_reader_open(book->lane->sync->store, &book->reader, err);
     code = code != 0 ? code : position_get(book, err);
-    code = code != 0 ? code : spool_read(book, err);
+    code = code != 0 ? code : spool_read(manifests, book, err);
     book->ready = code == 0;
     return code;
 }
@@ -337,7 +341,7 @@ static int64_t look_at_all(struct manifests *manifests) {
             continue;
         }
         struct err err = {0};
-        int code = book_open(book, &err);
+        int code = book_open(manifests, book, &err);
         code = code != 0 ? code : book_write(manifests, book, &err);
         if (code != 0 && code != ERR_NOT_FOUND && code != ERR_BUSY) { /* an index that is begun */
             trouble_note(book, &err);
