@@ -82,6 +82,9 @@ static const char *const reader_sql[READER_STATEMENTS] = {
     [READER_EVENT_CLOCK] = "SELECT f.seq, f.id FROM frame f JOIN receipt r ON r.blob = f.blob AND"
                            " r.remote = ? WHERE f.seq > ? AND f.seq <= ? AND f.boot_id = ? AND"
                            " f.utc = f.boot + ? ORDER BY f.seq",
+    [READER_EVENT_GONE] =
+        "SELECT f.seq, f.id FROM blob b JOIN frame f ON f.blob = b.id WHERE b.tier"
+        " = ? AND b.sha = ? AND f.seq > ? AND f.seq <= ? ORDER BY f.seq",
     [READER_EVENT_NEW] = "SELECT f.seq, f.id, r.blob IS NOT NULL FROM frame f LEFT JOIN receipt r"
                          " ON r.blob = f.blob AND r.remote = ? WHERE f.seq > ? ORDER BY f.seq"
                          " LIMIT ?",

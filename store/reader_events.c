@@ -17,6 +17,8 @@
 
 #define RECORDS_MAX 20000 /* of the meta log that one call goes through */
 #define FRAMES_MAX  4000  /* of the index */
+#define BLOB_SHIFT  40    /* `within` a record of several blobs: which one, and the seq below */
+#define SEQ_MASK    ((UINT64_C(1) << BLOB_SHIFT) - 1)
 
 struct walk {
     struct store_reader *reader;
@@ -27,7 +29,8 @@ struct walk {
     struct store_event *events;
     size_t limit, count;
     size_t records;
-    bool more; /* something is left for another call */
+    uint64_t blob; /* of the record at hand, shifted */
+    bool more;     /* something is left for another call */
 };
 
 /* ---- what a statement finds ---- */
@@ -49,7 +52,7 @@ static int rows_take(struct walk *walk, sqlite3_stmt *statement, enum store_even
             sqlite3_reset(statement);
             return err_set(err, ERR_CORRUPT, "the index has a frame whose id has a wrong size");
         }
-        walk->at.within = event->seq;
+        walk->at.within = walk->blob | event->seq;
         walk->count++;
     }
     return code == ERR_NOT_FOUND ? 0 : code;
@@ -83,6 +86,28 @@ static int label_take(struct walk *walk, const struct record_label *label, struc
     return code ? code : rows_take(walk, statement, STORE_EVENT_LABEL, err);
 }
 
+/* Receipts that were taken back. What the frames were told to be there for is there no longer. */
+static int outbox_take(struct walk *walk, const struct record_outbox *record, struct err *err) {
+    static const enum store_event_kind kinds[] = {STORE_EVENT_LOST, STORE_EVENT_EXPIRED,
+                                                  STORE_EVENT_REMOVED};
+    unsigned way = (unsigned)record->action - STORE_OUTBOX_QUEUE - 1;
+    bool ours = memcmp(&record->identity, &walk->identity, sizeof(walk->identity)) == 0;
+    int code = 0;
+    for (size_t i = walk->at.within >> BLOB_SHIFT;
+         !code && ours && way < ARRAY_LENGTH(kinds) && i < record->count; i++) {
+        const struct store_blob_name *blob = &record->blobs[i];
+        sqlite3_stmt *statement;
+        uint64_t from = walk->at.within >> BLOB_SHIFT == i ? walk->at.within & SEQ_MASK : 0;
+        walk->blob = (uint64_t)i << BLOB_SHIFT;
+        code = store__db_bind(&walk->reader->db, READER_EVENT_GONE, &statement, err, "nbuu",
+                              (int)blob->tier, blob->blob.bytes, sizeof(blob->blob.bytes), from,
+                              walk->at.seq);
+        code = code ? code : rows_take(walk, statement, kinds[way], err);
+    }
+    walk->blob = 0;
+    return code;
+}
+
 /* Frames that were told before their time was repaired. There is no order of frames by boot: this
  * goes through all of them, some at a time, once a boot that began without the time. */
 static int clock_take(struct walk *walk, const struct record_clock *clock, struct err *err) {
@@ -107,7 +132,8 @@ static int clock_take(struct walk *walk, const struct record_clock *clock, struc
 
 static int record_take(struct walk *walk, const struct record_at *found, struct err *err) {
     enum record_kind kind = (enum record_kind)found->header.kind;
-    if (kind != RECORD_RECEIPT && kind != RECORD_LABEL && kind != RECORD_CLOCK) {
+    if (kind != RECORD_RECEIPT && kind != RECORD_LABEL && kind != RECORD_CLOCK &&
+        kind != RECORD_OUTBOX) {
         return 0;
     }
     CLEANUP(store__record_finish) struct record record = {0};
@@ -121,6 +147,8 @@ static int record_take(struct walk *walk, const struct record_at *found, struct 
         return receipt_take(walk, &record.receipt, err);
     case RECORD_LABEL:
         return label_take(walk, &record.label, err);
+    case RECORD_OUTBOX:
+        return outbox_take(walk, &record.outbox, err);
     default:
         return clock_take(walk, &record.clock, err);
     }

@@ -408,6 +408,10 @@ enum store_event_kind {
     STORE_EVENT_KEPT = 1, /* the frame's bytes are there: its receipt exists */
     STORE_EVENT_LABEL,    /* a person said something of it since */
     STORE_EVENT_TIME,     /* the time of its capture was repaired since */
+    /* They are there no longer: */
+    STORE_EVENT_LOST,    /* not found there; KEPT again once they are */
+    STORE_EVENT_EXPIRED, /* removed there, for their age */
+    STORE_EVENT_REMOVED, /* removed there, by hand */
 };
 
 struct store_event {
@@ -423,9 +427,10 @@ struct store_events_at {
 };
 
 /* At most `limit` (at least 1) events from `*at` on, which moves behind them; `more`: ask again. A
- * frame is KEPT once, and LABEL and TIME come after that. They say that something happened; what
- * the frame is like now, the reading calls tell. A frame whose record was forgotten in the
- * meantime has none. Local removal is no event. ERR_NOT_FOUND: no such remote is declared. */
+ * frame is KEPT once (and once more after it was LOST), and all else comes after that. They say
+ * that something happened; what the frame is like now, the reading calls tell. A frame whose record
+ * was forgotten in the meantime has none. Local removal is no event. ERR_NOT_FOUND: no such remote
+ * is declared. */
 int store_events_read(struct store_reader *reader, const char *remote, struct store_events_at *at,
                       size_t limit, struct store_event *events, size_t *count, bool *more,
                       struct err *err);

@@ -203,7 +203,8 @@ static int row_add(struct manifests *manifests, struct book *book, const struct 
     struct store_receipt receipt;
     struct store_label label = {0};
     int code = store_frame_get(book->reader, &event->id, &frame, err);
-    if (code == 0) {
+    bool gone = event->kind >= STORE_EVENT_LOST;
+    if (code == 0 && !gone) {
         code = store_receipt_get(book->reader, book->lane->remote->name, frame->record.tier,
                                  &frame->record.blob, &receipt, err);
     }
@@ -211,8 +212,13 @@ static int row_add(struct manifests *manifests, struct book *book, const struct 
         code = store_label_get(book->reader, &event->id, &label, err);
     }
     if (code == 0) {
-        struct manifest_row row = {event->kind, book->row, clock_utc_us(), &manifests->store,
-                                   frame,       &receipt,  &label};
+        struct manifest_row row = {.event = event->kind,
+                                   .number = book->row,
+                                   .written_us = clock_utc_us(),
+                                   .store = &manifests->store,
+                                   .frame = frame,
+                                   .receipt = gone ? NULL : &receipt,
+                                   .label = &label};
         code = sync__manifest_row(&row, &book->bytes, err);
     }
     if (code == 0) {

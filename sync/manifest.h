@@ -38,7 +38,7 @@ struct manifest_row {
     int64_t written_us;
     const struct frame_id *store;
     const struct store_row *frame;
-    const struct store_receipt *receipt;
+    const struct store_receipt *receipt; /* NULL: the frame's bytes are not there any more */
     const struct store_label *label;
 };
 

@@ -60,7 +60,9 @@ static json_t *detections_json(const struct frame_record *record) {
 
 static json_t *event_json(const struct manifest_row *row) {
     static const char *const names[] = {
-        [STORE_EVENT_KEPT] = "kept", [STORE_EVENT_LABEL] = "label", [STORE_EVENT_TIME] = "time"};
+        [STORE_EVENT_KEPT] = "kept",       [STORE_EVENT_LABEL] = "label",
+        [STORE_EVENT_TIME] = "time",       [STORE_EVENT_LOST] = "lost",
+        [STORE_EVENT_EXPIRED] = "expired", [STORE_EVENT_REMOVED] = "removed"};
     return json_pack("{s:s,s:s,s:I,s:o,s:o}", "schema", "creel.frame/1", "event", names[row->event],
                      "row", (json_int_t)row->number, "written", time_json(row->written_us), "store",
                      id_json(row->store));
@@ -105,6 +107,9 @@ static json_t *receipt_json(const struct store_receipt *receipt) {
     static const char *const kinds[] = {[STORE_RECEIPT_STORED] = "stored",
                                         [STORE_RECEIPT_COMPARED] = "compared",
                                         [STORE_RECEIPT_EXISTS] = "exists"};
+    if (receipt == NULL) {
+        return json_pack("{s:n,s:n}", "key", "receipt");
+    }
     return json_pack("{s:o,s:{s:s,s:o,s:o}}", "key", text_json(receipt->key), "receipt", "kind",
                      kinds[receipt->kind], "etag", text_json(receipt->etag), "at",
                      time_json(receipt->utc_us));

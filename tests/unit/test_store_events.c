@@ -123,6 +123,8 @@ static void hear(const struct store_event *event) {
         ck_assert_msg(frame->kept, "repaired before it was told");
         frame->times++;
         break;
+    default:
+        ck_abort_msg("nothing was taken back");
     }
 }
 
