@@ -26,7 +26,7 @@ static void manifest_on(unsigned rows, int age_ms) {
 /* ---- what lies in the directory remote ---- */
 
 struct parts {
-    char names[256][160];
+    char names[2048][80];
     size_t count;
     json_t *rows; /* of all parts, in their order */
 };
@@ -44,7 +44,7 @@ static void parts_list(struct parts *parts, const char *folder) {
         for (const struct dirent *part = in ? readdir(in) : NULL; part; part = readdir(in)) {
             if (part->d_name[0] != '.') {
                 ck_assert_uint_lt(parts->count, ARRAY_LENGTH(parts->names));
-                snprintf(parts->names[parts->count++], sizeof parts->names[0], "%.20s/%.120s",
+                snprintf(parts->names[parts->count++], sizeof parts->names[0], "%.16s/%.60s",
                          day->d_name, part->d_name);
             }
         }
