@@ -17,6 +17,8 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "sync/address.h"
+#include "sync/ask.h"
+#include "sync/listing.h"
 #include "sync/remote.h"
 #include "sync/sign.h"
 #include <ctype.h>
@@ -385,6 +387,57 @@ static int azure_request(struct remote *remote, struct remote_put *put, int64_t 
     return 0;
 }
 
+static size_t ask_fields(const struct azure *azure, struct remote_ask *ask, int64_t now_utc_us,
+                         char date[CLOCK_HTTP_SIZE], struct sign_field *out) {
+    ask->put.signed_utc_us = now_utc_us + azure->remote.skew_us;
+    memcpy(out, ask->headers, ask->header_count * sizeof out[0]);
+    size_t count = ask->header_count;
+    out[count++] =
+        (struct sign_field){"x-ms-date", clock_format_http(ask->put.signed_utc_us, date)};
+    out[count++] = (struct sign_field){"x-ms-version", API_VERSION};
+    return count;
+}
+
+static int azure_ask(struct remote *remote, struct remote_ask *ask, int64_t now_utc_us,
+                     struct http_request *out, struct err *err) {
+    struct azure *azure = azure_of(remote);
+    char date[CLOCK_HTTP_SIZE];
+    struct sign_field fields[SIGN_FIELDS_MAX];
+    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX), query = BUF_INIT(SYNC_LINK_MAX);
+    const struct credential_value *value = sync__credential_sign(remote, &ask->put, err);
+    int code = value == NULL ? ERR_BUSY : path_make(azure, ask->tier, ask->key, &path, err);
+    if (code != 0) {
+        return code;
+    }
+    sync__ask_query_text(ask, &query);
+    struct sign_azure signing = {.method = ask->method,
+                                 .account = azure->account,
+                                 .path = path.data,
+                                 .headers = fields,
+                                 .header_count = ask_fields(azure, ask, now_utc_us, date, fields),
+                                 .query = ask->query,
+                                 .query_count = ask->query_count,
+                                 .content_length = ask->body_size};
+    struct http_request request = {
+        .method = ask->method,
+        .url = query.failed ? NULL
+                            : url_make(azure, path.data, query.len > 0 ? query.data : "",
+                                       azure->form == CREDENTIAL_SAS ? value->secret : NULL),
+        .body = ask->body,
+        .body_size = ask->body_size,
+        .reply_max = ask->reply_max,
+        .ca_file = remote->ca_file,
+        .direct = azure->at.loopback};
+    code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
+                               : headers_add(azure, &signing, value, &request, err);
+    if (code != 0) {
+        sync__request_finish(&request);
+        return code;
+    }
+    *out = request;
+    return 0;
+}
+
 /* ---- replies ---- */
 
 static const struct judge_row rows[] = {
@@ -567,6 +620,12 @@ static enum remote_verdict azure_judge(struct remote *remote, struct remote_put 
     return judges[put->step](azure_of(remote), put, reply, err);
 }
 
+static enum remote_verdict azure_judge_ask(struct remote *remote, struct remote_ask *ask,
+                                           const struct http_reply *reply, struct err *err) {
+    ask->put.step = REMOTE_ASK;
+    return judge_other(azure_of(remote), &ask->put, reply, err);
+}
+
 /* ---- links ---- */
 
 static bool azure_link_due(const struct remote *remote, int64_t until_utc_us) {
@@ -698,4 +757,7 @@ const struct remote_ops sync__azure_ops = {.kind = "azure",
                                            .link_due = azure_link_due,
                                            .delegate = azure_delegate,
                                            .delegated = azure_delegated,
+                                           .ask = azure_ask,
+                                           .judge_ask = azure_judge_ask,
+                                           .listing = &sync__azure_listing,
                                            .link = azure_link};

@@ -19,6 +19,8 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
+#include "sync/directory_list.h"
+#include "sync/listing.h"
 #include "sync/remote.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -347,6 +349,24 @@ static int guard(struct directory *directory, struct err *err) {
     return code;
 }
 
+int sync__directory_look(struct remote *remote, const char **path, struct err *err) {
+    struct directory *directory = directory_of(remote);
+    char mark[FS_PATH_MAX], wanted[HASH_ID_SIZE], found[HASH_ID_SIZE];
+    int code = fs_join(mark, sizeof mark, directory->path, MARK_NAME, err);
+    code = code != 0 ? code : mark_wanted(directory, wanted, err);
+    code = code != 0 ? code : mark_read(mark, found, err);
+    if (code == ERR_NOT_FOUND || (code == 0 && wanted[0] != '\0' && strcmp(wanted, found) != 0)) {
+        return err_set(err, ERR_DENIED,
+                       "%s is not a directory that creel stores in: not mounted, or nothing was "
+                       "ever stored there",
+                       directory->path);
+    }
+    if (code == 0) {
+        *path = directory->path;
+    }
+    return code;
+}
+
 /* ---- one object ---- */
 
 static enum remote_verdict verdict_of(int code) {
@@ -416,4 +436,5 @@ static enum remote_verdict directory_store(struct remote *remote, struct remote_
 const struct remote_ops sync__directory_ops = {.kind = "directory",
                                                .open = directory_open,
                                                .close = directory_close,
-                                               .store = directory_store};
+                                               .store = directory_store,
+                                               .listing = &sync__directory_listing};

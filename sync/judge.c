@@ -6,7 +6,8 @@
 
 static const char *const step_names[] = {[REMOTE_PUT] = "storing",
                                          [REMOTE_HEAD] = "looking at",
-                                         [REMOTE_CREATE] = "making the container for"};
+                                         [REMOTE_CREATE] = "making the container for",
+                                         [REMOTE_ASK] = "asking about"};
 
 /* By status alone, where the provider's table has nothing better to say. */
 static const struct judge_row by_status[] = {

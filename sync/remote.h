@@ -70,7 +70,7 @@ struct remote_object {
 void sync__object_init(struct remote_object *object, const struct store_outbox_row *row,
                        const char *key, const uint8_t *bytes, size_t size);
 
-enum remote_step { REMOTE_PUT = 0, REMOTE_HEAD, REMOTE_CREATE };
+enum remote_step { REMOTE_PUT = 0, REMOTE_HEAD, REMOTE_CREATE, REMOTE_ASK /* ask.h */ };
 
 enum remote_verdict {
     REMOTE_AGAIN = 0, /* the conversation goes on: ask for the next request */
@@ -108,6 +108,8 @@ struct remote_memory {
 };
 
 struct remote_ops;
+struct remote_ask;
+struct listing_ops;
 
 struct remote { /* first member of each kind's own struct */
     const struct remote_ops *ops;
@@ -155,6 +157,16 @@ struct remote_ops {
     int (*delegate)(struct remote *remote, int64_t now_utc_us, struct http_request *out,
                     struct err *err);
     int (*delegated)(struct remote *remote, const struct http_reply *reply, struct err *err);
+
+    /* HTTP kinds, else NULL: a request that brings no object (ask.h), signed like those that do,
+     * and what a reply means that is not 2xx. Never block. */
+    int (*ask)(struct remote *remote, struct remote_ask *ask, int64_t now_utc_us,
+               struct http_request *out, struct err *err);
+    enum remote_verdict (*judge_ask)(struct remote *remote, struct remote_ask *ask,
+                                     const struct http_reply *reply, struct err *err);
+
+    /* How it is listed (listing.h). */
+    const struct listing_ops *listing;
 
     /* A read-only link; no network. ERR_REFUSED says what is missing. NULL: never possible. */
     int (*link)(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,

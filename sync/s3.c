@@ -15,6 +15,8 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "sync/address.h"
+#include "sync/ask.h"
+#include "sync/listing.h"
 #include "sync/remote.h"
 #include "sync/sign.h"
 #include <ctype.h>
@@ -224,9 +226,10 @@ static int headers_add(const struct s3 *s3, const struct sign_aws *signing,
     return added ? 0 : err_set(err, ERR_NOMEM, "no memory for a request");
 }
 
-static char *url_make(const struct s3 *s3, const char *path) {
+static char *url_make(const struct s3 *s3, const char *path, const char *query) {
     struct buf url = BUF_INIT(SYNC_LINK_MAX * 2);
-    buf_printf(&url, "%s://%s%s", s3->at.https ? "https" : "http", s3->at.authority, path);
+    buf_printf(&url, "%s://%s%s%s%s", s3->at.https ? "https" : "http", s3->at.authority, path,
+               query[0] != '\0' ? "?" : "", query);
     size_t length = 0;
     char *made = buf_take(&url, &length);
     buf_finish(&url);
@@ -289,7 +292,64 @@ static int s3_request(struct remote *remote, struct remote_put *put, int64_t now
                                    fields_make(s3, put, value, &request, &facts, fields),
                                .payload = facts.payload,
                                .utc_us = put->signed_utc_us};
-    request.url = url_make(s3, path.data);
+    request.url = url_make(s3, path.data, "");
+    code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
+                               : headers_add(s3, &signing, value, &request, err);
+    if (code != 0) {
+        sync__request_finish(&request);
+        return code;
+    }
+    *out = request;
+    return 0;
+}
+
+static size_t ask_fields(const struct s3 *s3, struct remote_ask *ask, int64_t now_utc_us,
+                         const struct credential_value *value, struct facts *facts,
+                         struct sign_field *out) {
+    struct frame_hash hash;
+    ask->put.signed_utc_us = now_utc_us + s3->remote.skew_us;
+    hash_sha256(ask->body_size > 0 ? ask->body : "", ask->body_size, &hash);
+    hash_hex(hash.bytes, sizeof hash.bytes, facts->payload);
+    memcpy(out, ask->headers, ask->header_count * sizeof out[0]);
+    size_t count = ask->header_count;
+    out[count++] = (struct sign_field){"host", s3->at.authority};
+    out[count++] = (struct sign_field){"x-amz-content-sha256", facts->payload};
+    out[count++] =
+        (struct sign_field){"x-amz-date", clock_format_amz(ask->put.signed_utc_us, facts->stamp)};
+    if (value->session != NULL) {
+        out[count++] = (struct sign_field){"x-amz-security-token", value->session};
+    }
+    return count;
+}
+
+static int s3_ask(struct remote *remote, struct remote_ask *ask, int64_t now_utc_us,
+                  struct http_request *out, struct err *err) {
+    struct s3 *s3 = s3_of(remote);
+    struct facts facts;
+    struct sign_field fields[SIGN_FIELDS_MAX];
+    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX), query = BUF_INIT(SYNC_LINK_MAX);
+    const struct credential_value *value = sync__credential_sign(remote, &ask->put, err);
+    int code = value == NULL ? ERR_BUSY : path_make(s3, ask->key, &path, err);
+    if (code != 0) {
+        return code;
+    }
+    sync__ask_query_text(ask, &query);
+    struct sign_aws signing = {.method = ask->method,
+                               .path = path.data,
+                               .query = query.len > 0 ? query.data : "",
+                               .headers = fields,
+                               .header_count =
+                                   ask_fields(s3, ask, now_utc_us, value, &facts, fields),
+                               .payload = facts.payload,
+                               .utc_us = ask->put.signed_utc_us};
+    struct http_request request = {.method = ask->method,
+                                   .url =
+                                       query.failed ? NULL : url_make(s3, path.data, signing.query),
+                                   .body = ask->body,
+                                   .body_size = ask->body_size,
+                                   .reply_max = ask->reply_max,
+                                   .ca_file = remote->ca_file,
+                                   .direct = s3->at.loopback};
     code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
                                : headers_add(s3, &signing, value, &request, err);
     if (code != 0) {
@@ -453,6 +513,12 @@ static enum remote_verdict s3_judge(struct remote *remote, struct remote_put *pu
     return judges[put->step](s3_of(remote), put, reply, err);
 }
 
+static enum remote_verdict s3_judge_ask(struct remote *remote, struct remote_ask *ask,
+                                        const struct http_reply *reply, struct err *err) {
+    ask->put.step = REMOTE_ASK;
+    return judge_other(s3_of(remote), &ask->put, reply, err);
+}
+
 /* ---- links ---- */
 
 static int s3_link(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,
@@ -494,4 +560,7 @@ const struct remote_ops sync__s3_ops = {.kind = "s3",
                                         .close = s3_close,
                                         .request = s3_request,
                                         .judge = s3_judge,
+                                        .ask = s3_ask,
+                                        .judge_ask = s3_judge_ask,
+                                        .listing = &sync__s3_listing,
                                         .link = s3_link};
