@@ -61,6 +61,11 @@ static void told_capture(json_t *life, const struct store_why *why) {
     }
 }
 
+static const char *const withdrawn_names[] = {
+    [STORE_OUTBOX_LOST] = "the object was found missing at",
+    [STORE_OUTBOX_EXPIRED] = "the object was removed for its age at",
+    [STORE_OUTBOX_REMOVED] = "the object was removed by hand at"};
+
 static void told_remote(json_t *life, const struct store_why_remote *remote) {
     const char *role = remote->required ? "required" : "not required";
     switch (remote->state) {
@@ -79,6 +84,10 @@ static void told_remote(json_t *life, const struct store_why_remote *remote) {
         break;
     case STORE_WHY_HELD:
         event(life, 0, "held", "for %s (%s), until the clock is synchronised", remote->name, role);
+        break;
+    case STORE_WHY_WITHDRAWN:
+        event(life, remote->utc_us, "withdrawn", "%s %s", withdrawn_names[remote->withdrawn],
+              remote->name);
         break;
     }
 }

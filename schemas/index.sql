@@ -149,6 +149,14 @@ CREATE TABLE receipt (
     PRIMARY KEY (blob, remote)
 ) WITHOUT ROWID;
 
+CREATE TABLE withdrawn (       -- receipts that were taken back, the last word about each
+    blob   INTEGER NOT NULL,
+    remote INTEGER NOT NULL,
+    action INTEGER NOT NULL,   -- of the OUTBOX record: 4 lost, 5 expired, 6 removed
+    utc    INTEGER NOT NULL,
+    PRIMARY KEY (blob, remote)
+) WITHOUT ROWID;
+
 CREATE TABLE outbox (
     row      INTEGER PRIMARY KEY AUTOINCREMENT,
     remote   INTEGER NOT NULL,

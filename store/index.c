@@ -103,6 +103,13 @@ const char *const store__index_sql[IX_STATEMENTS] = {
                            " (?2 = 0 OR (active = 1 AND required = 1))",
     [IX_RECEIPTS_LAST] = "SELECT coalesce(max(utc), 0) FROM receipt WHERE blob = ?",
     [IX_RECEIPTS_DROP] = "DELETE FROM receipt WHERE blob = ?",
+    [IX_RECEIPT_DROP] = "DELETE FROM receipt WHERE blob = ? AND remote = ?",
+    [IX_REMOTE_UNDONE] = "UPDATE remote SET done = done - 1 WHERE id = ?",
+    [IX_WITHDRAWN_PUT] = "INSERT INTO withdrawn (blob, remote, action, utc) VALUES (?, ?, ?, ?) ON"
+                         " CONFLICT (blob, remote) DO UPDATE SET action = excluded.action,"
+                         " utc = excluded.utc",
+    [IX_WITHDRAWN_OFF] = "DELETE FROM withdrawn WHERE blob = ? AND remote = ?",
+    [IX_WITHDRAWN_DROP] = "DELETE FROM withdrawn WHERE blob = ?",
     [IX_OUTBOX_NEW] = "INSERT OR IGNORE INTO outbox (remote, blob, state, value)"
                       " VALUES (?, ?, ?, ?)",
     [IX_OUTBOX_GET] = "SELECT row, state FROM outbox WHERE blob = ? AND remote = ?",

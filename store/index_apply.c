@@ -299,6 +299,7 @@ static int blob_forget(struct index *index, struct err *err) {
     code = store__index_outbox_drop(index, err);
     code = code ? code : store__db_run(&index->db, IX_REMOTES_UNDONE, err, "i", blob->id);
     code = code ? code : store__db_run(&index->db, IX_RECEIPTS_DROP, err, "i", blob->id);
+    code = code ? code : store__db_run(&index->db, IX_WITHDRAWN_DROP, err, "i", blob->id);
     code = code ? code : store__index_blob_flush(index, err);
     code = code ? code : store__db_run(&index->db, IX_BLOB_DROP, err, "i", blob->id);
     index->blob = index->blob_before = (struct blob_row){0};

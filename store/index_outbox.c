@@ -223,6 +223,7 @@ int store__index_apply_receipt(struct index *index, const struct record_receipt 
                                  blob->tier == TIER_ANNOTATED ? IX_REMOTE_DONE_0 : IX_REMOTE_DONE_1,
                                  err, "ii", blob->refs, remote);
     }
+    code = code ? code : store__db_run(&index->db, IX_WITHDRAWN_OFF, err, "ii", blob->id, remote);
     code = code ? code : row_settle(index, remote, err);
     return code ? code : store__index_blob_refresh(index, err);
 }
@@ -316,6 +317,32 @@ static int row_queue(struct index *index, const struct index_remote *remote, str
     return code;
 }
 
+/* A receipt is taken back. What was found missing and is still here goes again; what was removed on
+ * purpose does not, nor does a backfill bring it back. */
+static int receipt_withdraw(struct index *index, const struct record_outbox *outbox, int64_t remote,
+                            const struct index_remote *active, struct err *err) {
+    struct blob_row *blob = &index->blob;
+    int64_t has = 0;
+    int code = store__db_number(&index->db, IX_RECEIPT_HAS, &has, err, "ii", blob->id, remote);
+    if (code) {
+        return code == ERR_NOT_FOUND ? 0 : code;
+    }
+    code = store__db_run(&index->db, IX_RECEIPT_DROP, err, "ii", blob->id, remote);
+    code = code ? code : store__db_run(&index->db, IX_REMOTE_UNDONE, err, "i", remote);
+    code = code ? code
+                : store__db_run(&index->db,
+                                blob->tier == TIER_ANNOTATED ? IX_REMOTE_DONE_0 : IX_REMOTE_DONE_1,
+                                err, "ii", -blob->refs, remote);
+    code = code ? code
+                : store__db_run(&index->db, IX_WITHDRAWN_PUT, err, "iini", blob->id, remote,
+                                (int)outbox->action, outbox->utc_us);
+    index->released++;
+    if (!code && active && outbox->action == STORE_OUTBOX_LOST && blob->local) {
+        code = queue_for(index, active, err);
+    }
+    return code ? code : store__index_blob_refresh(index, err);
+}
+
 int store__index_apply_outbox(struct index *index, const struct record_outbox *outbox,
                               struct err *err) {
     const struct index_remote *active = remote_active(index, &outbox->identity);
@@ -329,7 +356,9 @@ int store__index_apply_outbox(struct index *index, const struct record_outbox *o
         if (code || !index->blob_stored) {
             continue;
         }
-        if (outbox->action == STORE_OUTBOX_RETRY) {
+        if (outbox->action >= STORE_OUTBOX_LOST) {
+            code = receipt_withdraw(index, outbox, remote, active, err);
+        } else if (outbox->action == STORE_OUTBOX_RETRY) {
             code = row_release(index, remote, err);
         } else if (outbox->action == STORE_OUTBOX_DROP) {
             code = row_drop(index, remote, err);

@@ -55,8 +55,19 @@ static const char *const reader_sql[READER_STATEMENTS] = {
     [READER_UNQUEUED] =
         "SELECT b.id, b.tier, b.sha, b.local = 1 AND b.kept_utc >= ?3 AND NOT EXISTS (SELECT 1 FROM"
         " outbox o WHERE o.blob = b.id AND o.remote = ?1) AND NOT EXISTS (SELECT 1 FROM receipt r"
-        " WHERE r.blob = b.id AND r.remote = ?1) FROM blob b WHERE b.id > ?2 ORDER BY b.id LIMIT"
-        " ?4",
+        " WHERE r.blob = b.id AND r.remote = ?1) AND NOT EXISTS (SELECT 1 FROM withdrawn w WHERE"
+        " w.blob = b.id AND w.remote = ?1 AND w.action > 4) FROM blob b WHERE b.id > ?2 ORDER BY"
+        " b.id LIMIT ?4",
+    [READER_RECEIPTS] = "SELECT b.id, b.tier, b.sha, b.media, b.bytes, b.kept_utc, b.local,"
+                        " b.pinned, r.kind, r.utc, r.key, r.etag FROM receipt r CROSS JOIN blob b"
+                        " ON b.id = r.blob WHERE r.blob > ?2 AND r.remote = ?1 ORDER BY r.blob"
+                        " LIMIT ?3",
+    [READER_LOOK] = "SELECT b.local, b.pinned > 0, EXISTS (SELECT 1 FROM receipt r WHERE r.blob ="
+                    " b.id AND r.remote = ?1), EXISTS (SELECT 1 FROM outbox o WHERE o.blob = b.id"
+                    " AND o.remote = ?1) FROM blob b WHERE b.tier = ?2 AND b.sha = ?3",
+    [READER_WHY_WITHDRAWN] = "SELECT remote.name, remote.active, remote.required, w.action, w.utc"
+                             " FROM withdrawn w JOIN remote ON remote.id = w.remote WHERE w.blob ="
+                             " ? ORDER BY w.utc LIMIT ?",
     [READER_RECEIPT] =
         "SELECT r.kind, r.key, r.etag, r.utc, remote.name FROM blob b JOIN receipt r ON r.blob ="
         " b.id JOIN remote ON remote.id = r.remote WHERE b.tier = ? AND b.sha = ? AND"

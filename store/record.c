@@ -513,7 +513,7 @@ static void outbox_encode(const struct record *record, struct buf *out) {
 
 static void outbox_decode(struct input *in, struct record *record) {
     struct record_outbox *outbox = &record->outbox;
-    outbox->action = get_choice(in, STORE_OUTBOX_RETRY, STORE_OUTBOX_QUEUE);
+    outbox->action = get_choice(in, STORE_OUTBOX_RETRY, STORE_OUTBOX_REMOVED);
     get_array(in, outbox->identity.bytes, sizeof(outbox->identity.bytes));
     outbox->utc_us = get_i64(in);
     size_t count = (size_t)get_uint(in, 2);

@@ -400,6 +400,16 @@ static int remote_identity(struct store *store, const char *name, struct frame_h
     return found ? 0 : err_set(err, ERR_NOT_FOUND, "no remote named \"%.40s\" is declared", name);
 }
 
+int store_remote_identity(struct store *store, const char *remote, struct frame_hash *out,
+                          struct err *err) {
+    struct frame_hash identity;
+    int code = remote_identity(store, remote, &identity, err);
+    if (!code) {
+        *out = identity;
+    }
+    return code;
+}
+
 /* ---- receipts and quarantine ---- */
 
 static int receipt_record(struct store *store, const struct store_receipt *receipt,
@@ -472,7 +482,7 @@ int store_outbox_act(struct store *store, const char *remote, enum store_outbox_
                      struct err *err) {
     CLEANUP(mem_free_at) struct store_blob_name *names = NULL;
     if (!count || count > STORE_OUTBOX_BATCH || action < STORE_OUTBOX_RETRY ||
-        action > STORE_OUTBOX_QUEUE) {
+        action > STORE_OUTBOX_REMOVED) {
         return err_set(err, ERR_INVALID, "the outbox knows no decision %d about %zu blobs",
                        (int)action, count);
     }

@@ -202,9 +202,16 @@ enum store_gone { /* numbers of the log's tombstones */
 struct store_why_remote { /* what became of the frame's blob at one remote */
     char name[STORE_REMOTE_NAME_MAX + 1];
     bool declared, required; /* in this run's configuration */
-    enum { STORE_WHY_DONE, STORE_WHY_WAITING, STORE_WHY_QUARANTINED, STORE_WHY_HELD } state;
+    enum {
+        STORE_WHY_DONE,
+        STORE_WHY_WAITING,
+        STORE_WHY_QUARANTINED,
+        STORE_WHY_HELD,
+        STORE_WHY_WITHDRAWN
+    } state;
+    int withdrawn;    /* WITHDRAWN: enum store_outbox_action */
     int receipt_kind; /* DONE: enum store_receipt_kind */
-    int64_t utc_us;   /* DONE: of the receipt */
+    int64_t utc_us;   /* DONE: of the receipt; WITHDRAWN: of its end */
     char key[STORE_KEY_MAX + 1];
     char etag[STORE_ETAG_MAX + 1];
     unsigned attempts; /* of one that is not done */
@@ -359,6 +366,12 @@ enum store_outbox_action {                         /* numbers of the log */
                                2, /* given up: no row, nothing owed to this remote */
                            STORE_OUTBOX_QUEUE =
                                3, /* a row where there is neither a row nor a receipt (backfill) */
+                           /* These take a receipt back, and do nothing where there is none: */
+                           STORE_OUTBOX_LOST = 4, /* the object is not there: a row where the blob
+                                                     is here */
+                           STORE_OUTBOX_EXPIRED = 5, /* removed there, for its age: no row, nor by a
+                                                        backfill */
+                           STORE_OUTBOX_REMOVED = 6, /* removed there, by hand: the same */
 };
 
 #define STORE_OUTBOX_BATCH 256 /* blobs of one decision: one record, one transaction */
@@ -396,6 +409,37 @@ int store_quarantine_read(struct store_reader *reader, const char *remote, uint6
 int store_unqueued_read(struct store_reader *reader, const char *remote, int64_t since_us,
                         int64_t *after, struct store_blob_name *names, size_t limit, size_t *count,
                         bool *more, struct err *err);
+
+/* Who a declared remote is. ERR_NOT_FOUND: none of this name is. */
+int store_remote_identity(struct store *store, const char *remote, struct frame_hash *out,
+                          struct err *err);
+
+struct store_receipt_row { /* a receipt, and what the index knows of its blob */
+    struct store_receipt receipt;
+    enum frame_media media;
+    uint64_t blob_bytes;
+    int64_t kept_utc_us; /* its date is the key's */
+    bool local, pinned;
+};
+
+/* At most `limit` receipts of a declared remote behind `*after` (0: from the first), which moves
+ * forward; in no order that means anything. `*count` 0: that was all. */
+int store_receipts_read(struct store_reader *reader, const char *remote, int64_t *after,
+                        struct store_receipt_row *rows, size_t limit, size_t *count,
+                        struct err *err);
+
+enum store_blob_state { /* flags */
+                        STORE_BLOB_KNOWN = 1,
+                        STORE_BLOB_LOCAL = 2,
+                        STORE_BLOB_PINNED = 4,
+                        STORE_BLOB_RECEIPT = 8, /* of this remote */
+                        STORE_BLOB_QUEUED = 16, /* for it */
+};
+
+/* What the index knows of each of the blobs: flags into `states`. */
+int store_blobs_look(struct store_reader *reader, const char *remote,
+                     const struct store_blob_name *names, size_t count, unsigned *states,
+                     struct err *err);
 
 /* Where the blob lies at the remote: the key of its receipt. ERR_NOT_FOUND: no receipt. `remote` ""
  * : any. */

@@ -73,6 +73,23 @@ static int outbox_read(struct store_reader *reader, int64_t blob, struct store_w
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
+static int withdrawn_read(struct store_reader *reader, int64_t blob, struct store_why *why,
+                          struct err *err) {
+    sqlite3_stmt *statement;
+    int code = store__db_bind(&reader->db, READER_WHY_WITHDRAWN, &statement, err, "in", blob,
+                              REMOTES_MAX - (int)why->remote_count);
+    while (!code && !(code = store__db_step(&reader->db, statement, err))) {
+        struct store_why_remote *remote = &why->remotes[why->remote_count++];
+        int declared = 0, required = 0;
+        store__db_columns(statement, "tnnni", remote->name, sizeof(remote->name), &declared,
+                          &required, &remote->withdrawn, &remote->utc_us);
+        remote->declared = declared;
+        remote->required = required;
+        remote->state = STORE_WHY_WITHDRAWN;
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
 /* What the log cannot give is left out: the rest is worth telling. */
 static void record_read(struct store_reader *reader, const struct log_position *place,
                         struct store_why *why) {
@@ -106,6 +123,7 @@ int store_why_get(struct store_reader *reader, const struct frame_id *id, struct
     code = code ? code : life_read(reader, id, why, &blob, &place, err);
     code = code ? code : receipts_read(reader, blob, why, err);
     code = code ? code : outbox_read(reader, blob, why, err);
+    code = code ? code : withdrawn_read(reader, blob, why, err);
     if (!code && why->row->label_state) {
         code = store_label_get(reader, id, &why->label, err);
     }
