@@ -23,7 +23,18 @@ static const char fsck_usage[] =
     "                marks frames whose bytes are lost as gone, makes the index again where it "
     "disagrees\n"
     "  --scrub RATE  the check, at no more than RATE MB/s\n"
-    "The daemon must be stopped (exit 4 otherwise). Exit 5 when the store is damaged.\n";
+    "The daemon must be stopped (exit 4 otherwise). Exit 5 when the store is damaged.\n"
+    "\n"
+    "       creel fsck --remote [REMOTE] [--repair [--force]]\n"
+    "Compares what lies at a remote (at all, without REMOTE) with the index, by listing alone: "
+    "what "
+    "is missing, has\n"
+    "other bytes, or is unknown here. With the daemon running or without. Needs the right to "
+    "list.\n"
+    "  --repair      takes the receipts of what is missing back, so that it is uploaded again "
+    "where its bytes are here\n"
+    "  --force       also where more than a quarter is missing (exit 8 otherwise)\n"
+    "Exit 6 when something is missing or wrong, 7 when the credential may not list.\n";
 
 /* What one run needs to tell a person how far it is. */
 struct meter {
@@ -232,17 +243,29 @@ static int rate_parse(const char *text, double *bytes_per_us) {
 }
 
 int cmd_fsck(int argc, char **argv) {
-    bool rebuild = false, repair = false;
+    bool rebuild = false, repair = false, remote = false, force = false;
     const char *rate = NULL;
-    const struct option_spec own[] = {
-        {"rebuild", &rebuild, NULL}, {"repair", &repair, NULL}, {"scrub", NULL, &rate}};
+    const struct option_spec own[] = {{"rebuild", &rebuild, NULL},
+                                      {"repair", &repair, NULL},
+                                      {"scrub", NULL, &rate},
+                                      {"remote", &remote, NULL},
+                                      {"force", &force, NULL}};
     struct options options;
     struct meter meter = {.started_us = clock_boot_us(), .terminal = isatty(STDERR_FILENO)};
     bool done;
     int status =
-        options_parse(argc, argv, fsck_usage, own, ARRAY_LENGTH(own), 0, 0, &options, &done);
+        options_parse(argc, argv, fsck_usage, own, ARRAY_LENGTH(own), 0, 1, &options, &done);
     if (done) {
         return status;
+    }
+    if (remote ? rebuild || rate : force || options.operand_count) {
+        fprintf(stderr,
+                "creel: REMOTE and --force go with --remote, --rebuild and --scrub do not\n%s",
+                fsck_usage);
+        return EXIT_USAGE;
+    }
+    if (remote) {
+        return cmd_fsck_remote(&options, repair, force);
     }
     if (rebuild + repair + (rate != NULL) > 1) {
         fprintf(stderr, "creel: --rebuild, --repair and --scrub are one at a time\n%s", fsck_usage);

@@ -39,6 +39,8 @@ int cmd_gc(int argc, char **argv);
 int cmd_sync(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
+/* The part of fsck that is about a remote. */
+int cmd_fsck_remote(const struct options *options, bool repair, bool force);
 int cmd_store(int argc, char **argv);
 int cmd_detect(int argc, char **argv);
 int cmd_model(int argc, char **argv);

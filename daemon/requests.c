@@ -291,6 +291,9 @@ static const struct {
     {"why", answer_why},
     {"rm", answer_rm},
     {"state-backup", answer_state_backup},
+    {"cloud-receipts", answer_cloud_receipts},
+    {"cloud-look", answer_cloud_look},
+    {"cloud-act", answer_cloud_act},
 };
 
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,

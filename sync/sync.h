@@ -86,6 +86,7 @@ struct sync_remote_config {
     const char *session_token;    /* s3, secret */
     bool virtual_host;            /* s3: bucket in the host name; false: path style */
     bool trust_exists;            /* the weaker receipt frees local space as well */
+    int64_t ttl_ms[TIER_COUNT];   /* objects older than this go with `creel cloud gc`; 0: never */
     const char *ca_file;          /* PEM; NULL: the system's */
     const char *proxy; /* azure, s3, may hold a secret: http, https, socks5 or socks5h url; "off":
                           none; NULL: the environment's, which this machine itself is spared */
@@ -182,5 +183,58 @@ int sync_remote_check(const struct sync_remote_config *remote, struct err *err);
  * fit. */
 int sync_key_format(const char *device, const struct store_outbox_row *row,
                     char out[STORE_KEY_MAX + 1], struct err *err);
+
+/* ---- by hand: a whole remote at a time; for commands, never the daemon ----
+ *
+ * These block, over a small loop of their own, and hold bounded memory whatever lies at the remote.
+ * ERR_DENIED names the right that is missing: create-only rights are enough for none of them. They
+ * touch nothing but what lies under the remote's prefix in names that creel gives, of one device.
+ */
+
+struct sync_index { /* whom they ask about the index; the slots block */
+    void *ctx;
+    /* As store_receipts_read, store_blobs_look, store_outbox_act, for the remote at hand. */
+    int (*receipts)(void *ctx, int64_t *after, struct store_receipt_row *rows, size_t limit,
+                    size_t *count, struct err *err);
+    int (*look)(void *ctx, const struct store_blob_name *names, size_t count, unsigned *states,
+                struct err *err);
+    int (*act)(void *ctx, enum store_outbox_action action, const struct store_blob_name *names,
+               size_t count, struct err *err);
+};
+
+/* Who the remote is, as the store knows it once a sync ran with it. No network. */
+int sync_remote_identity(const struct sync_remote_config *remote, struct frame_hash *out,
+                         struct err *err);
+
+enum sync_finding {
+    SYNC_FOUND_MISSING = 0, /* a receipt, and no object */
+    SYNC_FOUND_WRONG,       /* an object of another size or another MD5 */
+    SYNC_FOUND_ALTERED,     /* written again since the receipt: another ETag */
+    SYNC_FOUND_UNRECEIPTED, /* an object of a known blob, without a receipt: on its way, perhaps */
+    SYNC_FOUND_UNKNOWN,     /* an object that the index knows nothing of */
+    SYNC_FOUND_EXPIRED,     /* missing, and older than the tier's ttl: the provider's own rule */
+    SYNC_FINDINGS
+};
+typedef void sync_found_fn(void *ctx, enum sync_finding finding, const char *key,
+                           const char *detail);
+
+#define SYNC_GUARD_SHARE 4 /* more than 1 of so many is only changed by force */
+
+struct sync_fsck {
+    uint64_t objects, bytes; /* that the remote lists */
+    uint64_t receipts;       /* that were compared */
+    uint64_t elsewhere;      /* receipts of names that this device does not give (any more) */
+    uint64_t found[SYNC_FINDINGS];
+    uint64_t queued, lost; /* by a repair: to be uploaded again; gone for good */
+    uint64_t requests;
+};
+
+/* Compares what the remote lists with the receipts: by names, sizes and, where both sides know
+ * them, MD5 and ETag; no request an object. `repair` takes the receipts of what is missing back, so
+ * that it is uploaded again where its bytes are here. ERR_REFUSED: that would be more than
+ * 1/SYNC_GUARD_SHARE of the receipts, and `force` is not given; nothing was changed. */
+int sync_fsck(const struct sync_remote_config *remote, const char *device,
+              const struct sync_index *index, bool repair, bool force, sync_found_fn *found,
+              void *ctx, struct sync_fsck *out, struct err *err);
 
 #endif
