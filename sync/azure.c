@@ -18,6 +18,7 @@
 #include "daemon/base/mem.h"
 #include "sync/address.h"
 #include "sync/ask.h"
+#include "sync/drop.h"
 #include "sync/listing.h"
 #include "sync/remote.h"
 #include "sync/sign.h"
@@ -760,4 +761,5 @@ const struct remote_ops sync__azure_ops = {.kind = "azure",
                                            .ask = azure_ask,
                                            .judge_ask = azure_judge_ask,
                                            .listing = &sync__azure_listing,
+                                           .drop = sync__azure_drop,
                                            .link = azure_link};

@@ -39,4 +39,10 @@ int64_t sync__cloud_day_utc_us(const struct cloud_entry *entry);
 struct store_blob_name sync__cloud_blob(const struct cloud_entry *entry);
 uint64_t sync__cloud_etag(const char *etag);
 
+/* sync_gc, by a clock that is `ahead_us` further: for tests. */
+int sync__gc_ahead(const struct sync_remote_config *remote, const char *device,
+                   const struct sync_index *index, bool dry_run, bool force,
+                   sync_expired_fn *expired, void *ctx, int64_t ahead_us, struct sync_gc *out,
+                   struct err *err);
+
 #endif

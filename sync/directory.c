@@ -20,6 +20,7 @@
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
 #include "sync/directory_list.h"
+#include "sync/drop.h"
 #include "sync/listing.h"
 #include "sync/remote.h"
 #include <errno.h>
@@ -437,4 +438,5 @@ const struct remote_ops sync__directory_ops = {.kind = "directory",
                                                .open = directory_open,
                                                .close = directory_close,
                                                .store = directory_store,
-                                               .listing = &sync__directory_listing};
+                                               .listing = &sync__directory_listing,
+                                               .drop = sync__directory_all_drop};

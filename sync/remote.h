@@ -109,6 +109,7 @@ struct remote_memory {
 
 struct remote_ops;
 struct remote_ask;
+struct asker;
 struct listing_ops;
 
 struct remote { /* first member of each kind's own struct */
@@ -167,6 +168,11 @@ struct remote_ops {
 
     /* How it is listed (listing.h). */
     const struct listing_ops *listing;
+
+    /* Removes objects of one tier, at most DROP_MAX (drop.h); what is not there is no error.
+     * Blocks. */
+    int (*drop)(struct asker *asker, enum frame_tier tier, const char *const *keys, size_t count,
+                struct err *err);
 
     /* A read-only link; no network. ERR_REFUSED says what is missing. NULL: never possible. */
     int (*link)(struct remote *remote, enum frame_tier tier, const char *key, int ttl_s,

@@ -16,6 +16,7 @@
 #include "daemon/base/mem.h"
 #include "sync/address.h"
 #include "sync/ask.h"
+#include "sync/drop.h"
 #include "sync/listing.h"
 #include "sync/remote.h"
 #include "sync/sign.h"
@@ -563,4 +564,5 @@ const struct remote_ops sync__s3_ops = {.kind = "s3",
                                         .ask = s3_ask,
                                         .judge_ask = s3_judge_ask,
                                         .listing = &sync__s3_listing,
+                                        .drop = sync__s3_drop,
                                         .link = s3_link};

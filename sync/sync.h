@@ -237,4 +237,27 @@ int sync_fsck(const struct sync_remote_config *remote, const char *device,
               const struct sync_index *index, bool repair, bool force, sync_found_fn *found,
               void *ctx, struct sync_fsck *out, struct err *err);
 
+struct sync_gc {
+    uint64_t objects; /* of the tiers that have a ttl, sidecars and overlays too */
+    uint64_t expired, expired_bytes;
+    uint64_t pinned;  /* of the expired: they stay */
+    uint64_t removed; /* 0 in a dry run */
+    uint64_t requests;
+    bool any_ttl; /* false: no tier of this remote has one, nothing was looked at */
+};
+typedef void sync_expired_fn(void *ctx, const char *key, uint64_t bytes, bool pinned);
+
+/* Removes what has outlived its tier's ttl: by the date in its name and by when it was written, and
+ * by the earlier of the server's clock and ours. Pinned frames stay. Receipts are taken back, and
+ * that is durable, before an object goes. ERR_REFUSED: more than 1/SYNC_GUARD_SHARE of the objects
+ * would go, and `force` is not given; nothing was removed. */
+int sync_gc(const struct sync_remote_config *remote, const char *device,
+            const struct sync_index *index, bool dry_run, bool force, sync_expired_fn *expired,
+            void *ctx, struct sync_gc *out, struct err *err);
+
+/* Removes objects by their keys, and what belongs to them (sidecars, overlays). What is not there
+ * is no error. */
+int sync_objects_remove(const struct sync_remote_config *remote, enum frame_tier tier,
+                        const char *const *keys, size_t count, struct err *err);
+
 #endif

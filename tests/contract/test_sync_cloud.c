@@ -288,6 +288,195 @@ START_TEST(another_device_is_left_alone) {
 }
 END_TEST
 
+/* ---- gc ---- */
+
+#define DAYS(n) ((n)*INT64_C(86400))
+
+static size_t expired_count, expired_pinned;
+
+static void on_expired(void *ctx, const char *key, uint64_t bytes, bool pinned) {
+    (void)ctx;
+    ck_assert_uint_gt(bytes, 0);
+    ck_assert_ptr_nonnull(strstr(key, "/device=edge-1/"));
+    expired_count++;
+    expired_pinned += pinned;
+}
+
+static int gc(bool dry_run, bool force, int64_t ahead_days, struct sync_gc *out, struct err *err) {
+    expired_count = expired_pinned = 0;
+    return sync__gc_ahead(&f.config.remotes[0], f.config.device, &store_index, dry_run, force,
+                          on_expired, NULL, DAYS(ahead_days) * 1000000, out, err);
+}
+
+/* Objects of this device that will not expire, so that the guard has a whole to compare with. */
+static void fill(size_t count, const char *device, const char *date) {
+    for (size_t i = 0; i < count; i++) {
+        char key[STORE_KEY_MAX + 1];
+        snprintf(key, sizeof key, "frames/tier=annotated/device=%s/date=%s/%064zx.jpg", device,
+                 date, i);
+        if (f.config.remotes[0].kind == SYNC_DIRECTORY) {
+            char path[2048];
+            snprintf(path, sizeof path, "%s/%s/%s", f.config.remotes[0].path,
+                     f.config.remotes[0].prefix, key);
+            *strrchr(path, '/') = '\0';
+            ck_assert_int_eq(fs_mkdirs(path, NULL), 0);
+        }
+        tamper("PUT", TIER_ANNOTATED, key, 3);
+    }
+}
+
+static void pin_first(void) {
+    struct store_page *page = NULL;
+    struct store_filter filter = {.oldest_first = true};
+    ck_assert_int_eq(
+        store_page_read(f.reader, &filter, &(struct store_cursor){0}, 1, 100, &page, NULL), 0);
+    ck_assert_int_eq(store_pin_set(f.store, &page->rows[0].record.id, true, NULL), 0);
+    store_page_destroy(page);
+}
+
+START_TEST(what_outlives_its_ttl_goes_and_pinned_frames_stay) {
+    struct sync_gc out;
+    struct sync_fsck checked;
+    struct err err = {0};
+    uploaded(_i);
+    fill(30, "edge-1", "2099-01-01");
+    fill(3, "edge-10", "2020-01-01");
+    pin_first(); /* of tier annotated */
+    ck_code(gc(true, false, 10, &out, &err), 0, err);
+    ck_assert(!out.any_ttl);
+    ck_assert_uint_eq(out.requests, 0);
+    f.config.remotes[0].ttl_ms[TIER_ANNOTATED] = DAYS(5) * 1000;
+    ck_code(gc(true, false, 10, &out, &err), 0, err);
+    ck_assert_uint_eq(out.objects, FRAMES / 3 + 30);
+    ck_assert_uint_eq(out.expired, FRAMES / 3);
+    ck_assert_uint_eq(out.removed, 0);
+    ck_assert_uint_eq(expired_count, FRAMES / 3);
+    ck_assert_uint_eq(acts, 0);
+    ck_code(gc(false, false, 4, &out, &err), 0, err); /* not yet */
+    ck_assert_uint_eq(out.expired, 0);
+    ck_code(gc(false, false, 0, &out, &err), 0, err);
+    ck_assert_uint_eq(out.expired, 0);
+    ck_code(gc(false, false, 10, &out, &err), 0, err);
+    ck_assert_uint_eq(out.pinned, 1);
+    ck_assert_uint_eq(expired_pinned, 1);
+    ck_assert_uint_eq(out.removed, FRAMES / 3 - 1);
+    ck_assert_uint_eq(counts_of(remote_name).done, FRAMES - (FRAMES / 3 - 1));
+    ck_assert_uint_eq(counts_of(remote_name).pending, 0); /* and does not come back */
+    ck_code(fsck(false, false, &checked, &err), 0, err);
+    ck_assert_uint_eq(checked.found[SYNC_FOUND_MISSING], 0);
+    ck_assert_uint_eq(checked.objects, FRAMES - (FRAMES / 3 - 1) + 30);
+    ck_assert_uint_eq(checked.found[SYNC_FOUND_UNKNOWN], 30);
+    ck_code(gc(false, false, 10, &out, &err), 0, err); /* again: the pinned one is left */
+    ck_assert_uint_eq(out.removed, 0);
+    f.config.device = "edge-10";
+    ck_code(fsck(false, false, &checked, &err), 0, err);
+    ck_assert_uint_eq(checked.objects, 3); /* of another device: still there */
+}
+END_TEST
+
+START_TEST(more_than_a_quarter_waits_for_force) {
+    struct sync_gc out;
+    struct err err = {0};
+    uploaded(_i);
+    fill(10, "edge-1", "2099-01-01");
+    f.config.remotes[0].ttl_ms[TIER_ANNOTATED] = DAYS(5) * 1000;
+    ck_code(gc(false, false, 10, &out, &err), ERR_REFUSED, err);
+    ck_assert_uint_eq(out.removed, 0);
+    ck_assert_uint_eq(acts, 0);
+    fsck(false, false, &(struct sync_fsck){0}, &err);
+    ck_assert_uint_eq(found_count, 10);
+    ck_code(gc(false, true, 10, &out, &err), 0, err);
+    ck_assert_uint_eq(out.removed, FRAMES / 3);
+    fsck(false, false, &(struct sync_fsck){0}, &err);
+    ck_assert_uint_eq(found_count, 10);
+}
+END_TEST
+
+START_TEST(an_old_name_that_was_written_today_has_its_time) {
+    struct sync_gc out;
+    struct err err = {0};
+    uploaded(_i);
+    fill(3, "edge-1", "2020-01-01");
+    f.config.remotes[0].ttl_ms[TIER_ANNOTATED] = DAYS(5) * 1000;
+    ck_code(gc(false, true, 0, &out, &err), 0, err);
+    ck_assert_uint_eq(out.expired, 0);
+}
+END_TEST
+
+static char sas_list[1024], sas_create[1024];
+
+static void sas_make(const char *permissions, char out[1024]) {
+    uint8_t key[SIGN_AZURE_KEY_MAX];
+    size_t size = 0;
+    struct buf text = BUF_INIT(1023);
+    struct sign_sas sas = {.account = AZURITE_ACCOUNT,
+                           .container = "annotated",
+                           .permissions = permissions,
+                           .resource = "c",
+                           .protocol = "",
+                           .expires_utc_us = clock_utc_us() + INT64_C(3600000000)};
+    hash_parse_base64(AZURITE_KEY, key, sizeof key, &size);
+    sync__sign_azure_sas(&sas, key, size, &text);
+    memcpy(out, text.data, text.len + 1);
+    buf_finish(&text);
+}
+
+START_TEST(without_the_right_nothing_changes_and_it_is_named) {
+    struct sync_gc out;
+    struct sync_fsck checked;
+    struct err err = {0};
+    char text[1024];
+    struct sync_remote_config *remote = &f.config.remotes[0];
+    uploaded(1);
+    remote->ttl_ms[TIER_ANNOTATED] = DAYS(5) * 1000;
+    remote->account_key = NULL;
+    sas_make("cl", sas_list);
+    sas_make("c", sas_create);
+    remote->sas = sas_create;
+    ck_code(fsck(false, false, &checked, &err), ERR_DENIED, err);
+    ck_assert_ptr_nonnull(strstr(err_text(&err, text, sizeof text), "sp=l"));
+    ck_code(gc(false, true, 10, &out, &err), ERR_DENIED, err);
+    ck_assert_ptr_nonnull(strstr(err_text(&err, text, sizeof text), "sp=l"));
+    remote->sas = sas_list;
+    ck_code(gc(false, true, 10, &out, &err), ERR_DENIED, err);
+    ck_assert_ptr_nonnull(strstr(err_text(&err, text, sizeof text), "sp=d"));
+    ck_assert_uint_eq(acts, 0); /* no receipt went before the right was proven */
+    ck_assert_uint_eq(counts_of(remote_name).done, FRAMES);
+}
+END_TEST
+
+START_TEST(objects_go_by_name_with_what_belongs_to_them) {
+    struct sync_fsck checked;
+    struct err err = {0};
+    uploaded(_i);
+    struct store_receipt receipt = receipt_of(3);
+    char sidecar[STORE_KEY_MAX + 1];
+    const char *keys[] = {receipt.key, "frames/tier=annotated/device=edge-1/date=2020-01-01/x.jpg"};
+    snprintf(sidecar, sizeof sidecar, "sidecars%.*s.json",
+             (int)(strrchr(receipt.key, '.') - receipt.key - 6), receipt.key + 6);
+    if (kinds[_i] == SYNC_DIRECTORY) {
+        char path[2048];
+        snprintf(path, sizeof path, "%s/%s/%s", f.config.remotes[0].path,
+                 f.config.remotes[0].prefix, sidecar);
+        *strrchr(path, '/') = '\0';
+        ck_assert_int_eq(fs_mkdirs(path, NULL), 0);
+    }
+    tamper("PUT", receipt.tier, sidecar, 20);
+    ck_code(sync_objects_remove(&f.config.remotes[0], receipt.tier, keys, 2, &err), 0, err);
+    ck_code(fsck(false, false, &checked, &err), 0, err);
+    ck_assert_uint_eq(found_count, 1);
+    ck_assert_str_eq(finding_of(SYNC_FOUND_MISSING)->key, receipt.key);
+    struct asker *asker = NULL;
+    struct listing *listing = NULL;
+    struct listed listed;
+    ck_code(sync__asker_open(&f.config.remotes[0], &asker, &err), 0, err);
+    ck_code(sync__listing_open(asker, receipt.tier, "sidecars/", &listing, &err), 0, err);
+    ck_code(sync__listing_next(listing, &listed, &err), ERR_NOT_FOUND, err);
+    sync__listing_close(listing);
+    sync__asker_close(asker);
+}
+END_TEST
+
 START_TEST(names_are_read_as_they_are_written) {
     static const char *const wrong[] = {
         "frames/tier=annotated/device=d/date=2026-11-20/abc.jpg",
@@ -340,6 +529,11 @@ static Suite *suite(void) {
     tcase_add_loop_test(tests, a_frame_that_waits_is_not_missing, 0, each);
     tcase_add_loop_test(tests, another_device_is_left_alone, 0, each);
     tcase_add_test(tests, names_are_read_as_they_are_written);
+    tcase_add_loop_test(tests, what_outlives_its_ttl_goes_and_pinned_frames_stay, 0, each);
+    tcase_add_loop_test(tests, more_than_a_quarter_waits_for_force, 0, each);
+    tcase_add_loop_test(tests, an_old_name_that_was_written_today_has_its_time, 0, each);
+    tcase_add_test(tests, without_the_right_nothing_changes_and_it_is_named);
+    tcase_add_loop_test(tests, objects_go_by_name_with_what_belongs_to_them, 0, each);
     suite_add_tcase(all, tests);
     return all;
 }
