@@ -37,6 +37,7 @@ static const struct {
     CAPTURE("x-amz-bucket-region", region),
     CAPTURE("retry-after", retry_after),
     CAPTURE("www-authenticate", challenge),
+    CAPTURE("x-amz-transition-default-minimum-object-size", transition),
 #undef CAPTURE
 };
 

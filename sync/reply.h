@@ -28,6 +28,7 @@ struct http_reply {
     char region[64];               /* x-amz-bucket-region, or the body's */
     char message[256];             /* the error's own words: one line, secrets cut out */
     char retry_after[64];
+    char transition[64];    /* x-amz-transition-default-minimum-object-size */
     char challenge[256];    /* WWW-Authenticate */
     int64_t content_length; /* -1: not said */
     int64_t date_utc_us;    /* of the Date header; 0: not said */

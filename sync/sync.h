@@ -237,6 +237,34 @@ int sync_fsck(const struct sync_remote_config *remote, const char *device,
               const struct sync_index *index, bool repair, bool force, sync_found_fn *found,
               void *ctx, struct sync_fsck *out, struct err *err);
 
+/* The rules by which S3 removes objects by itself (Get/PutBucketLifecycleConfiguration), for the
+ * tiers that have a ttl; of all devices under the remote's prefix. Rules are told apart by their
+ * id: creel's begin with "creel-", and those of other prefixes are foreign too. */
+enum sync_rule {
+    SYNC_RULE_FOREIGN = 0, /* stays as it is, whatever it says */
+    SYNC_RULE_SAME,
+    SYNC_RULE_NEW,
+    SYNC_RULE_CHANGED,
+    SYNC_RULE_DROPPED, /* creel's, of a tier that has no ttl any more */
+};
+/* `before` and `after` are a line of text each, or NULL. */
+typedef void sync_rule_fn(void *ctx, enum sync_rule rule, const char *id, const char *before,
+                          const char *after);
+struct sync_lifecycle;
+/* Reads the bucket's rules and works out what they should be. ERR_REFUSED: this kind of remote has
+ * no rules that could be set here. */
+int sync_lifecycle_open(const struct sync_remote_config *remote, struct sync_lifecycle **out,
+                        struct err *err);
+void sync_lifecycle_close(struct sync_lifecycle *lifecycle); /* NULL is accepted */
+/* Tells each rule; true where something differs. */
+bool sync_lifecycle_each(const struct sync_lifecycle *lifecycle, sync_rule_fn *each, void *ctx);
+/* Writes them, reads them back and compares: ERR_CORRUPT where a rule came back otherwise. */
+int sync_lifecycle_apply(struct sync_lifecycle *lifecycle, struct err *err);
+
+/* Azure: the management policy (JSON) that does the same, for `az`; the data plane cannot set it.
+ * The caller frees *json. ERR_NOT_FOUND: no tier has a ttl. */
+int sync_lifecycle_policy(const struct sync_remote_config *remote, char **json, struct err *err);
+
 struct sync_gc {
     uint64_t objects; /* of the tiers that have a ttl, sidecars and overlays too */
     uint64_t expired, expired_bytes;

@@ -477,6 +477,125 @@ START_TEST(objects_go_by_name_with_what_belongs_to_them) {
 }
 END_TEST
 
+/* ---- the bucket's rules ---- */
+
+static int rules_of[SYNC_RULE_DROPPED + 1];
+static char rule_lines[4][400];
+static size_t rule_count;
+
+static void on_rule(void *ctx, enum sync_rule rule, const char *id, const char *before,
+                    const char *after) {
+    (void)ctx;
+    ck_assert_uint_lt(rule_count, ARRAY_LENGTH(rule_lines));
+    rules_of[rule]++;
+    snprintf(rule_lines[rule_count++], sizeof rule_lines[0], "%s|%s|%s", id, before ? before : "",
+             after ? after : "");
+}
+
+static bool rules_differ(bool apply) {
+    struct sync_lifecycle *lifecycle = NULL;
+    struct err err = {0};
+    memset(rules_of, 0, sizeof rules_of);
+    rule_count = 0;
+    ck_code(sync_lifecycle_open(&f.config.remotes[0], &lifecycle, &err), 0, err);
+    bool differs = sync_lifecycle_each(lifecycle, on_rule, NULL);
+    if (apply) {
+        ck_code(sync_lifecycle_apply(lifecycle, &err), 0, err);
+    }
+    sync_lifecycle_close(lifecycle);
+    return differs;
+}
+
+static void bucket_ask(const char *method, const char *body, char *out, size_t room) {
+    struct asker *asker = NULL;
+    struct http_reply reply;
+    struct err err = {0};
+    uint8_t md5[HASH_MD5_SIZE];
+    char md5_text[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
+    struct remote_ask ask = {.method = method,
+                             .body = body,
+                             .body_size = body != NULL ? strlen(body) : 0,
+                             .doing = "asking"};
+    sync__ask_query(&ask, "lifecycle", "");
+    if (body != NULL) {
+        hash_md5(body, strlen(body), md5);
+        sync__ask_header(&ask, "content-md5", hash_base64(md5, sizeof md5, md5_text));
+        sync__ask_header(&ask, "content-type", "application/xml");
+    }
+    ck_code(sync__asker_open(&f.config.remotes[0], &asker, &err), 0, err);
+    ck_code(sync__asker_call(asker, &ask, &reply, &err), 0, err);
+    snprintf(out, room, "%s", reply.body.len > 0 ? reply.body.data : "");
+    sync__reply_finish(&reply);
+    sync__asker_close(asker);
+}
+
+START_TEST(rules_are_merged_and_foreign_ones_stay) {
+    static const char foreign[] =
+        "<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+        "<Rule><ID>logs &amp; more</ID><Filter><And><Prefix>logs/</Prefix><Tag><Key>a</Key>"
+        "<Value>b</Value></Tag></And></Filter><Status>Enabled</Status>"
+        "<Expiration><Days>3650</Days></Expiration></Rule>"
+        "<Rule><ID>creel-annotated</ID><Filter><Prefix>other/frames/</Prefix></Filter>"
+        "<Status>Disabled</Status><Expiration><Days>7</Days></Expiration></Rule>"
+        "</LifecycleConfiguration>";
+    char text[8192];
+    uploaded(2);
+    struct sync_remote_config *remote = &f.config.remotes[0];
+    ck_assert(!rules_differ(false)); /* no rules there, none wanted */
+    ck_assert_uint_eq(rule_count, 0);
+    bucket_ask("PUT", foreign, text, sizeof text);
+    ck_assert(!rules_differ(false));
+    ck_assert_int_eq(rules_of[SYNC_RULE_FOREIGN], 2); /* "creel-annotated" is another prefix's */
+    remote->ttl_ms[TIER_ANNOTATED] = DAYS(90) * 1000;
+    remote->ttl_ms[TIER_UNANNOTATED] = DAYS(1) * 1000 + 1; /* a day begun counts */
+    ck_assert(rules_differ(true));
+    ck_assert_int_eq(rules_of[SYNC_RULE_NEW], 2);
+    ck_assert(!rules_differ(false));
+    ck_assert_int_eq(rules_of[SYNC_RULE_SAME], 2);
+    ck_assert_int_eq(rules_of[SYNC_RULE_FOREIGN], 2);
+    bucket_ask("GET", NULL, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "logs &amp; more"));
+    ck_assert_ptr_nonnull(strstr(text, "<Days>3650</Days>"));
+    ck_assert_ptr_nonnull(strstr(text, "<Days>90</Days>"));
+    ck_assert_ptr_nonnull(strstr(text, "<Days>2</Days>"));
+    remote->ttl_ms[TIER_ANNOTATED] = DAYS(30) * 1000;
+    remote->ttl_ms[TIER_UNANNOTATED] = 0;
+    ck_assert(rules_differ(true));
+    ck_assert_int_eq(rules_of[SYNC_RULE_CHANGED], 1);
+    ck_assert_int_eq(rules_of[SYNC_RULE_DROPPED], 1);
+    ck_assert(!rules_differ(false));
+    remote->ttl_ms[TIER_ANNOTATED] = 0;
+    ck_assert(rules_differ(true));
+    ck_assert(!rules_differ(false));
+    ck_assert_int_eq(rules_of[SYNC_RULE_FOREIGN], 2);
+    ck_assert_uint_eq(rule_count, 2);
+    bucket_ask("DELETE", NULL, text, sizeof text);
+    remote->ttl_ms[TIER_ANNOTATED] = DAYS(30) * 1000;
+    ck_assert(rules_differ(true));
+    remote->ttl_ms[TIER_ANNOTATED] = 0;
+    ck_assert(rules_differ(true)); /* the last rule: an empty document would be refused */
+    ck_assert(!rules_differ(false));
+}
+END_TEST
+
+START_TEST(rules_of_the_other_kinds_are_not_ours_to_set) {
+    struct sync_lifecycle *lifecycle = NULL;
+    struct err err = {0};
+    char *json = NULL;
+    struct sync_remote_config *disk = remote_add(SYNC_DIRECTORY), *azure = remote_add(SYNC_AZURE);
+    ck_code(sync_lifecycle_open(disk, &lifecycle, &err), ERR_REFUSED, err);
+    ck_code(sync_lifecycle_open(azure, &lifecycle, &err), ERR_REFUSED, err);
+    ck_code(sync_lifecycle_policy(azure, &json, &err), ERR_NOT_FOUND, err);
+    azure->ttl_ms[TIER_UNANNOTATED] = DAYS(90) * 1000;
+    ck_code(sync_lifecycle_policy(azure, &json, &err), 0, err);
+    ck_assert_ptr_nonnull(strstr(json, "\"daysAfterModificationGreaterThan\": 90"));
+    ck_assert_ptr_nonnull(strstr(json, "unannotated/t-"));
+    ck_assert_ptr_nonnull(strstr(json, "/frames/tier=unannotated/"));
+    ck_assert_ptr_null(strstr(json, "tier=annotated"));
+    free(json);
+}
+END_TEST
+
 START_TEST(names_are_read_as_they_are_written) {
     static const char *const wrong[] = {
         "frames/tier=annotated/device=d/date=2026-11-20/abc.jpg",
@@ -532,6 +651,8 @@ static Suite *suite(void) {
     tcase_add_loop_test(tests, what_outlives_its_ttl_goes_and_pinned_frames_stay, 0, each);
     tcase_add_loop_test(tests, more_than_a_quarter_waits_for_force, 0, each);
     tcase_add_loop_test(tests, an_old_name_that_was_written_today_has_its_time, 0, each);
+    tcase_add_test(tests, rules_are_merged_and_foreign_ones_stay);
+    tcase_add_test(tests, rules_of_the_other_kinds_are_not_ours_to_set);
     tcase_add_test(tests, without_the_right_nothing_changes_and_it_is_named);
     tcase_add_loop_test(tests, objects_go_by_name_with_what_belongs_to_them, 0, each);
     suite_add_tcase(all, tests);
