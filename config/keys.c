@@ -169,6 +169,10 @@ const struct key config__keys[] = {
     {"sync.remotes.*.role_arn", KEY_TEXT, SLOT_TEXT, REMOTE(role_arn)},
     {"sync.remotes.*.style", KEY_CHOICE, SLOT_BOOL, REMOTE(virtual_host), .choices = "path|virtual",
      .fallback = "path"},
+    {"sync.remotes.*.ttl.annotated", KEY_DURATION, SLOT_I64, REMOTE(ttl_ms[TIER_ANNOTATED]),
+     .min = DAY, .fallback = "off", .word = "off"},
+    {"sync.remotes.*.ttl.unannotated", KEY_DURATION, SLOT_I64, REMOTE(ttl_ms[TIER_UNANNOTATED]),
+     .min = DAY, .fallback = "off", .word = "off"},
     {"sync.remotes.*.ca_file", KEY_PATH, SLOT_TEXT, REMOTE(ca_file)},
     {"sync.remotes.*.proxy", KEY_SECRET, SLOT_TEXT, REMOTE(proxy)},
 

@@ -69,9 +69,11 @@ int cmd_unpin(int argc, char **argv) {
 /* ---- rm ---- */
 
 static const char rm_usage[] =
-    "usage: creel rm FRAME... [--force] [--dry-run] [--json] [--config FILE] [--set KEY=VALUE]...\n"
-    "Removes the frames' bytes from this store; nothing happens at the remotes. Their records stay "
-    "as history.\n"
+    "usage: creel rm FRAME... [--remote] [--force] [--dry-run] [--json] [--config FILE] [--set "
+    "KEY=VALUE]...\n"
+    "Removes the frames' bytes from this store; nothing happens at the remotes, but for:\n"
+    "  --remote  removes their objects at every configured remote too (needs the right to delete)\n"
+    "Their records stay as history.\n"
     "A pinned frame, or one that a required remote does not have yet, is refused without --force "
     "(exit 8),\n"
     "and then nothing is removed. FRAME is an id, 8 or more hex digits of the hash, or @last.\n";
@@ -98,14 +100,18 @@ static int show_removed(const struct options *options, const json_t *reply,
 }
 
 int cmd_rm(int argc, char **argv) {
-    bool force = false, dry_run = false;
-    const struct option_spec own[] = {{"force", &force, NULL}, {"dry-run", &dry_run, NULL}};
+    bool force = false, dry_run = false, remote = false;
+    const struct option_spec own[] = {
+        {"force", &force, NULL}, {"dry-run", &dry_run, NULL}, {"remote", &remote, NULL}};
     struct options options;
     bool done;
     int status = options_parse(argc, argv, rm_usage, own, ARRAY_LENGTH(own), 1, STORE_REMOVE_MAX,
                                &options, &done);
     if (done) {
         return status;
+    }
+    if (remote) {
+        return cmd_rm_remote(&options, force, dry_run);
     }
     return commands_ask(&options, false,
                         json_pack("{s:s,s:b,s:b,s:o}", "request", "rm", "force", force, "dry_run",

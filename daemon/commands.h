@@ -41,6 +41,9 @@ int cmd_export(int argc, char **argv);
 int cmd_fsck(int argc, char **argv);
 /* The part of fsck that is about a remote. */
 int cmd_fsck_remote(const struct options *options, bool repair, bool force);
+/* The part of rm that is about remotes. */
+int cmd_rm_remote(const struct options *options, bool force, bool dry_run);
+int cmd_cloud(int argc, char **argv);
 int cmd_store(int argc, char **argv);
 int cmd_detect(int argc, char **argv);
 int cmd_model(int argc, char **argv);

@@ -294,6 +294,7 @@ static const struct {
     {"cloud-receipts", answer_cloud_receipts},
     {"cloud-look", answer_cloud_look},
     {"cloud-act", answer_cloud_act},
+    {"cloud-frames", answer_cloud_frames},
 };
 
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,

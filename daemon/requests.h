@@ -36,8 +36,9 @@ typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t *
                       struct control_bytes *bytes, struct err *err);
 /* requests_keep.c: what changes the store. */
 answer_fn answer_pin, answer_rm, answer_gc;
-answer_fn answer_why;                                                 /* requests_why.c */
-answer_fn answer_cloud_receipts, answer_cloud_look, answer_cloud_act; /* requests_cloud.c */
+answer_fn answer_why; /* requests_why.c */
+/* requests_cloud.c: what the commands for a whole remote ask. */
+answer_fn answer_cloud_receipts, answer_cloud_look, answer_cloud_act, answer_cloud_frames;
 /* requests_sync.c: what a person decides about uploads. */
 answer_fn answer_sync_quarantine, answer_sync_retry, answer_sync_drop, answer_sync_pause,
     answer_sync_backfill;

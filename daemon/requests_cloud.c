@@ -152,3 +152,56 @@ int answer_cloud_act(const struct rooms *rooms, const json_t *request, json_t **
     }
     return code;
 }
+
+/* ---- frames by name ---- */
+
+static json_t *frame_json(const struct rooms *rooms, const struct store_row *row) {
+    const struct frame_record *frame = &row->record;
+    const struct sync_config *sync = &rooms->values->sync;
+    char id[HASH_ID_SIZE], hex[HASH_HEX_SIZE], made[STORE_KEY_MAX + 1];
+    struct store_outbox_row outbox = {.tier = frame->tier,
+                                      .blob = frame->blob,
+                                      .media = frame->media,
+                                      .kept_utc_us = row->kept_utc_us};
+    json_t *keys = json_object();
+    for (size_t i = 0; i < sync->remote_count; i++) {
+        struct store_receipt receipt;
+        const char *key = NULL;
+        if (!store_receipt_get(rooms->reader, sync->remotes[i].name, frame->tier, &frame->blob,
+                               &receipt, NULL)) {
+            key = receipt.key;
+        } else if (!sync_key_format(rooms->values->device, &outbox, made, NULL)) {
+            key = made; /* what an upload under way, or a removal that was cut off, has left */
+        }
+        json_object_set_new(keys, sync->remotes[i].name, key ? json_string(key) : json_null());
+    }
+    frame_id_format(&frame->id, id);
+    hash_hex(frame->blob.bytes, sizeof(frame->blob.bytes), hex);
+    return json_pack("{s:s,s:i,s:s,s:b,s:o}", "id", id, "tier", (int)frame->tier, "blob", hex,
+                     "pinned", (int)row->pinned, "keys", keys);
+}
+
+int answer_cloud_frames(const struct rooms *rooms, const json_t *request, json_t **reply,
+                        struct control_bytes *bytes, struct err *err) {
+    const json_t *names = json_object_get(request, "frames");
+    json_t *list = json_array();
+    int code = list ? 0 : no_memory(err);
+    (void)bytes;
+    for (size_t i = 0; !code && i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        struct frame_id id;
+        struct store_row *row = NULL;
+        code = store_resolve(rooms->reader, name ? name : "", &id, err);
+        code = code ? code : store_frame_get(rooms->reader, &id, &row, err);
+        if (!code) {
+            json_array_append_new(list, frame_json(rooms, row));
+        }
+        store_row_destroy(row);
+    }
+    if (code) {
+        json_decref(list);
+        return code;
+    }
+    *reply = json_pack("{s:o}", "frames", list);
+    return *reply ? 0 : no_memory(err);
+}

@@ -270,3 +270,14 @@ int sync_objects_remove(const struct sync_remote_config *config, enum frame_tier
     sync__asker_close(asker);
     return code;
 }
+
+int sync_objects_may_remove(const struct sync_remote_config *config, const char *device,
+                            enum frame_tier tier, struct err *err) {
+    struct asker *asker = NULL;
+    char prefix[STORE_KEY_MAX + 1];
+    sync__cloud_prefix(device, CLOUD_FRAMES, tier, prefix);
+    int code = sync__asker_open(config, &asker, err);
+    code = code != 0 ? code : sync__drop_try(asker, tier, prefix, err);
+    sync__asker_close(asker);
+    return code;
+}

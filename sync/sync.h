@@ -283,6 +283,10 @@ int sync_gc(const struct sync_remote_config *remote, const char *device,
             const struct sync_index *index, bool dry_run, bool force, sync_expired_fn *expired,
             void *ctx, struct sync_gc *out, struct err *err);
 
+/* Whether objects of the tier may be removed, without removing any: ERR_DENIED names the right. */
+int sync_objects_may_remove(const struct sync_remote_config *remote, const char *device,
+                            enum frame_tier tier, struct err *err);
+
 /* Removes objects by their keys, and what belongs to them (sidecars, overlays). What is not there
  * is no error. */
 int sync_objects_remove(const struct sync_remote_config *remote, enum frame_tier tier,
