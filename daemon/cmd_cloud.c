@@ -63,7 +63,7 @@ static void gc_print(const struct task *task, const char *remote, const struct s
                " of them pinned; %s %" PRIu64 "\n",
                remote, out->objects, out->expired, (double)out->expired_bytes / 1e6, out->pinned,
                task->dry_run ? "would remove" : "removed",
-               task->dry_run ? out->expired - out->pinned : out->removed);
+               task->dry_run ? out->expired - out->pinned - out->waiting : out->removed);
     }
 }
 

@@ -163,7 +163,7 @@ struct batch {
     size_t record_count, record_room;
     struct frame_hash gone[STORE_COPIES_MAX]; /* that tombstones among the records name */
     size_t gone_count;
-    struct store_blob_name undue[2 * STORE_COPIES_MAX]; /* that outbox records among them name */
+    struct store_blob_name undue[3 * STORE_COPIES_MAX]; /* that outbox records among them name */
     size_t undue_count;
 };
 
@@ -286,6 +286,28 @@ static int say_undue(struct store *store, struct batch *batch, const struct owne
     return code == ERR_NOT_FOUND ? 0 : code;
 }
 
+/* Receipts that were taken back. */
+static int say_withdrawn(struct store *store, struct batch *batch, const struct owner *blob,
+                         struct err *err) {
+    struct db *lookup = &store->writer.lookup;
+    struct store_blob_name *name = &batch->undue[batch->undue_count++];
+    *name = (struct store_blob_name){blob->tier, blob->sha};
+    sqlite3_stmt *statement;
+    int code = store__db_bind(lookup, LOOKUP_WITHDRAWN, &statement, err, "i", blob->id);
+    while (!code && !(code = store__db_step(lookup, statement, err))) {
+        struct record record = {.kind = RECORD_OUTBOX, .outbox = {.count = 1, .blobs = name}};
+        int action = 0;
+        store__db_columns(statement, "bni", record.outbox.identity.bytes, sizeof(blob->sha),
+                          &action, &record.outbox.utc_us);
+        record.outbox.action = (enum store_outbox_action)action;
+        code = say(batch, &record, err);
+        if (code) {
+            sqlite3_reset(statement);
+        }
+    }
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
 static int say_gone(struct batch *batch, const struct owner *blob, int reason, int64_t utc_us,
                     struct err *err) {
     struct frame_hash *sha = &batch->gone[batch->gone_count++];
@@ -399,6 +421,7 @@ static int frame_say(struct store *store, struct batch *batch, const struct fram
     if (!code && now->local) {
         code = say_undue(store, batch, &now->blob, err);
     }
+    code = code ? code : say_withdrawn(store, batch, &now->blob, err);
     if (!code && !now->local && now->gone_reason) {
         code = say_gone(batch, &now->blob, now->gone_reason, now->gone_utc, err);
     }

@@ -317,27 +317,35 @@ static int row_queue(struct index *index, const struct index_remote *remote, str
     return code;
 }
 
-/* A receipt is taken back. What was found missing and is still here goes again; what was removed on
- * purpose does not, nor does a backfill bring it back. */
-static int receipt_withdraw(struct index *index, const struct record_outbox *outbox, int64_t remote,
-                            const struct index_remote *active, struct err *err) {
-    struct blob_row *blob = &index->blob;
-    int64_t has = 0;
-    int code = store__db_number(&index->db, IX_RECEIPT_HAS, &has, err, "ii", blob->id, remote);
-    if (code) {
-        return code == ERR_NOT_FOUND ? 0 : code;
-    }
-    code = store__db_run(&index->db, IX_RECEIPT_DROP, err, "ii", blob->id, remote);
+static int receipt_drop(struct index *index, int64_t remote, struct err *err) {
+    const struct blob_row *blob = &index->blob;
+    int code = store__db_run(&index->db, IX_RECEIPT_DROP, err, "ii", blob->id, remote);
     code = code ? code : store__db_run(&index->db, IX_REMOTE_UNDONE, err, "i", remote);
-    code = code ? code
+    return code ? code
                 : store__db_run(&index->db,
                                 blob->tier == TIER_ANNOTATED ? IX_REMOTE_DONE_0 : IX_REMOTE_DONE_1,
                                 err, "ii", -blob->refs, remote);
+}
+
+/* A receipt is taken back. What was found missing and is still here goes again; what was removed on
+ * purpose does not, nor does a backfill bring it back: also where there is no receipt (an upload
+ * that waits, or a copy forward that a rebuild meets). */
+static int receipt_withdraw(struct index *index, const struct record_outbox *outbox, int64_t remote,
+                            const struct index_remote *active, struct err *err) {
+    struct blob_row *blob = &index->blob;
+    bool again = outbox->action == STORE_OUTBOX_LOST && blob->local;
+    int64_t has = 0;
+    int code = store__db_number(&index->db, IX_RECEIPT_HAS, &has, err, "ii", blob->id, remote);
+    if (code && code != ERR_NOT_FOUND) {
+        return code;
+    }
+    index->released += !code;
+    code = has ? receipt_drop(index, remote, err) : 0;
+    code = code || again ? code : row_settle(index, remote, err);
     code = code ? code
                 : store__db_run(&index->db, IX_WITHDRAWN_PUT, err, "iini", blob->id, remote,
                                 (int)outbox->action, outbox->utc_us);
-    index->released++;
-    if (!code && active && outbox->action == STORE_OUTBOX_LOST && blob->local) {
+    if (!code && has && active && again) {
         code = queue_for(index, active, err);
     }
     return code ? code : store__index_blob_refresh(index, err);

@@ -98,6 +98,8 @@ static const char *const lookup_sql[LOOKUP_COUNT] = {
     [LOOKUP_UNDUE] = "SELECT identity FROM remote WHERE active = 1 AND NOT EXISTS (SELECT 1 FROM"
                      " outbox o WHERE o.blob = ?1 AND o.remote = remote.id) AND NOT EXISTS (SELECT"
                      " 1 FROM receipt r WHERE r.blob = ?1 AND r.remote = remote.id)",
+    [LOOKUP_WITHDRAWN] = "SELECT remote.identity, w.action, w.utc FROM withdrawn w JOIN remote ON"
+                         " remote.id = w.remote WHERE w.blob = ?",
     [LOOKUP_LABEL] = "SELECT state, utc, class, note, who FROM label WHERE seq = ?",
     [LOOKUP_HELD] = "SELECT DISTINCT boot_id FROM blob WHERE kept_clock = 0 LIMIT ?",
 };

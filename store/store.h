@@ -366,11 +366,11 @@ enum store_outbox_action {                         /* numbers of the log */
                                2, /* given up: no row, nothing owed to this remote */
                            STORE_OUTBOX_QUEUE =
                                3, /* a row where there is neither a row nor a receipt (backfill) */
-                           /* These take a receipt back, and do nothing where there is none: */
+                           /* These take a receipt back: */
                            STORE_OUTBOX_LOST = 4, /* the object is not there: a row where the blob
                                                      is here */
-                           STORE_OUTBOX_EXPIRED = 5, /* removed there, for its age: no row, nor by a
-                                                        backfill */
+                           STORE_OUTBOX_EXPIRED = 5, /* removed there, for its age: no row any more,
+                                                        nor by a backfill */
                            STORE_OUTBOX_REMOVED = 6, /* removed there, by hand: the same */
 };
 

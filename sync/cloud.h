@@ -20,7 +20,7 @@ struct cloud_entry {
     uint8_t day[4]; /* since 1970, big end first */
     uint8_t sha[32];
     uint8_t ending;
-    uint8_t local;
+    uint8_t local; /* or, in gc, whether there is a receipt */
     uint64_t bytes;
     uint64_t etag; /* a digest of it; 0: not known */
     uint8_t md5[HASH_MD5_SIZE];

@@ -89,7 +89,8 @@ static int gather_all(struct gc *gc, struct err *err) {
 
 /* ---- removing ---- */
 
-static int pins_leave_out(struct gc *gc, struct err *err) {
+/* Pinned ones stay, and those whose upload may be under way: its receipt would lie. */
+static int some_leave_out(struct gc *gc, struct err *err) {
     struct batch *batch = &gc->batch;
     struct store_blob_name names[CLOUD_BATCH];
     unsigned states[CLOUD_BATCH];
@@ -101,13 +102,16 @@ static int pins_leave_out(struct gc *gc, struct err *err) {
     int code = gc->index->look(gc->index->ctx, names, batch->count, states, err);
     for (size_t i = 0; code == 0 && i < batch->count; i++) {
         bool pinned = (states[i] & STORE_BLOB_PINNED) != 0;
+        bool waiting = !pinned && (states[i] & STORE_BLOB_QUEUED) != 0;
         sync__cloud_format(gc->device, &batch->entries[i], key);
         gc->out->pinned += pinned;
-        if (gc->each != NULL) {
+        gc->out->waiting += waiting;
+        if (gc->each != NULL && !waiting) {
             gc->each(gc->ctx, key, batch->entries[i].bytes, pinned);
         }
-        if (!pinned) {
-            batch->entries[left++] = batch->entries[i];
+        if (!pinned && !waiting) {
+            batch->entries[left] = batch->entries[i];
+            batch->entries[left++].local = (states[i] & STORE_BLOB_RECEIPT) != 0;
         }
     }
     batch->count = code == 0 ? left : batch->count;
@@ -120,10 +124,13 @@ static int receipts_withdraw(struct gc *gc, struct err *err) {
     if (batch->count == 0 || batch->entries[0].root != CLOUD_FRAMES) {
         return 0;
     }
+    size_t count = 0;
     for (size_t i = 0; i < batch->count; i++) {
-        names[i] = sync__cloud_blob(&batch->entries[i]);
+        if (batch->entries[i].local) { /* some_leave_out: it has a receipt */
+            names[count++] = sync__cloud_blob(&batch->entries[i]);
+        }
     }
-    return gc->index->act(gc->index->ctx, STORE_OUTBOX_EXPIRED, names, batch->count, err);
+    return count > 0 ? gc->index->act(gc->index->ctx, STORE_OUTBOX_EXPIRED, names, count, err) : 0;
 }
 
 static int objects_drop(struct gc *gc, struct err *err) {
@@ -147,7 +154,7 @@ static int objects_drop(struct gc *gc, struct err *err) {
 
 /* A batch is of one root and one tier. */
 static int flush(struct gc *gc, struct err *err) {
-    int code = gc->batch.count > 0 ? pins_leave_out(gc, err) : 0;
+    int code = gc->batch.count > 0 ? some_leave_out(gc, err) : 0;
     if (code == 0 && !gc->dry_run) {
         code = receipts_withdraw(gc, err);
         code = code != 0 ? code : objects_drop(gc, err);

@@ -269,6 +269,7 @@ struct sync_gc {
     uint64_t objects; /* of the tiers that have a ttl, sidecars and overlays too */
     uint64_t expired, expired_bytes;
     uint64_t pinned;  /* of the expired: they stay */
+    uint64_t waiting; /* of the expired: an upload of the same bytes waits; they stay this time */
     uint64_t removed; /* 0 in a dry run */
     uint64_t requests;
     bool any_ttl; /* false: no tier of this remote has one, nothing was looked at */

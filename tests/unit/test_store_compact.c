@@ -49,6 +49,8 @@ static const char *const questions[] = {
     "SELECT hex(b.sha), b.tier, remote.name, hex(remote.identity), o.state, o.value, o.reason FROM"
     " outbox o JOIN blob b ON b.id = o.blob JOIN remote ON remote.id = o.remote ORDER BY 1, 2, 3, "
     "4",
+    "SELECT hex(b.sha), b.tier, remote.name, hex(remote.identity), w.action, w.utc FROM withdrawn w"
+    " JOIN blob b ON b.id = w.blob JOIN remote ON remote.id = w.remote ORDER BY 1, 2, 3, 4",
     "SELECT seq, state, utc, class, note, who FROM label ORDER BY 1",
     "SELECT name, hex(identity), required, active, pending, pending_bytes, quarantined, done, "
     "done_0,"
@@ -131,10 +133,16 @@ static void confirm(struct store *store, struct store_reader *reader) {
             store_outbox_quarantine(store, "cloud", rows[i].tier, &rows[i].blob, "a test", NULL);
         } else if (roll(20) == 0) {
             struct store_blob_name name = {rows[i].tier, rows[i].blob};
-            store_outbox_act(store, "cloud", (enum store_outbox_action)(1 + roll(3)), &name, 1,
+            store_outbox_act(store, "cloud", (enum store_outbox_action)(1 + roll(6)), &name, 1,
                              NULL, NULL);
         } else if (roll(10)) {
+            struct store_blob_name name = {rows[i].tier, rows[i].blob};
             case_receipt(store, "cloud", &rows[i], NULL);
+            if (roll(12) == 0) {
+                store_outbox_act(store, "cloud",
+                                 (enum store_outbox_action)(STORE_OUTBOX_LOST + roll(3)), &name, 1,
+                                 NULL, NULL);
+            }
         }
     }
     if (roll(10) == 0) {

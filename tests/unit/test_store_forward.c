@@ -102,8 +102,8 @@ struct said {
     char text[STORE_NOTE_MAX + 1];
     bool receipt;
     struct store_receipt of;
-    int64_t utc_us, kept_us, gone_us;
-    int gone;
+    int64_t utc_us, kept_us, gone_us, withdrawn_us;
+    int gone, withdrawn;
 };
 
 static struct said said_of(uint64_t n) {
@@ -125,21 +125,29 @@ static struct said said_of(uint64_t n) {
     snprintf(said.text, sizeof(said.text), "%s", why->label.note);
     said.receipt = store_receipt_get(reader, "cloud", why->row->record.tier, &why->row->record.blob,
                                      &said.of, NULL) == 0;
+    for (size_t i = 0; i < why->remote_count; i++) {
+        if (why->remotes[i].state == STORE_WHY_WITHDRAWN) {
+            said.withdrawn = why->remotes[i].withdrawn;
+            said.withdrawn_us = why->remotes[i].utc_us;
+        }
+    }
     store_why_destroy(why);
     return said;
 }
 
 static void same(const struct said *a, const struct said *b, uint64_t n) {
-    ck_assert_msg(
-        a->place == b->place && a->pinned == b->pinned && a->label == b->label &&
-            strcmp(a->text, b->text) == 0 && a->receipt == b->receipt &&
-            a->quarantined == b->quarantined && a->owed == b->owed && a->utc_us == b->utc_us &&
-            a->kept_us == b->kept_us && a->gone == b->gone && a->gone_us == b->gone_us &&
-            strcmp(a->of.etag, b->of.etag) == 0 && a->of.utc_us == b->of.utc_us,
-        "frame %llu: place %d %d, pinned %d %d, label %d %d, receipt %d %d, gone %d %d, "
-        "quarantined %d %d, owed %u %u",
-        (unsigned long long)n, a->place, b->place, a->pinned, b->pinned, a->label, b->label,
-        a->receipt, b->receipt, a->gone, b->gone, a->quarantined, b->quarantined, a->owed, b->owed);
+    ck_assert_msg(a->place == b->place && a->pinned == b->pinned && a->label == b->label &&
+                      strcmp(a->text, b->text) == 0 && a->receipt == b->receipt &&
+                      a->quarantined == b->quarantined && a->owed == b->owed &&
+                      a->utc_us == b->utc_us && a->kept_us == b->kept_us && a->gone == b->gone &&
+                      a->gone_us == b->gone_us && strcmp(a->of.etag, b->of.etag) == 0 &&
+                      a->of.utc_us == b->of.utc_us && a->withdrawn == b->withdrawn &&
+                      a->withdrawn_us == b->withdrawn_us,
+                  "frame %llu: place %d %d, pinned %d %d, label %d %d, receipt %d %d, gone %d %d, "
+                  "quarantined %d %d, owed %u %u, withdrawn %d %d",
+                  (unsigned long long)n, a->place, b->place, a->pinned, b->pinned, a->label,
+                  b->label, a->receipt, b->receipt, a->gone, b->gone, a->quarantined,
+                  b->quarantined, a->owed, b->owed, a->withdrawn, b->withdrawn);
 }
 
 static void confirm_some(void) {
@@ -158,6 +166,14 @@ static void confirm_some(void) {
                 store_outbox_act(store, "cloud", STORE_OUTBOX_DROP, &name, 1, NULL, NULL), 0);
         } else if (i % 3) {
             ck_assert_int_eq(case_receipt(store, "cloud", &rows[i], NULL), 0);
+            if (i % 5 == 0) {
+                struct store_blob_name name = {rows[i].tier, rows[i].blob};
+                ck_assert_int_eq(
+                    store_outbox_act(store, "cloud",
+                                     (enum store_outbox_action)(STORE_OUTBOX_LOST + i / 5 % 3),
+                                     &name, 1, NULL, NULL),
+                    0);
+            }
         }
     }
 }
