@@ -85,12 +85,14 @@ void store__lag_pace(struct store *store) {
 
 void store__lag_settle(struct store *store, uint64_t lsn) {
     pthread_mutex_lock(&store->lock);
-    store->promised_lsn = lsn > store->promised_lsn ? lsn : store->promised_lsn;
     bool whole = is_whole(store);
     pthread_mutex_unlock(&store->lock);
-    if (whole) {
-        store__indexer_wait(store, lsn, SETTLE_MS);
+    if (whole && store__indexer_wait(store, lsn, SETTLE_MS)) {
+        return; /* told, and shown: nothing to promise, and the outbox was readable all the time */
     }
+    pthread_mutex_lock(&store->lock);
+    store->promised_lsn = lsn > store->promised_lsn ? lsn : store->promised_lsn;
+    pthread_mutex_unlock(&store->lock);
 }
 
 bool store__outbox_ready(struct store *store, int64_t *again_boot_us) {

@@ -5,6 +5,7 @@
 #include "daemon/base/log.h"
 #include "sync/remote.h"
 #include "tests/bench/sync_bench.h"
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,34 @@ static struct sync_remote_status status_of(struct sync *sync) {
     return status.remotes[0];
 }
 
+/* How long the loop's thread ran, and how long it waited for a core that others had. */
+static void loop_note(char *out, size_t room) {
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) {
+        char path[300], name[32] = "";
+        unsigned long long ran = 0, waited = 0;
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        FILE *comm = fopen(path, "re");
+        bool loop = comm != NULL && fgets(name, sizeof name, comm) != NULL &&
+                    strcmp(name, "creel-sync\n") == 0;
+        if (comm != NULL) {
+            fclose(comm);
+        }
+        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", task->d_name);
+        FILE *stat = loop ? fopen(path, "re") : NULL;
+        if (stat != NULL && fscanf(stat, "%llu %llu", &ran, &waited) == 2) {
+            snprintf(out, room, "its loop ran %.2f s and waited %.2f s for a core",
+                     (double)ran / 1e9, (double)waited / 1e9);
+        }
+        if (stat != NULL) {
+            fclose(stat);
+        }
+    }
+    if (tasks != NULL) {
+        closedir(tasks);
+    }
+}
+
 int bench_creel(const struct bench_work *work, const struct bench_server *server,
                 unsigned transfers, double seconds, struct bench_result *out, struct err *err) {
     struct store *store = NULL;
@@ -181,7 +210,11 @@ int bench_creel(const struct bench_work *work, const struct bench_server *server
                                  .memory_mib = bench_memory_mib(),
                                  .objects = status.uploaded + status.already_there,
                                  .requests = status.requests};
-    snprintf(out->note, sizeof out->note, "%s", status.last_error);
+    if (status.last_error[0] != '\0') {
+        snprintf(out->note, sizeof out->note, "%s", status.last_error);
+    } else {
+        loop_note(out->note, sizeof out->note);
+    }
     sync_stop(sync, 2000);
     store_close(store);
     return 0;
