@@ -226,7 +226,8 @@ static void heap_tune(void) {
 
 static int threads_start(struct sync *sync, struct err *err) {
     heap_tune();
-    const struct http_limits limits = {.transfers = SYNC_TRANSFERS_MAX};
+    const struct http_limits limits = {.transfers = SYNC_TRANSFERS_MAX,
+                                       .stall_s = sync->config.stall_s};
     int code = sync__http_create(&limits, &sync->http, err);
     if (code == 0) {
         code = store_reader_open(sync->store, &sync->reader, err);

@@ -10,6 +10,8 @@
  * count it (`reply.sent`): with a create-only precondition the worst is a 409 or 412 to our own
  * first try, which HEAD then settles.
  *  - "Expect: 100-continue" costs a round trip: sent empty.
+ *  - A connection that ends orderly in the middle of the reply's head is a success to it, with the
+ * fields that came: we look for the empty line ourselves.
  *  - Without PATH_AS_IS, "./" and "../" inside a key would be folded.
  * Rejected: FOLLOWLOCATION (would carry the signature or the SAS to another host), a total timeout
  * (a big object on a slow link is no fault; standing still is).
@@ -36,6 +38,7 @@ struct transfer {
     struct http_reply reply;
     size_t sent;    /* bytes of the body handed to libcurl since its last start */
     bool overflown; /* the reply's body was longer than wanted */
+    bool headed;    /* the reply's head came to its end */
     char text[CURL_ERROR_SIZE];
     void *ctx;
 };
@@ -87,7 +90,7 @@ static void transfer_reset(struct transfer *transfer) {
     sync__request_finish(&transfer->request);
     sync__reply_finish(&transfer->reply);
     transfer->sent = 0;
-    transfer->overflown = false;
+    transfer->overflown = transfer->headed = false;
     transfer->text[0] = '\0';
 }
 
@@ -167,6 +170,7 @@ static int on_seek(void *ctx, curl_off_t at, int origin) {
 static size_t on_head(char *line, size_t size, size_t count, void *ctx) {
     struct transfer *transfer = ctx;
     sync__reply_line(&transfer->reply, line, size * count);
+    transfer->headed = line[0] == '\r' || line[0] == '\n'; /* the empty line; another may follow */
     return size * count;
 }
 
@@ -378,6 +382,9 @@ static void transfer_end(struct http *http, struct transfer *transfer, CURLcode 
     curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
     transfer->reply.sent_bytes = sent > 0 ? (uint64_t)sent : 0;
     curl_multi_remove_handle(http->multi, transfer->easy);
+    if (result == CURLE_OK && !transfer->headed) {
+        result = CURLE_PARTIAL_FILE;
+    }
     if (result == CURLE_OK || (transfer->overflown && status >= 300)) {
         transfer->reply.status = (int)status;
         sync__reply_settle(&transfer->reply, clock_utc_us());

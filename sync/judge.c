@@ -147,5 +147,12 @@ enum remote_verdict sync__judge_same(const struct remote *remote, const struct r
     if (size_same && (md5_same || hash_same)) {
         return put->accepted ? REMOTE_STORED : REMOTE_COMPARED;
     }
+    if (put->mismatch) {
+        err_set(err, ERR_EXISTS,
+                "%s was stored with another checksum, and looking at it tells no better",
+                object->key);
+        err_wrap(err, "remote %s", remote->name);
+        return REMOTE_CONFLICT;
+    }
     return REMOTE_EXISTS;
 }

@@ -100,6 +100,7 @@ struct sync_config {
     int attempts_max;    /* of a row that the server keeps refusing, before quarantine; 0: 8 */
     int backoff_base_ms; /* 0: 500 */
     int backoff_max_ms;  /* 0: 60,000 */
+    int stall_s;         /* a transfer that stands still for so long is ended; 0: 30 */
     const char *bandwidth;  /* of the link, for all remotes but directories: a timetable, see
                                sync/timetable.h; NULL, "off": no limit */
     uint64_t retry_bytes;   /* that one object may cost without arriving while others do; 0: no

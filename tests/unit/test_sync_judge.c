@@ -216,6 +216,27 @@ START_TEST(a_success_without_proof_is_looked_at) {
 }
 END_TEST
 
+/* Another checksum than ours was confirmed: an object whose bytes nobody vouches for is no receipt.
+ */
+START_TEST(a_wrong_checksum_is_not_outweighed_by_a_size) {
+    struct remote *remotes[] = {azure_new(false), s3_new(false)};
+    static const struct answer answers[] = {
+        {201, {"Content-MD5: AAAAAAAAAAAAAAAAAAAAAA=="}, NULL},
+        {200, {"x-amz-checksum-sha256: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, NULL}};
+    char length[64];
+    snprintf(length, sizeof length, "Content-Length: %zu", sizeof bytes);
+    struct answer size_alone = {200, {length}, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        struct remote_put put = {.object = &object};
+        struct err err = {0};
+        ck_assert_int_eq(answer_with(remotes[i], &put, &answers[i], &err), REMOTE_AGAIN);
+        ck_assert_int_eq(answer_with(remotes[i], &put, &size_alone, &err), REMOTE_CONFLICT);
+        ck_assert_ptr_nonnull(strstr(err.cause, "another checksum"));
+        sync__remote_close(remotes[i]);
+    }
+}
+END_TEST
+
 START_TEST(exists_is_compared) {
     struct remote *remotes[] = {azure_new(false), s3_new(false)};
     static const struct answer exists[] = {
@@ -461,6 +482,7 @@ int main(void) {
     tcase_add_test(all, s3_request);
     tcase_add_test(all, a_success_with_our_checksum_is_a_receipt);
     tcase_add_test(all, a_success_without_proof_is_looked_at);
+    tcase_add_test(all, a_wrong_checksum_is_not_outweighed_by_a_size);
     tcase_add_test(all, exists_is_compared);
     tcase_add_test(all, a_create_only_sas_is_told_otherwise);
     tcase_add_loop_test(all, answers, 0, (int)ARRAY_LENGTH(others));

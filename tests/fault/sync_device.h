@@ -1,0 +1,308 @@
+/* sync_device: a device in a process of its own, so that it can be killed: a store whose frames
+ * leave as soon as they may, and the sync on it. Its parent speaks with it line by line.
+ *
+ *   put COUNT   keeps so many frames more; answered when they are durable
+ *   go          the sync starts
+ *   counts      "PENDING DONE QUARANTINED" and the last error of the sync
+ *   frames      a line a frame: kind of receipt (0: none), whether its bytes are here, its key
+ *   reasons     a line a frame that is set aside: why
+ *   retry       releases what was set aside
+ *   quit        everything ends softly
+ * Every answer ends with a line of one dot.
+ */
+#ifndef CREEL_TESTS_SYNC_DEVICE_H
+#define CREEL_TESTS_SYNC_DEVICE_H
+
+#include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
+#include "daemon/base/log.h"
+#include "store/store.h"
+#include "sync/sync.h"
+#include "tests/servers/servers.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEVICE_FRAMES_MAX 64
+#define DEVICE_ANSWER_MAX 32768
+#define DEVICE_WAIT_MS    20000
+
+/* ---- both sides ---- */
+
+struct device_place { /* of a remote; empty strings: not given */
+    enum sync_kind kind;
+    char url[160], prefix[64], ca_file[300], proxy[64];
+};
+
+static inline enum frame_tier device_tier(unsigned frame) {
+    return frame % 3 == 0 ? TIER_ANNOTATED : TIER_UNANNOTATED;
+}
+
+static inline size_t device_size(unsigned frame) {
+    return 9000 + frame * 613 % 9000;
+}
+
+static inline uint8_t *device_bytes(unsigned frame) {
+    uint8_t *bytes = malloc(device_size(frame));
+    uint32_t seed = frame * 2654435761u + 99;
+    for (size_t i = 0; i < device_size(frame); i++) {
+        seed = seed * 1664525u + 1013904223u;
+        bytes[i] = (uint8_t)(seed >> 24);
+    }
+    return bytes;
+}
+
+static inline void device_remote(const struct device_place *place,
+                                 struct sync_remote_config *remote) {
+    bool azure = place->kind == SYNC_AZURE;
+    *remote =
+        (struct sync_remote_config){.name = "cloud",
+                                    .kind = place->kind,
+                                    .required = true,
+                                    .create_containers = true,
+                                    .url = place->url,
+                                    .prefix = place->prefix,
+                                    .ca_file = place->ca_file[0] != '\0' ? place->ca_file : NULL,
+                                    .proxy = place->proxy[0] != '\0' ? place->proxy : NULL,
+                                    .path = place->kind == SYNC_DIRECTORY ? place->url : NULL,
+                                    .account = azure ? AZURITE_ACCOUNT : NULL,
+                                    .account_key = azure ? AZURITE_KEY : NULL,
+                                    .bucket = "faults",
+                                    .access_key = azure ? NULL : RGW_ACCESS_KEY,
+                                    .secret_key = azure ? NULL : RGW_SECRET_KEY};
+}
+
+/* ---- the device's side ---- */
+
+struct device_life {
+    struct store *store;
+    struct store_reader *reader;
+    struct sync *sync;
+    struct sync_config config;
+    unsigned frames;
+};
+
+static inline void device_must(int code, const char *what, const struct err *err) {
+    if (code != 0) {
+        fprintf(stderr, "device: %s: %s: %s\n", what, err->msg, err->cause);
+        exit(3);
+    }
+}
+
+static inline void device_put(struct device_life *life, unsigned count) {
+    struct err err = {0};
+    for (unsigned end = life->frames + count; life->frames < end; life->frames++) {
+        unsigned number = life->frames;
+        struct store_frame frame = {.record = {.media = MEDIA_JPEG,
+                                               .width = 640,
+                                               .height = 480,
+                                               .orientation = 1,
+                                               .blob_bytes = device_size(number),
+                                               .tier = device_tier(number),
+                                               .value = 0.5},
+                                    .blob = device_bytes(number)};
+        snprintf(frame.record.camera, sizeof frame.record.camera, "dock");
+        snprintf(frame.record.rule, sizeof frame.record.rule, "unsure");
+        clock_stamp_now(&frame.record.captured);
+        frame_id_create(frame.record.captured.utc_us, &frame.record.id);
+        device_must(store_put(life->store, &frame, &err), "put", &err);
+    }
+    device_must(store_flush(life->store, &err), "flush", &err);
+}
+
+static inline void device_go(struct device_life *life) {
+    struct err err = {0};
+    device_must(sync_start(&life->config, life->store, &life->sync, &err), "sync", &err);
+}
+
+static inline void device_counts(struct device_life *life) {
+    struct store_counts counts;
+    struct sync_status status = {0};
+    struct err err = {0};
+    if (life->sync != NULL) {
+        sync_status_get(life->sync, &status);
+    }
+    device_must(store_counts_read(life->reader, &counts, &err), "counts", &err);
+    printf("%llu %llu %llu %s\n", (unsigned long long)counts.remotes[0].pending,
+           (unsigned long long)counts.remotes[0].done,
+           (unsigned long long)counts.remotes[0].quarantined, status.remotes[0].last_error);
+}
+
+static inline void device_frames(struct device_life *life) {
+    for (unsigned number = 0; number < DEVICE_FRAMES_MAX; number++) {
+        struct frame_hash hash;
+        struct store_receipt receipt = {.key = "-"};
+        uint8_t *bytes = device_bytes(number), *here = NULL;
+        size_t size = 0;
+        hash_sha256(bytes, device_size(number), &hash);
+        free(bytes);
+        if (store_receipt_get(life->reader, "cloud", device_tier(number), &hash, &receipt, NULL)) {
+            receipt.kind = 0;
+        }
+        int code = store_blob_read(life->reader, device_tier(number), &hash, &here, &size, NULL);
+        printf("%d %d %s\n", receipt.kind, code == 0, receipt.key);
+        free(here);
+    }
+}
+
+static inline void device_reasons(struct device_life *life) {
+    struct store_quarantined *rows = calloc(DEVICE_FRAMES_MAX, sizeof *rows);
+    size_t count = 0;
+    struct err err = {0};
+    device_must(
+        store_quarantine_read(life->reader, "cloud", 0, rows, DEVICE_FRAMES_MAX, &count, &err),
+        "quarantine", &err);
+    for (size_t i = 0; i < count; i++) {
+        printf("%s\n", rows[i].reason);
+    }
+    free(rows);
+}
+
+static inline void device_open(struct device_life *life, const char *dir,
+                               const struct device_place *place) {
+    const struct store_tier_config tier = {.keep_after_upload_ms = 1};
+    struct store_config config = {.dir = dir,
+                                  .segment_bytes = 64u << 10,
+                                  .group_frames = 4,
+                                  .group_wait_ms = 1,
+                                  .tiers = {tier, tier}};
+    struct err err = {0};
+    clock_trust(true);
+    log_set_level(LOG_LEVEL_ERROR);
+    life->config = (struct sync_config){.device = "edge-1",
+                                        .transfers = 4,
+                                        .attempts_max = 3,
+                                        .backoff_base_ms = 20,
+                                        .backoff_max_ms = 150,
+                                        .stall_s = 1,
+                                        .remote_count = 1};
+    device_remote(place, &life->config.remotes[0]);
+    device_must(store_open(&config, &life->store, &err), "open", &err);
+    device_must(store_reader_open(life->store, &life->reader, &err), "reader", &err);
+    device_go(life); /* from here on the store knows the remote and queues for it */
+    sync_stop(life->sync, 1000);
+    life->sync = NULL;
+}
+
+static inline bool device_obey(struct device_life *life, const char *line) {
+    uint64_t count = 0;
+    struct err err = {0};
+    if (strncmp(line, "put ", 4) == 0) {
+        device_put(life, (unsigned)atoi(line + 4));
+    } else if (strcmp(line, "go\n") == 0) {
+        device_go(life);
+    } else if (strcmp(line, "counts\n") == 0) {
+        device_counts(life);
+    } else if (strcmp(line, "frames\n") == 0) {
+        device_frames(life);
+    } else if (strcmp(line, "reasons\n") == 0) {
+        device_reasons(life);
+    } else if (strcmp(line, "retry\n") == 0) {
+        device_must(store_outbox_retry(life->store, "cloud", &count, &err), "retry", &err);
+    } else {
+        sync_stop(life->sync, 2000);
+        store_reader_close(life->reader);
+        store_close(life->store);
+    }
+    printf(".\n");
+    fflush(stdout);
+    return strcmp(line, "quit\n") != 0;
+}
+
+/* PROGRAM device DIR KIND URL PREFIX CA-FILE PROXY */
+static inline int device_main(char **argv) {
+    struct device_life *life = calloc(1, sizeof *life);
+    struct device_place place = {.kind = (enum sync_kind)atoi(argv[3])};
+    char line[64];
+    snprintf(place.url, sizeof place.url, "%s", argv[4]);
+    snprintf(place.prefix, sizeof place.prefix, "%s", argv[5]);
+    snprintf(place.ca_file, sizeof place.ca_file, "%s", argv[6]);
+    snprintf(place.proxy, sizeof place.proxy, "%s", argv[7]);
+    device_open(life, argv[2], &place);
+    printf(".\n");
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin) != NULL && device_obey(life, line)) {
+    }
+    free(life);
+    return 0;
+}
+
+/* ---- the parent's side ---- */
+
+struct device {
+    pid_t pid; /* 0: none */
+    int to, from;
+    char answer[DEVICE_ANSWER_MAX];
+};
+
+/* False: it is dead or too slow. */
+static inline bool device_hear(struct device *device) {
+    size_t used = 0;
+    int64_t until = clock_boot_us() + DEVICE_WAIT_MS * INT64_C(1000);
+    while (used + 1 < sizeof device->answer && clock_boot_us() < until) {
+        struct pollfd wait = {.fd = device->from, .events = POLLIN};
+        if (poll(&wait, 1, 100) <= 0) {
+            continue;
+        }
+        ssize_t got = read(device->from, device->answer + used, sizeof device->answer - 1 - used);
+        if (got <= 0) {
+            return false;
+        }
+        used += (size_t)got;
+        device->answer[used] = '\0';
+        if (used >= 2 && strcmp(device->answer + used - 2, ".\n") == 0 &&
+            (used == 2 || device->answer[used - 3] == '\n')) {
+            device->answer[used - 2] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline bool device_ask(struct device *device, const char *line) {
+    char text[64];
+    int length = snprintf(text, sizeof text, "%s\n", line);
+    return write(device->to, text, (size_t)length) == length && device_hear(device);
+}
+
+static inline void device_end(struct device *device) {
+    if (device->pid != 0) {
+        kill(device->pid, SIGKILL);
+        waitpid(device->pid, NULL, 0);
+        close(device->to);
+        close(device->from);
+    }
+    device->pid = 0;
+}
+
+static inline bool device_start(struct device *device, const char *dir,
+                                const struct device_place *place) {
+    int to[2], from[2];
+    char kind[8];
+    snprintf(kind, sizeof kind, "%d", place->kind);
+    device_end(device);
+    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) {
+        return false;
+    }
+    device->pid = fork();
+    if (device->pid == 0) {
+        dup2(to[0], 0);
+        dup2(from[1], 1);
+        execl("/proc/self/exe", "creel-device", "device", dir, kind, place->url, place->prefix,
+              place->ca_file, place->proxy, NULL);
+        _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    device->to = to[1];
+    device->from = from[0];
+    return device->pid > 0 && device_hear(device);
+}
+
+#endif
