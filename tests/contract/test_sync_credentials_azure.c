@@ -114,7 +114,7 @@ START_TEST(a_token_that_ends_is_renewed_while_frames_flow) {
         clock_sleep_ms(400);
     }
     nothing_lost("azure", 0);
-    ck_assert_uint_ge(token_server_count(&issuer), 3);
+    ck_assert_uint_ge(token_server_count(&issuer), 2); /* the first, and another */
     ck_assert_uint_le(token_server_count(&issuer), (size_t)(clock_boot_us() - begun) / 500000 + 1);
     wait_counted("azure", 90);
     ck_assert_uint_eq(status_of("azure").uploaded, 90);
