@@ -147,6 +147,7 @@ static int start(struct run *run, struct remote_ask *ask, struct err *err) {
                                          .key = ask->key != NULL ? ask->key : remote->where};
     ask->put.object = &ask->object;
     int code = remote->ops->ask(remote, ask, clock_utc_us(), &request, err);
+    request.proxy = remote->proxy;
     code = code != 0 ? code : sync__http_start(run->asker->http, &request, ask, err);
     if (code == 0) {
         ask->running = true;

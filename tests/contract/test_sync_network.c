@@ -2,6 +2,7 @@
  * proxies. The storage is real (a Ceph gateway behind an nginx that ends TLS; Azurite over TLS);
  * the proxy is the test's own.
  */
+#include "sync/listing.h"
 #include "tests/contract/engine_case.h"
 #include "tests/contract/proxy_server.h"
 #include "tests/contract/token_server.h"
@@ -221,6 +222,34 @@ START_TEST(a_proxy_of_the_remote_s_own) {
 }
 END_TEST
 
+/* What a person asks of the remote goes the same way as what the daemon brings there. */
+START_TEST(commands_take_the_same_proxy) {
+    struct sync_remote_config *remote = s3_add("https://storage.test");
+    struct asker *asker = NULL;
+    struct listing *listing = NULL;
+    struct listed found;
+    struct err err = {0};
+    unsigned count = 0;
+    remote->proxy = proxy_url;
+    all_arrive("s3", 7);
+    stop(1000);
+    unsigned tunnels = atomic_load(&proxy.tunnels);
+    ck_assert_int_eq(sync__asker_open(remote, &asker, NULL), 0);
+    ck_assert_int_eq(sync__listing_open(asker, TIER_ANNOTATED, "frames/", &listing, NULL), 0);
+    int code = sync__listing_next(listing, &found, &err);
+    while (code == 0) {
+        count++;
+        code = sync__listing_next(listing, &found, &err);
+    }
+    ck_assert_msg(code == ERR_NOT_FOUND, "%s: %s", err.msg, err.cause);
+    ck_assert_uint_eq(count, 7);
+    ck_assert_uint_gt(atomic_load(&proxy.tunnels), tunnels);
+    sync__listing_close(listing);
+    sync__asker_close(asker);
+    start();
+}
+END_TEST
+
 START_TEST(no_proxy_for_one_remote) {
     setenv("https_proxy", proxy_url, 1);
     s3_add("https://storage.test")->proxy = "off";
@@ -348,6 +377,7 @@ static Suite *suite(void) {
     tcase_add_test(proxies, the_environment_s_proxy_is_not_for_this_machine);
     tcase_add_test(proxies, the_environment_spares_a_host);
     tcase_add_test(proxies, a_proxy_of_the_remote_s_own);
+    tcase_add_test(proxies, commands_take_the_same_proxy);
     tcase_add_test(proxies, no_proxy_for_one_remote);
     tcase_add_test(proxies, a_proxy_for_plain_http);
     tcase_add_test(proxies, a_proxy_that_wants_a_password);
