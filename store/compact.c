@@ -14,7 +14,9 @@
  * two leaves nothing that would be read twice (stream.c: leftovers).
  *   3. Nothing is begun while a file waits for its unlink, and the directories of the tiers are
  * synced before a FORGET is dropped: a file that came back after a crash would find no grave.
- *   4. A record that cannot be read ends it: that is for a repair to judge.
+ *   4. An index that did not come as far as the one that was asked is made again (CHECKPOINT's
+ * `applied`): SQLite's WAL is not synced at each commit, so a power cut may throw it back.
+ *   5. A record that cannot be read ends it: that is for a repair to judge.
  * Rejected: a snapshot of the index's tables as new records. They would all come after the frames
  * of today, and a blob that was removed and kept again would be buried by its old tombstone.
  */
@@ -191,26 +193,32 @@ static int out_write(struct store *store, struct err *err) {
     return code;
 }
 
-static int record_put(struct store *store, enum record_kind kind, uint64_t lsn, const void *payload,
-                      size_t size, struct err *err) {
+/* A record as it lies at `at`, a group of its own. */
+static void record_append(struct store *store, enum record_kind kind, uint64_t lsn, uint64_t at,
+                          const void *payload, size_t size, struct buf *out) {
     static const uint8_t zeros[8] = {0};
-    struct compact *compact = &store->compact;
     uint8_t head[RECORD_HEADER];
     struct record_header header = {.kind = (uint16_t)kind,
                                    .version = RECORD_VERSION,
                                    .payload_bytes = (uint32_t)size,
-                                   .group_at = (uint32_t)compact->at, /* a group of its own */
-                                   .segment = compact->first,
+                                   .group_at = (uint32_t)at,
+                                   .segment = store->compact.first,
                                    .lsn = lsn};
+    hash_sha256(payload, size, &header.sha);
+    store__header_encode(&header, store->layout.uuid, head);
+    buf_append(out, head, sizeof(head));
+    buf_append(out, payload, size);
+    buf_append(out, zeros, (size_t)(store__record_size(size) - RECORD_HEADER - size));
+}
+
+static int record_put(struct store *store, enum record_kind kind, uint64_t lsn, const void *payload,
+                      size_t size, struct err *err) {
+    struct compact *compact = &store->compact;
     uint64_t whole = store__record_size(size);
     if (compact->at + whole > FILE_MAX) {
         return err_set(err, ERR_FULL, "the meta log is too large to be compacted");
     }
-    hash_sha256(payload, size, &header.sha);
-    store__header_encode(&header, store->layout.uuid, head);
-    buf_append(&compact->out, head, sizeof(head));
-    buf_append(&compact->out, payload, size);
-    buf_append(&compact->out, zeros, (size_t)(whole - RECORD_HEADER - size));
+    record_append(store, kind, lsn, compact->at, payload, size, &compact->out);
     compact->at += whole;
     return compact->out.len >= WRITE_MAX ? out_write(store, err) : 0;
 }
@@ -285,8 +293,7 @@ static int begin(struct store *store, uint64_t through, struct err *err) {
                                   .first_seq = store->writer.next_seq,
                                   .utc_us = clock_utc_us(),
                                   .boot_us = clock_boot_us()};
-    struct record record = {.kind = RECORD_CHECKPOINT,
-                            .checkpoint = {.through = through, .utc_us = birth.utc_us}};
+    const struct record record = {.kind = RECORD_CHECKPOINT, .checkpoint = {.through = through}};
     *compact = (struct compact){.first = first->number,
                                 .through = through,
                                 .scan = SEGMENT_SCAN_INIT,
@@ -299,17 +306,38 @@ static int begin(struct store *store, uint64_t through, struct err *err) {
              : fs_open(tmp_path(store, path), O_RDWR | O_CREAT | O_TRUNC, 0640, &compact->fd, err);
     compact->running = !code;
     code = code ? code : store__birth_encode(&store->layout, STREAM_META, &birth, &compact->out);
-    compact->at = compact->out.len;
+    compact->at = compact->checkpoint_at = compact->out.len;
     code = code ? code : encoded_put(store, &record, first->number, err);
     store__segment_path(&store->layout, STREAM_META, first->number, path);
     return code ? code
                 : store__scan_open(&compact->scan, path, first->number, store->layout.uuid, err);
 }
 
+/* The CHECKPOINT once more, now that it is known how far the index was asked. */
+static int checkpoint_settle(struct store *store, struct err *err) {
+    struct compact *compact = &store->compact;
+    CLEANUP(buf_finish) struct buf payload = BUF_INIT(RECORD_SMALL_MAX);
+    CLEANUP(buf_finish) struct buf bytes = BUF_INIT(RECORD_SMALL_MAX);
+    char path[LAYOUT_PATH_MAX];
+    struct record record = {.kind = RECORD_CHECKPOINT,
+                            .checkpoint = {.through = compact->through, .utc_us = clock_utc_us()}};
+    pthread_mutex_lock(&store->lock);
+    record.checkpoint.applied = store->applied_lsn;
+    pthread_mutex_unlock(&store->lock);
+    store__record_encode(&record, &payload);
+    record_append(store, record.kind, compact->first, compact->checkpoint_at, payload.data,
+                  payload.len, &bytes);
+    return payload.failed || bytes.failed
+               ? err_set(err, ERR_NOMEM, "no memory to compact the meta log")
+               : fs_pwrite_all(compact->fd, bytes.data, bytes.len, compact->checkpoint_at,
+                               tmp_path(store, path), err);
+}
+
 static int end(struct store *store, struct err *err) {
     struct compact *compact = &store->compact;
     char path[LAYOUT_PATH_MAX];
     int code = out_write(store, err);
+    code = code ? code : checkpoint_settle(store, err);
     code = code ? code : fs_datasync(compact->fd, tmp_path(store, path), err);
     if (code) {
         return code;

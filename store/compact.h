@@ -22,6 +22,7 @@ struct compact {
     int fd;                  /* of the file that is being made */
     uint64_t first, through; /* the files that it will stand for */
     uint64_t at;             /* its size so far */
+    uint64_t checkpoint_at;  /* of its CHECKPOINT */
     uint64_t unsynced;
     struct segment_scan scan; /* of the file at hand */
     struct buf out;           /* not written yet */

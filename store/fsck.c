@@ -51,6 +51,7 @@ static const char *const tmp_sql[TMP_STATEMENTS] = {
 
 enum {
     IDX_POSITION,
+    IDX_APPLIED,
     IDX_FRAME,
     IDX_FRAMES,
     IDX_BLOB,
@@ -65,6 +66,7 @@ enum {
 
 static const char *const idx_sql[IDX_STATEMENTS] = {
     [IDX_POSITION] = "SELECT stream, segment, at FROM position",
+    [IDX_APPLIED] = "SELECT applied FROM info",
     [IDX_FRAME] = "SELECT seq FROM frame WHERE id = ?",
     [IDX_FRAMES] = "SELECT count(*) FROM frame",
     [IDX_BLOB] = "SELECT 1 FROM blob WHERE tier = ? AND sha = ? AND local = 1",
@@ -169,6 +171,16 @@ static int index_open(struct fsck *fsck, struct err *err) {
         fsck->out.index_missing++;
         problem(fsck, "the index is damaged; the next open makes it again (%s)", err->msg);
         code = 0;
+    }
+    return code;
+}
+
+/* One that a power cut threw back before the last compaction is made again by the next open. */
+static int index_doubt(struct fsck *fsck, struct err *err) {
+    int64_t applied = 0;
+    int code = fsck->has_index ? store__db_number(&fsck->index, IDX_APPLIED, &applied, err, "") : 0;
+    if ((uint64_t)applied < fsck->streams[STREAM_META].checkpoint_applied) {
+        fsck->has_index = false;
     }
     return code;
 }
@@ -489,6 +501,7 @@ static int check_all(struct fsck *fsck, const char *dir, struct err *err) {
     code = code ? code : tmp_open(fsck, err);
     code = code ? code : index_open(fsck, err);
     code = code ? code : streams_list(fsck, err);
+    code = code ? code : index_doubt(fsck, err);
     code = code ? code : stream_check(fsck, STREAM_META, err);
     for (unsigned tier = 0; !code && tier < TIER_COUNT; tier++) {
         code = stream_check(fsck, tier, err);

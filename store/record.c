@@ -580,11 +580,13 @@ static void label_decode(struct input *in, struct record *record) {
 static void checkpoint_encode(const struct record *record, struct buf *out) {
     put_uint(out, record->checkpoint.through, 8);
     put_i64(out, record->checkpoint.utc_us);
+    put_uint(out, record->checkpoint.applied, 8);
 }
 
 static void checkpoint_decode(struct input *in, struct record *record) {
     record->checkpoint.through = get_uint(in, 8);
     record->checkpoint.utc_us = get_i64(in);
+    record->checkpoint.applied = get_uint(in, 8);
 }
 
 static const struct {

@@ -157,6 +157,7 @@ struct record_label {
 struct record_checkpoint {
     uint64_t through; /* number of the last file that this one stands for */
     int64_t utc_us;
+    uint64_t applied; /* lsn that the index had reached, by which what stays was chosen */
 };
 
 /* Any record but a blob, decoded. */

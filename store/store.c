@@ -198,7 +198,8 @@ static int streams_load(struct store *store, struct err *err) {
 static int index_settle(struct store *store, struct err *err) {
     bool made;
     int code = 0;
-    if (index_is_ahead(store)) {
+    bool thrown_back = store->index.applied < store->streams[STREAM_META].checkpoint_applied;
+    if (index_is_ahead(store) || thrown_back) {
         code = store__index_set_aside(&store->index, err);
         code = code ? code
                     : store__index_open(&store->index, &store->layout, &store->index_config, &made,

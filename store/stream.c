@@ -173,14 +173,14 @@ int store__stream_list(struct stream *stream, bool mend, struct err *err) {
     return stream->id == STREAM_META ? leftovers_drop(stream, mend, err) : 0;
 }
 
-/* Does the file stand for others? `*through` is 0 where not, or where it cannot be told. */
-static int checkpoint_read(const struct stream *stream, uint64_t number, uint64_t *through,
-                           struct err *err) {
+/* Does the file stand for others? out->through is 0 where not, or where it cannot be told. */
+static int checkpoint_read(const struct stream *stream, uint64_t number,
+                           struct record_checkpoint *out, struct err *err) {
     CLEANUP(store__scan_close) struct segment_scan scan = SEGMENT_SCAN_INIT;
     CLEANUP(store__record_finish) struct record record = {0};
     char path[LAYOUT_PATH_MAX];
     struct record_at found;
-    *through = 0;
+    *out = (struct record_checkpoint){0};
     store__segment_path(stream->layout, stream->id, number, path);
     int code = store__scan_open(&scan, path, number, stream->layout->uuid, err);
     code = code ? code : store__scan_next(&scan, false, &found, err);
@@ -188,7 +188,7 @@ static int checkpoint_read(const struct stream *stream, uint64_t number, uint64_
     if (!code && found.header.kind == RECORD_CHECKPOINT) {
         code = store__record_decode(RECORD_CHECKPOINT, found.payload, found.header.payload_bytes,
                                     &record, err);
-        *through = code ? 0 : record.checkpoint.through;
+        *out = code ? *out : record.checkpoint;
     }
     return code == ERR_NOT_FOUND || code == ERR_CORRUPT ? 0 : code;
 }
@@ -199,10 +199,14 @@ static int leftovers_drop(struct stream *stream, bool mend, struct err *err) {
     int code =
         mend ? fs_unlink(store__file_path(stream->layout, "meta/" COMPACT_NAME, path), err) : 0;
     for (size_t i = 0; !code && i < stream->count; i++) {
-        uint64_t through;
-        code = checkpoint_read(stream, stream->segments[i].number, &through, err);
-        stream->checkpoint_bytes = through ? stream->segments[i].end : stream->checkpoint_bytes;
-        while (!code && i + 1 < stream->count && stream->segments[i + 1].number <= through) {
+        struct record_checkpoint checkpoint;
+        code = checkpoint_read(stream, stream->segments[i].number, &checkpoint, err);
+        if (checkpoint.through) {
+            stream->checkpoint_bytes = stream->segments[i].end;
+            stream->checkpoint_applied = checkpoint.applied;
+        }
+        while (!code && i + 1 < stream->count &&
+               stream->segments[i + 1].number <= checkpoint.through) {
             store__segment_path(stream->layout, stream->id, stream->segments[i + 1].number, path);
             code = mend ? fs_unlink(path, err) : 0;
             if (!code) {

@@ -42,8 +42,9 @@ struct stream {
     bool in_group;
     bool uncut; /* an aborted group lies behind `uncut_end` and could not be cut off yet */
     uint64_t uncut_number, uncut_end;
-    bool no_holes;             /* the file system cannot punch */
-    uint64_t checkpoint_bytes; /* meta log: size of the file that stands for several; 0: none */
+    bool no_holes;               /* the file system cannot punch */
+    uint64_t checkpoint_bytes;   /* meta log: size of the file that stands for several; 0: none */
+    uint64_t checkpoint_applied; /* as it was listed: an index before this lsn is worth nothing */
 };
 
 /* Where in the log the index was; {0, 0}: nowhere. */
