@@ -11,7 +11,7 @@
 
 #define HEAP_MMAP_BYTES (1 << 20)
 #define HEAP_TRIM_BYTES (4 << 20)
-#define STOP_GRACE_US INT64_C(200000) /* for threads that are about to end anyway */
+#define STOP_GRACE_US   INT64_C(200000) /* for threads that are about to end anyway */
 
 uint64_t sync__random(void) {
     uint64_t value;
