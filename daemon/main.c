@@ -1,5 +1,6 @@
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/overlay.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +66,9 @@ int main(int argc, char **argv) {
     }
     if (strcmp(name, "--version") == 0) {
         name = "version";
+    }
+    if (strcmp(name, OVERLAY_CHILD) == 0) {
+        return overlay_child();
     }
     for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
         if (strcmp(commands[i].name, name) == 0) {

@@ -14,6 +14,7 @@
 #include "daemon/live.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
+#include "daemon/overlay.h"
 #include "daemon/requests.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -112,6 +113,7 @@ static char *hook_metrics(void *ctx) {
 static int start_sync(struct daemon *daemon, struct err *err) {
     struct sync_config config = daemon->values->sync;
     config.spool_dir = daemon->spool_dir;
+    config.overlay = overlay_draw;
     int code = fs_join(daemon->spool_dir, sizeof(daemon->spool_dir), daemon->values->store.dir,
                        "manifests", err);
     return code ? code : sync_start(&config, daemon->rooms.store, &daemon->rooms.sync, err);

@@ -78,6 +78,7 @@ static void *clerk_run(void *ctx) {
         }
         sync__http_wake(sync->http);
         sync__manifests_poke(sync->manifests);
+        sync__companions_poke(sync->companions);
     }
     free(batch);
     return NULL;

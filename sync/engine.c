@@ -241,9 +241,11 @@ static int threads_start(struct sync *sync, struct err *err) {
     if (code == 0) {
         code =
             sync->config.spool_dir != NULL ? sync__manifests_start(sync, &sync->manifests, err) : 0;
+        code = code != 0 ? code : sync__companions_start(sync, &sync->companions, err);
     }
     for (size_t i = 0; i < sync->lane_count; i++) {
         sync->lanes[i].parcel.from = sync->manifests;
+        sync->lanes[i].parcel.with_companions = sync->companions != NULL;
     }
     if (code == 0) {
         code = sync__clerk_start(sync, err);
@@ -276,6 +278,7 @@ static bool threads_stop(struct sync *sync, int64_t until_us) {
     }
     sync__clerk_stop(sync);
     sync__manifests_stop(sync->manifests);
+    sync__companions_stop(sync->companions);
     for (size_t i = 0; i < sync->lane_count; i++) {
         if (!sync__porter_stop(sync->lanes[i].porter, until_us + STOP_GRACE_US)) {
             log_warn("a directory does not answer; its thread is left behind", "remote=%s",
@@ -298,6 +301,7 @@ static void sync_destroy(struct sync *sync) {
         sync__lane_close(&sync->lanes[i]);
     }
     sync__manifests_destroy(sync->manifests);
+    sync__companions_destroy(sync->companions);
     sync__http_destroy(sync->http);
     pthread_cond_destroy(&sync->box_changed);
     pthread_mutex_destroy(&sync->lock);

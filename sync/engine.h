@@ -28,6 +28,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/queue.h"
 #include "sync/budget.h"
+#include "sync/companion.h"
 #include "sync/health.h"
 #include "sync/http.h"
 #include "sync/manifest.h"
@@ -68,9 +69,10 @@ struct job {
     struct lane *lane;
     struct store_outbox_row row;
     char key[STORE_KEY_MAX + 1];
-    bool parcel;    /* no frame: a part of the manifest, see parcel.c */
-    bool parked;    /* in conversation, and waits for the lane's credential */
-    uint8_t *bytes; /* owned; NULL once the conversation is over */
+    bool parcel;                 /* no frame: see parcel.c */
+    struct companion *companion; /* of a parcel, else NULL: a part of the manifest */
+    bool parked;                 /* in conversation, and waits for the lane's credential */
+    uint8_t *bytes;              /* owned; NULL once the conversation is over */
     struct remote_object object;
     struct remote_put put;
     uint64_t sent; /* bytes that went over the wire, in vain perhaps */
@@ -99,6 +101,8 @@ struct parcel {
     struct manifests *from; /* NULL: there are none */
     struct manifest_name name;
     bool busy;
+    bool with_companions;
+    unsigned companions; /* on their way */
     unsigned failures;   /* in a row */
     int64_t retry_at_us; /* not before */
     struct log_gate gate;
@@ -153,7 +157,8 @@ struct sync {
     struct store *store;
     struct store_reader *reader; /* the loop's */
     struct http *http;
-    struct manifests *manifests; /* NULL: none are written */
+    struct manifests *manifests;   /* NULL: none are written */
+    struct companions *companions; /* NULL: no tier asks for any */
     struct lane lanes[SYNC_REMOTES_MAX];
     size_t lane_count;
     struct queue *to_clerk, *written, *carried;

@@ -46,6 +46,11 @@ struct manifest_row {
  */
 int sync__manifest_row(const struct manifest_row *row, struct buf *out, struct err *err);
 
+/* The frame's facts alone, as its sidecar has them, and a newline. The same frame gives the same
+ * bytes. */
+int sync__sidecar(const struct frame_id *store, const struct store_row *frame, const char *key,
+                  struct buf *out, struct err *err);
+
 struct manifest_name { /* of a part, in the spool and, behind a folder, at the remote */
     char date[11];     /* UTC day on which it was written */
     char store[9];     /* the first 8 hex digits of the store's uuid */

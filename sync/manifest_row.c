@@ -135,6 +135,18 @@ static bool join(json_t *row, json_t *more) {
     return joined;
 }
 
+static int line_put(json_t *line, bool whole, struct buf *out, struct err *err) {
+    char *text = whole ? json_dumps(line, DUMP) : NULL;
+    json_decref(line);
+    if (text == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for the document of a frame");
+    }
+    buf_puts(out, text);
+    buf_puts(out, "\n");
+    free(text);
+    return out->failed ? err_set(err, ERR_FULL, "the document of a frame has no room left") : 0;
+}
+
 int sync__manifest_row(const struct manifest_row *row, struct buf *out, struct err *err) {
     const struct frame_record *record = &row->frame->record;
     json_t *line = event_json(row);
@@ -142,15 +154,18 @@ int sync__manifest_row(const struct manifest_row *row, struct buf *out, struct e
                  join(line, triage_json(record)) && join(line, receipt_json(row->receipt)) &&
                  join(line, label_json(row->label)) &&
                  json_object_set_new(line, "detections", detections_json(record)) == 0;
-    char *text = whole ? json_dumps(line, DUMP) : NULL;
-    json_decref(line);
-    if (text == NULL) {
-        return err_set(err, ERR_NOMEM, "no memory for a row of the manifest");
-    }
-    buf_puts(out, text);
-    buf_puts(out, "\n");
-    free(text);
-    return out->failed ? err_set(err, ERR_FULL, "a part of the manifest has no room left") : 0;
+    return line_put(line, whole, out, err);
+}
+
+int sync__sidecar(const struct frame_id *store, const struct store_row *frame, const char *key,
+                  struct buf *out, struct err *err) {
+    const struct frame_record *record = &frame->record;
+    json_t *line = json_pack("{s:s,s:o}", "schema", "creel.frame/1", "store", id_json(store));
+    bool whole = join(line, capture_json(frame)) && join(line, image_json(record)) &&
+                 join(line, triage_json(record)) &&
+                 json_object_set_new(line, "key", text_json(key)) == 0 &&
+                 json_object_set_new(line, "detections", detections_json(record)) == 0;
+    return line_put(line, whole, out, err);
 }
 
 /* ---- names ---- */

@@ -1,9 +1,10 @@
-/* parcel: a sealed part of the manifest on its way: a job of the lane like a frame's, but for its
- * end.
+/* parcel: what is brought beside frames, a sealed part of the manifest, a sidecar, an overlay: a
+ * job of the lane like a frame's, but for its end.
  *
- * One at a time a lane, oldest first, in between the frames. It waits while the lane's breaker is
- * open, and its own failures never open that: a credential that may write frames and not manifests
- * still brings frames. Its row is no row of the outbox, so the clerk never sees it.
+ * Parts go one at a time a lane, oldest first, the others a few at a time, in between the frames.
+ * It waits while the lane's breaker is open, and its own failures never open that: a credential
+ * that may write frames and not manifests still brings frames. Its row is no row of the outbox, so
+ * the clerk never sees it.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
@@ -42,10 +43,30 @@ static void set_aside(struct lane *lane, const struct manifest_name *name, struc
     sync__manifests_sent(lane->parcel.from, lane_index(lane), name, false);
 }
 
+/* Another one's under this name is as good: of frames with the same bytes the first one's stays. */
+static void companion_end(struct job *job, int64_t now_us) {
+    struct lane *lane = job->lane;
+    struct parcel *parcel = &lane->parcel;
+    bool done = job->verdict == REMOTE_STORED || job->verdict == REMOTE_COMPARED ||
+                job->verdict == REMOTE_EXISTS || job->verdict == REMOTE_CONFLICT;
+    parcel->companions--;
+    if (done) {
+        parcel->failures = 0;
+    } else if (job->err.code != ERR_CLOSED) {
+        note_trouble(lane, &job->err, now_us);
+    }
+    sync__companions_end(lane->sync->companions, lane_index(lane), job->companion, done);
+    sync__lane_job_drop(job);
+}
+
 void sync__parcel_end(struct job *job) {
     struct lane *lane = job->lane;
     struct parcel *parcel = &lane->parcel;
     int64_t now_us = clock_boot_us();
+    if (job->companion != NULL) {
+        companion_end(job, now_us);
+        return;
+    }
     parcel->busy = false;
     switch (job->verdict) {
     case REMOTE_STORED:
@@ -85,7 +106,41 @@ static int part_load(struct lane *lane, struct job *job, size_t *size, struct er
     return code;
 }
 
-void sync__parcel_fill(struct lane *lane, int64_t now_us) {
+static bool companion_start(struct lane *lane) {
+    const struct store_outbox_row none = {0};
+    struct job *job = sync__lane_job_create(lane, &none);
+    struct companion *companion = NULL;
+    if (job != NULL) {
+        companion = sync__companions_take(lane->sync->companions, lane_index(lane), &job->bytes);
+    }
+    if (companion == NULL) {
+        if (job != NULL) {
+            sync__lane_job_drop(job);
+        }
+        return false;
+    }
+    job->parcel = true;
+    job->companion = companion;
+    job->row.tier = TIER_NONE;
+    job->row.media = companion->media;
+    job->row.blob_bytes = companion->size;
+    hash_sha256(job->bytes, companion->size, &job->row.blob);
+    memcpy(job->key, companion->key, sizeof job->key);
+    lane->parcel.companions++;
+    sync__lane_job_send(job, companion->size);
+    return true;
+}
+
+static void companions_fill(struct lane *lane, int64_t now_us) {
+    while (lane->parcel.companions < COMPANION_AT_ONCE && lane->busy < LANE_BUSY_MAX &&
+           now_us >= lane->parcel.retry_at_us && !lane->health.open &&
+           sync__health_room(&lane->health, lane->running, now_us) > 0 &&
+           sync__companions_wait(lane->sync->companions, lane_index(lane)) &&
+           sync__errand_ready(lane, now_us) && companion_start(lane)) {
+    }
+}
+
+static void part_fill(struct lane *lane, int64_t now_us) {
     struct parcel *parcel = &lane->parcel;
     if (parcel->busy || now_us < parcel->retry_at_us || lane->health.open ||
         !sync__manifests_offer(lane->parcel.from, lane_index(lane), &parcel->name) ||
@@ -116,9 +171,17 @@ void sync__parcel_fill(struct lane *lane, int64_t now_us) {
     sync__lane_job_send(job, size);
 }
 
+void sync__parcel_fill(struct lane *lane, int64_t now_us) {
+    part_fill(lane, now_us);
+    companions_fill(lane, now_us);
+}
+
 int64_t sync__parcel_deadline(const struct lane *lane) {
     struct manifest_name name;
     bool waits = !lane->parcel.busy && !lane->health.open &&
                  sync__manifests_offer(lane->parcel.from, lane_index(lane), &name);
+    waits = waits || (lane->parcel.with_companions && !lane->health.open &&
+                      lane->parcel.companions < COMPANION_AT_ONCE &&
+                      sync__companions_wait(lane->sync->companions, lane_index(lane)));
     return waits ? lane->parcel.retry_at_us : INT64_MAX;
 }

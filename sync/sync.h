@@ -101,10 +101,16 @@ struct sync_config {
     int backoff_base_ms; /* 0: 500 */
     int backoff_max_ms;  /* 0: 60,000 */
     int stall_s;         /* a transfer that stands still for so long is ended; 0: 30 */
-    const char *bandwidth;  /* of the link, for all remotes but directories: a timetable, see
-                               sync/timetable.h; NULL, "off": no limit */
-    uint64_t retry_bytes;   /* that one object may cost without arriving while others do; 0: no
-                               limit */
+    const char *bandwidth;     /* of the link, for all remotes but directories: a timetable, see
+                                  sync/timetable.h; NULL, "off": no limit */
+    uint64_t retry_bytes;      /* that one object may cost without arriving while others do; 0: no
+                                  limit */
+    bool sidecars[TIER_COUNT]; /* beside each frame of the tier, its document */
+    bool overlays[TIER_COUNT]; /* and the picture with its boxes */
+    /* Draws them: a JPEG, malloc'd. Called on a thread of the sync's own, may take its time. NULL:
+     * no overlays are made. */
+    int (*overlay)(const uint8_t *bytes, size_t size, const struct frame_detection *detections,
+                   size_t count, uint8_t **out, size_t *out_size, struct err *err);
     const char *spool_dir;  /* where parts of manifests wait; NULL: none are written */
     unsigned manifest_rows; /* most rows of a part; 0: 10,000 */
     int manifest_age_ms;    /* a part is sealed when its oldest row is so old; 0: 300,000 */

@@ -1,5 +1,6 @@
 /* manifests: what a sync writes beside the frames, against a directory, Azurite and Ceph. */
 #include "daemon/base/mem.h"
+#include "sync/companion.h"
 #include "sync/manifest.h"
 #include "tests/contract/engine_case.h"
 #include "tests/suite.h"
@@ -318,6 +319,52 @@ START_TEST(a_manifest_that_cannot_be_written_holds_up_no_frame) {
 }
 END_TEST
 
+static size_t sidecars_there(void) {
+    size_t there = 0;
+    for (unsigned number = 0; number < f.frames; number++) {
+        struct store_receipt receipt;
+        struct frame_hash hash;
+        struct stat info;
+        char key[STORE_KEY_MAX + 1], path[2048];
+        uint8_t *bytes = case_noise(size_of(number), number + 1);
+        hash_sha256(bytes, size_of(number), &hash);
+        free(bytes);
+        enum frame_tier tier = number % 3 == 0 ? TIER_ANNOTATED : TIER_UNANNOTATED;
+        ck_assert_int_eq(store_receipt_get(f.reader, "disk", tier, &hash, &receipt, NULL), 0);
+        ck_assert(sync__companion_key(receipt.key, "sidecars", ".json", key));
+        snprintf(path, sizeof path, "%s/%s/%s", f.disk, f.container, key);
+        bool is = stat(path, &info) == 0;
+        ck_assert_msg(!is || tier == TIER_UNANNOTATED, "%s is of the other tier", path);
+        there += is;
+    }
+    return there;
+}
+
+/* 60 frames, 40 of them of the tier: several batches, a restart, and frames with equal bytes. */
+START_TEST(sidecars_lie_beside_the_frames_of_their_tier) {
+    remote_add(SYNC_DIRECTORY);
+    remote_add(SYNC_AZURE);
+    manifest_on(1000, 200);
+    f.config.sidecars[TIER_UNANNOTATED] = true;
+    start();
+    frames_put(30);
+    stop(10);
+    start();
+    frames_put(30);
+    again(5);
+    wait_done("disk", 60);
+    int64_t until = clock_boot_us() + WAIT_MS * INT64_C(1000);
+    while (sidecars_there() < 40) {
+        ck_assert_msg(clock_boot_us() < until, "%zu of 40 sidecars", sidecars_there());
+        clock_sleep_ms(50);
+    }
+    struct parts parts = wait_parts(65, 0);
+    rows_check(&parts, 65, 0);
+    json_decref(parts.rows);
+    check_arrived(0);
+}
+END_TEST
+
 /* ---- power cuts: the whole process goes, at any moment ---- */
 
 static void live_until_killed(void) {
@@ -413,6 +460,7 @@ static Suite *suite(void) {
     tcase_add_test(manifests, a_rebuilt_index_repeats_nothing);
     tcase_add_test(manifests, a_part_that_was_not_sealed_is_nobodys);
     tcase_add_test(manifests, a_manifest_that_cannot_be_written_holds_up_no_frame);
+    tcase_add_test(manifests, sidecars_lie_beside_the_frames_of_their_tier);
     tcase_add_test(manifests, kill_at_any_moment_loses_and_repeats_no_row);
     tcase_add_test(manifests, parts_reach_azure);
     tcase_add_test(manifests, parts_reach_s3);
