@@ -1,5 +1,6 @@
 /* fsck --remote: a bucket against the index, by listing alone; with the daemon running or without.
  */
+#include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "daemon/cloud.h"
 #include "daemon/commands.h"
@@ -80,6 +81,31 @@ static void summary_print(const struct look *look, const struct sync_fsck *out, 
     puts(clean ? "  clean" : "");
 }
 
+/* What has no manifest, or may not be listed, says nothing. */
+static void writers_look(const struct look *look, const struct sync_remote_config *remote,
+                         const char *device) {
+    struct sync_writer writers[SYNC_WRITERS_MAX];
+    size_t count = 0;
+    struct err err = {0};
+    if (sync_writers(remote, device, clock_utc_us(), writers, &count, &err) || count < 2) {
+        return;
+    }
+    if (!look->options->json) {
+        printf("%s: %zu stores write under the device id %s; give each device its own "
+               "(device.id):\n",
+               remote->name, count, device);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (look->options->json) {
+            print_json(json_pack("{s:s,s:s,s:s,s:s,s:I}", "remote", remote->name, "finding",
+                                 "two-stores", "store", writers[i].store, "last", writers[i].last,
+                                 "parts", (json_int_t)writers[i].parts));
+        } else {
+            printf("  store %s, last on %s\n", writers[i].store, writers[i].last);
+        }
+    }
+}
+
 static int check_one(struct cloud *cloud, const struct sync_remote_config *remote, void *ctx) {
     struct look *look = ctx;
     struct sync_fsck out;
@@ -90,6 +116,7 @@ static int check_one(struct cloud *cloud, const struct sync_remote_config *remot
     bool mended = look->repair && !code && !out.lost && !out.found[SYNC_FOUND_WRONG];
     bool faults = out.found[SYNC_FOUND_MISSING] || out.found[SYNC_FOUND_WRONG];
     if (!code || code == ERR_REFUSED) {
+        writers_look(look, remote, cloud->values->device);
         (look->options->json ? summary_json : summary_print)(look, &out, !faults);
     }
     int status = commands_output_end();

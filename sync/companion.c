@@ -99,7 +99,7 @@ static void items_free(struct companion *items) {
     }
 }
 
-static int item_add(struct companion **items, const char *key, enum frame_media media,
+static int item_add(struct companion **items, const char *key, const struct companion *kind,
                     uint8_t *bytes, size_t size, struct err *err) {
     struct companion *item = mem_alloc(sizeof *item);
     if (item == NULL) {
@@ -107,7 +107,8 @@ static int item_add(struct companion **items, const char *key, enum frame_media 
         return err_set(err, ERR_NOMEM, "no memory for a sidecar");
     }
     memcpy(item->key, key, strlen(key) + 1);
-    item->media = media;
+    item->tier = kind->tier;
+    item->media = kind->media;
     item->bytes = bytes;
     item->size = size;
     item->next = *items;
@@ -124,8 +125,9 @@ static int sidecar_make(const struct companions *companions, const struct store_
         return 0;
     }
     int code = sync__sidecar(&companions->store, frame, of, &text, err);
+    const struct companion kind = {.tier = frame->record.tier, .media = MEDIA_NONE};
     uint8_t *bytes = code == 0 ? (uint8_t *)buf_take(&text, &size) : NULL;
-    return code != 0 ? code : item_add(items, key, MEDIA_NONE, bytes, size, err);
+    return code != 0 ? code : item_add(items, key, &kind, bytes, size, err);
 }
 
 /* A picture that is gone, or cannot be drawn on, has none; that is no reason to wait. */
@@ -150,7 +152,8 @@ static int overlay_make(struct shelf *shelf, const struct store_row *frame, cons
         }
         return 0;
     }
-    return item_add(items, key, MEDIA_JPEG, drawn, drawn_size, err);
+    const struct companion kind = {.tier = record->tier, .media = MEDIA_JPEG};
+    return item_add(items, key, &kind, drawn, drawn_size, err);
 }
 
 static int frame_make(struct companions *companions, struct shelf *shelf,

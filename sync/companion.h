@@ -23,6 +23,7 @@ struct companions;
 struct companion {
     struct companion *next;
     char key[STORE_KEY_MAX + 1];
+    enum frame_tier tier; /* its container is the frame's */
     enum frame_media media;
     uint8_t *bytes; /* owned, until it is taken */
     size_t size;

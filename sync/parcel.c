@@ -121,7 +121,7 @@ static bool companion_start(struct lane *lane) {
     }
     job->parcel = true;
     job->companion = companion;
-    job->row.tier = TIER_NONE;
+    job->row.tier = companion->tier;
     job->row.media = companion->media;
     job->row.blob_bytes = companion->size;
     hash_sha256(job->bytes, companion->size, &job->row.blob);
@@ -136,7 +136,8 @@ static void companions_fill(struct lane *lane, int64_t now_us) {
            now_us >= lane->parcel.retry_at_us && !lane->health.open &&
            sync__health_room(&lane->health, lane->running, now_us) > 0 &&
            sync__companions_wait(lane->sync->companions, lane_index(lane)) &&
-           sync__errand_ready(lane, now_us) && companion_start(lane)) {
+           sync__gate_open(lane, 0, now_us) && sync__errand_ready(lane, now_us) &&
+           companion_start(lane)) {
     }
 }
 

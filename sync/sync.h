@@ -244,6 +244,20 @@ int sync_fsck(const struct sync_remote_config *remote, const char *device,
               const struct sync_index *index, bool repair, bool force, sync_found_fn *found,
               void *ctx, struct sync_fsck *out, struct err *err);
 
+#define SYNC_WRITERS_MAX  8
+#define SYNC_WRITERS_DAYS 7
+
+struct sync_writer {
+    char store[9]; /* the first hex digits of its uuid */
+    char last[11]; /* UTC day of its last part */
+    uint64_t parts;
+};
+
+/* The stores that wrote manifests under this device's name in the last days, by listing alone; more
+ * than one means that two devices have one id, or that a store was replaced a moment ago. */
+int sync_writers(const struct sync_remote_config *remote, const char *device, int64_t now_utc_us,
+                 struct sync_writer writers[SYNC_WRITERS_MAX], size_t *count, struct err *err);
+
 /* The rules by which S3 removes objects by itself (Get/PutBucketLifecycleConfiguration), for the
  * tiers that have a ttl; of all devices under the remote's prefix. Rules are told apart by their
  * id: creel's begin with "creel-", and those of other prefixes are foreign too. */

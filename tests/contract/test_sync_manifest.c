@@ -365,6 +365,49 @@ START_TEST(sidecars_lie_beside_the_frames_of_their_tier) {
 }
 END_TEST
 
+/* A second machine with the same id in its configuration, or a copied disk. */
+static void two_stores(enum sync_kind kind) {
+    struct sync_writer writers[SYNC_WRITERS_MAX];
+    size_t count = 0;
+    struct err err = {0};
+    remote_add(kind);
+    manifest_on(2, 60000);
+    const char *name = f.config.remotes[0].name;
+    for (int life = 0; life < 2; life++) {
+        start();
+        frames_put(4);
+        wait_done(name, 4);
+        int64_t until = clock_boot_us() + WAIT_MS * INT64_C(1000);
+        while (status_of(name).manifest_parts < 2) {
+            ck_assert_int_lt(clock_boot_us(), until);
+            clock_sleep_ms(20);
+        }
+        int code =
+            sync_writers(&f.config.remotes[0], "edge-1", clock_utc_us(), writers, &count, &err);
+        ck_assert_msg(code == 0, "%s", err.msg);
+        ck_assert_uint_eq(count, (size_t)life + 1);
+        stop(2000);
+        store_stop();
+        snprintf(f.dir, sizeof f.dir, "%s/other-XXXXXX", scratch);
+        ck_assert_ptr_nonnull(mkdtemp(f.dir));
+        snprintf(spool, sizeof spool, "%s/spool", f.dir);
+        store_start();
+    }
+    ck_assert_uint_eq(writers[0].parts, 2);
+    ck_assert_uint_eq(writers[1].parts, 2);
+    ck_assert_str_ne(writers[0].store, writers[1].store);
+    int64_t week_us = 8 * INT64_C(86400) * 1000000; /* what is long ago does not live any more */
+    ck_assert_int_eq(sync_writers(&f.config.remotes[0], "edge-1", clock_utc_us() + week_us, writers,
+                                  &count, &err),
+                     0);
+    ck_assert_uint_eq(count, 0);
+}
+
+START_TEST(two_stores_under_one_device_are_seen) {
+    two_stores((enum sync_kind)_i);
+}
+END_TEST
+
 /* ---- power cuts: the whole process goes, at any moment ---- */
 
 static void live_until_killed(void) {
@@ -461,6 +504,8 @@ static Suite *suite(void) {
     tcase_add_test(manifests, a_part_that_was_not_sealed_is_nobodys);
     tcase_add_test(manifests, a_manifest_that_cannot_be_written_holds_up_no_frame);
     tcase_add_test(manifests, sidecars_lie_beside_the_frames_of_their_tier);
+    tcase_add_loop_test(manifests, two_stores_under_one_device_are_seen, SYNC_DIRECTORY,
+                        SYNC_S3 + 1);
     tcase_add_test(manifests, kill_at_any_moment_loses_and_repeats_no_row);
     tcase_add_test(manifests, parts_reach_azure);
     tcase_add_test(manifests, parts_reach_s3);

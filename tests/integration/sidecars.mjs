@@ -60,7 +60,8 @@ ${extra}
   const count = (folder) => filesIn(path.join(nas, folder)).length;
   await until('all beside the frames', () => count('sidecars') >= wanted.size && count('overlays') >= wanted.size);
   assert.deepStrictEqual([count('sidecars'), count('overlays')], [wanted.size, wanted.size]);
-  const cloud = () => azureBlobs(azuritePort, 'creel').then((blobs) => blobs.filter((blob) => !blob.name.startsWith('manifests/')));
+  const cloud = () => azureBlobs(azuritePort, 'unannotated')
+    .then((blobs) => blobs.filter((blob) => !blob.name.startsWith('frames/')));
   await until('all in the cloud', async () => (await cloud()).length >= 2 * wanted.size);
   const blobs = new Map((await cloud()).map((blob) => [blob.name, blob.bytes]));
   assert.strictEqual(blobs.size, 2 * wanted.size);
