@@ -85,9 +85,13 @@ async function checkTable(dir, expected) {
   assert.strictEqual(best.n, expected.flatMap((frame) => frame.detections).filter((d) => d.confidence >= 0.5).length);
 }
 
-function checkLines(dir, root, expected) {
+function rowValidator() {
   const schema = JSON.parse(fs.readFileSync(path.join(sourceDir, 'schemas/manifest.schema.json'), 'utf8'));
-  const validate = new Ajv({ allErrors: true, strict: false }).compile(schema);
+  return new Ajv({ allErrors: true, strict: false }).compile(schema);
+}
+
+function checkLines(dir, root, expected) {
+  const validate = rowValidator();
   const lines = linesIn(path.join(dir, 'manifests'));
   assert.strictEqual(lines.length, expected.length);
   for (const line of lines) {
@@ -151,6 +155,18 @@ sync:
   });
   checkLines(download, null, expected);
   await checkTable(download, expected);
+  // What is removed there is a later row, and the last word on that frame.
+  const [victim] = expected;
+  const removed = run('rm', '--remote', '--force', victim.id, '--config', config);
+  assert.strictEqual(removed.status, 0, removed.stderr);
+  await until('the deletion row', () => linesIn(path.join(nas, 'manifests')).some((row) => row.event === 'removed'));
+  const shared = expected.filter((frame) => frame.sha256 === victim.sha256 && frame.tier === victim.tier).length;
+  const alive = await query(nas, `SELECT id FROM manifest
+    QUALIFY row_number() OVER (PARTITION BY store, id ORDER BY row DESC) = 1 AND key IS NOT NULL`);
+  assert.strictEqual(alive.length, expected.length - shared);
+  assert.ok(!alive.some((row) => row.id === victim.id));
+  const validate = rowValidator();
+  for (const row of linesIn(path.join(nas, 'manifests'))) assert.ok(validate(row), JSON.stringify(validate.errors));
   console.log(`photos ${PHOTOS}, frames ${expected.length}, parts ${partsIn(nas).length} and ${partsIn(download).length}`);
   assert.strictEqual(await stop(daemon), 0, 'SIGTERM did not end well');
   await stop(azurite);
