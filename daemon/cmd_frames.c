@@ -79,9 +79,13 @@ static int show_list(const struct options *options, const json_t *reply,
         }
         char best[80];
         best_detection(frame, best, sizeof(best));
-        printf("%s  %s  %-11s  %-12s  %-12s  %s\n", text_of(frame, "id"),
+        const char *place = text_of(frame, "place");
+        printf("%s  %s  %-11s  %-12s  %-12s  %s%s\n", text_of(frame, "id"),
                text_of(frame, "captured"), text_of(frame, "tier"), text_of(frame, "camera"),
-               text_of(frame, "rule"), best);
+               text_of(frame, "rule"), best,
+               strcmp(place, "remote") == 0 ? "  (at a remote only)"
+               : strcmp(place, "gone") == 0 ? "  (gone)"
+                                            : "");
     }
     if (json_is_true(json_object_get(reply, "more"))) {
         fprintf(stderr, "more: --after %s\n", text_of(reply, "next"));
