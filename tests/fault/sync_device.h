@@ -97,6 +97,10 @@ static inline void device_must(int code, const char *what, const struct err *err
 
 static inline void device_put(struct device_life *life, unsigned count) {
     struct err err = {0};
+    struct store_gc *gc =
+        calloc(1, sizeof *gc); /* the limits are meant, from the first moment on */
+    device_must(store_gc(life->store, false, true, gc, &err), "gc", &err);
+    free(gc);
     for (unsigned end = life->frames + count; life->frames < end; life->frames++) {
         unsigned number = life->frames;
         struct store_frame frame = {.record = {.media = MEDIA_JPEG,

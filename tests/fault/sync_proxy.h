@@ -48,6 +48,7 @@ enum proxy_how {
     PROXY_CHECK_ABSENT,  /* … is left out */
     PROXY_CHECK_LIE,     /* 2xx for other bytes, and the server hears nothing of the request */
     PROXY_BODY_DAMAGED,  /* a byte of the body is another when it reaches the server */
+    PROXY_HALF,          /* `at` bytes reach the server; the rest when the plan changes */
     PROXY_NOT_TLS,       /* an answer in clear to whoever begins TLS */
     PROXY_TUNNEL_RESET,  /* a tunnel that is reset after `at` bytes from the server */
 };
@@ -220,11 +221,30 @@ static inline void proxy_note(struct proxy *proxy, const struct proxy_message *r
     pthread_mutex_unlock(&proxy->lock);
 }
 
+/* Until the plan is another, or whoever is at the other end goes. */
+static inline void proxy_hold(struct proxy *proxy, int fd) {
+    struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
+    unsigned turn = atomic_load(&proxy->turn);
+    while (atomic_load(&proxy->turn) == turn && poll(&wait, 1, 20) == 0) {
+    }
+}
+
 /* ---- the server's side ---- */
 
+static inline bool proxy_ask_halves(struct proxy *proxy, int fd, const char *bytes, size_t size,
+                                    size_t at) {
+    if (at == 0 || at >= size) {
+        return proxy_send(fd, bytes, size);
+    }
+    bool sent = proxy_send(fd, bytes, at);
+    proxy_play_noted(proxy);
+    proxy_hold(proxy, fd);
+    return sent && proxy_send(fd, bytes + at, size - at);
+}
+
 /* The whole answer. The connection is asked to end with it, and the client does not hear of that.
- */
-static inline bool proxy_ask(struct proxy *proxy, const struct proxy_message *request,
+ * `at`: where the request is held up; 0: nowhere. */
+static inline bool proxy_ask(struct proxy *proxy, const struct proxy_message *request, size_t at,
                              struct proxy_message *reply) {
     static const char ends[] = "Connection: close\r\n";
     const char *line_end = memchr(request->bytes, '\n', request->size);
@@ -234,7 +254,7 @@ static inline bool proxy_ask(struct proxy *proxy, const struct proxy_message *re
         return false;
     }
     bool asked = proxy_send(fd, request->bytes, line) && proxy_send(fd, ends, sizeof ends - 1) &&
-                 proxy_send(fd, request->bytes + line, request->size - line);
+                 proxy_ask_halves(proxy, fd, request->bytes + line, request->size - line, at);
     while (asked && proxy_more(fd, reply, PROXY_MESSAGE_MAX)) {
     }
     close(fd);
@@ -260,14 +280,6 @@ static inline size_t proxy_at(const struct proxy_plan *plan, size_t size) {
     size_t at = plan->at < 0 ? (size_t)-plan->at : (size_t)plan->at;
     at = at < size ? at : size - 1;
     return plan->at < 0 ? size - at : at;
-}
-
-/* Keeps the client waiting until the plan is another or it goes. */
-static inline void proxy_hold(struct proxy *proxy, int fd) {
-    struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
-    unsigned turn = atomic_load(&proxy->turn);
-    while (atomic_load(&proxy->turn) == turn && poll(&wait, 1, 20) == 0) {
-    }
 }
 
 /* What vouches for the bytes: names of fields, each with its newline. */
@@ -339,7 +351,8 @@ static inline bool proxy_spoil(struct proxy *proxy, int fd, const struct proxy_p
                                struct proxy_message *request) {
     char answer[1024];
     struct proxy_message reply = {0};
-    bool lives = false, late = plan->how == PROXY_STALL_REPLY;
+    bool lives = false, noted = plan->how == PROXY_STALL_REPLY || plan->how == PROXY_HALF;
+    size_t half = plan->how == PROXY_HALF ? (size_t)plan->at : 0;
     switch (plan->how) {
     case PROXY_RESET_REQUEST:
         proxy_begin(proxy, request, proxy_at(plan, request->size));
@@ -358,10 +371,10 @@ static inline bool proxy_spoil(struct proxy *proxy, int fd, const struct proxy_p
         break;
     case PROXY_BODY_DAMAGED:
         request->bytes[request->size - 1] ^= 1;
-        lives = proxy_ask(proxy, request, &reply) && proxy_send(fd, reply.bytes, reply.size);
+        lives = proxy_ask(proxy, request, half, &reply) && proxy_send(fd, reply.bytes, reply.size);
         break;
     default:
-        if (!proxy_ask(proxy, request, &reply)) {
+        if (!proxy_ask(proxy, request, half, &reply)) {
             proxy_hard(fd);
         } else if (plan->how == PROXY_ANSWER_AFTER) {
             lives = proxy_send(fd, plan->answer, strlen(plan->answer));
@@ -370,12 +383,14 @@ static inline bool proxy_spoil(struct proxy *proxy, int fd, const struct proxy_p
         } else if (plan->how == PROXY_CHECK_WRONG || plan->how == PROXY_CHECK_ABSENT) {
             proxy_alter(&reply, plan->how);
             lives = proxy_send(fd, reply.bytes, reply.size);
+        } else if (plan->how == PROXY_HALF) {
+            lives = proxy_send(fd, reply.bytes, reply.size);
         } else {
             proxy_reply_part(proxy, fd, plan, &reply);
         }
     }
     free(reply.bytes);
-    if (!late) {
+    if (!noted) {
         proxy_play_noted(proxy);
     }
     return lives;
@@ -427,7 +442,7 @@ static inline bool proxy_serve(struct proxy *proxy, int fd) {
     if (lives && spoils) {
         lives = proxy_spoil(proxy, fd, &plan, &request);
     } else if (lives) {
-        lives = proxy_ask(proxy, &request, &reply) && proxy_send(fd, reply.bytes, reply.size);
+        lives = proxy_ask(proxy, &request, 0, &reply) && proxy_send(fd, reply.bytes, reply.size);
         if (!lives) {
             proxy_hard(fd);
         }

@@ -21,13 +21,13 @@
 #include <sys/mman.h>
 
 #define FRAMES    10
-#define JOBS      8
+#define JOBS      12
 #define WAIT_MS   20000
 #define SETTLE_MS 300 /* of a fault that lasts: whoever errs, errs in this time */
 
-enum way { PASSING = 0, LASTING, KILLED, WAYS };
+enum way { PASSING = 0, LASTING, KILLED, CELL_WAYS, SERVER = CELL_WAYS, WAYS };
 
-static const char *const way_names[WAYS] = {"passes", "lasts", "kill -9"};
+static const char *const way_names[WAYS] = {"passes", "lasts", "kill -9", "restart"};
 
 /* ---- a cell ---- */
 
@@ -53,6 +53,7 @@ struct front { /* TLS before one of the servers */
 };
 
 static char scratch[256];
+static char dirs[SYNC_S3 + 1][300]; /* of the servers */
 static int ports[SYNC_S3 + 1];
 static struct front fronts[SYNC_S3 + 1];
 
@@ -84,6 +85,34 @@ static bool has_words(const struct cell *cell, const char *text) {
     }
     const char *wanted = second != NULL && cell->kind == SYNC_S3 ? second : words;
     return strstr(text, wanted) != NULL;
+}
+
+/* ---- servers ---- */
+
+static void front_start(enum sync_kind kind) {
+    struct front *front = &fronts[kind];
+    front->tls = servers_free_port();
+    front->old = servers_free_port();
+    snprintf(front->dir, sizeof front->dir, "%s/front-%d", scratch, kind);
+    snprintf(front->ca, sizeof front->ca, "%s/front-%d/ca.pem", scratch, kind);
+    servers_need(
+        servers_run("OWNER_PID=%d '%s/tests/servers/front.sh' start '%s' %d %d %d %d %d %d",
+                    getpid(), CREEL_SOURCE_DIR, front->dir, ports[kind], ports[kind], front->tls,
+                    front->old, servers_free_port(), servers_free_port()),
+        "nginx");
+}
+
+static bool server_stop(enum sync_kind kind) {
+    return kind == SYNC_AZURE ? servers_azurite_stop(dirs[kind]) == 0
+                              : servers_run("'%s/tests/servers/rgw.sh' pause '%s'",
+                                            CREEL_SOURCE_DIR, dirs[kind]) == 0;
+}
+
+/* For the process that began it all. */
+static bool server_start(enum sync_kind kind) {
+    return servers_run("OWNER_PID=%d '%s/tests/servers/%s' '%s' %d", getppid(), CREEL_SOURCE_DIR,
+                       kind == SYNC_AZURE ? "azurite.sh' 'start" : "rgw.sh' 'resume", dirs[kind],
+                       ports[kind]) == 0;
 }
 
 /* ---- what lies there, seen by a client of the test's own ---- */
@@ -238,7 +267,8 @@ static bool writes_check(struct cell *cell) {
                           proxy->writes[i].times);
         }
     }
-    return proxy->write_count == FRAMES ||
+    /* A server that dies may have taken what it could not answer any more. */
+    return proxy->write_count == FRAMES || (cell->way == SERVER && proxy->write_count < FRAMES) ||
            failed(cell, "%zu names were written, not %u", proxy->write_count, FRAMES);
 }
 
@@ -360,6 +390,9 @@ static bool felt_wait(struct cell *cell) {
                cell->fault->extra >= RETRY_1;
         spoken = cell->fault->outcome != HOLDS ||
                  (cell->reason[0] != '\0' && has_words(cell, cell->reason));
+        if (cell->fault->outcome == HOLDS && cell->done > 0) {
+            return failed(cell, "%u frames arrived in spite of it", cell->done);
+        }
         if (clock_boot_us() > until) {
             return failed(cell, "not felt (%u times played), or not said in these words: %s",
                           atomic_load(&cell->proxy.played), cell->reason);
@@ -419,17 +452,48 @@ static bool kill_wait(struct cell *cell) {
 static bool killed(struct cell *cell) {
     unsigned receipts = 0, here = 0;
     play(cell, cell->proxy.tunnel ? 0 : 1, PROXY_REST, 1, 0);
-    if (!ask(cell, "go") || !kill_wait(cell) || !device_up(cell) ||
-        !frames_check(cell, true, &receipts, &here)) {
+    device_ask(&cell->device, "go"); /* its last breath may come before its answer */
+    if (!kill_wait(cell) || !device_up(cell) || !frames_check(cell, true, &receipts, &here)) {
         return false;
     }
     play(cell, 0, PROXY_REST, 2, 5 + cell->number % 10);
-    if (!ask(cell, "go") || !kill_wait(cell) || !device_up(cell) ||
-        !frames_check(cell, true, &receipts, &here) || !reasons_check(cell)) {
+    device_ask(&cell->device, "go");
+    if (!kill_wait(cell) || !device_up(cell) || !frames_check(cell, true, &receipts, &here) ||
+        !reasons_check(cell)) {
         return false;
     }
     well(cell);
     return ask(cell, "go") && (!needs_person(cell->fault) || mend(cell)) && end_check(cell);
+}
+
+/* Some frames have arrived, some are half sent, some have not begun; then the server is gone for a
+ * while. */
+static bool server_killed(struct cell *cell) {
+    unsigned receipts = 0, here = 0;
+    int64_t until = deadline();
+    play(cell, 7, PROXY_REST, 0, 0); /* the first may find no container yet */
+    if (!ask(cell, "go")) {
+        return false;
+    }
+    while (counts_ask(cell) && (cell->done < 2 || atomic_load(&cell->proxy.played) < 2) &&
+           clock_boot_us() < until) {
+        clock_sleep_ms(5);
+    }
+    if (!server_stop(cell->kind)) {
+        return failed(cell, "the server cannot be stopped");
+    }
+    well(cell);
+    clock_sleep_ms(SETTLE_MS);
+    if (!frames_check(cell, false, &receipts, &here) || !reasons_check(cell)) {
+        return false;
+    }
+    snprintf(cell->outcome, sizeof cell->outcome, "%u arrived, the others waited: %.60s…", receipts,
+             cell->reason);
+    if (!has_words(cell, cell->reason) || receipts == 0 || receipts == FRAMES) {
+        return failed(cell, "not as meant: %s", cell->outcome);
+    }
+    return (server_start(cell->kind) || failed(cell, "the server does not start")) &&
+           end_check(cell);
 }
 
 /* ---- running cells ---- */
@@ -468,7 +532,7 @@ static int target_of(const struct cell *cell) {
 }
 
 static bool cell_run(struct cell *cell) {
-    static bool (*const ways[WAYS])(struct cell *) = {passing, lasting, killed};
+    static bool (*const ways[WAYS])(struct cell *) = {passing, lasting, killed, server_killed};
     char line[32];
     bool made = false;
     snprintf(cell->dir, sizeof cell->dir, "%s/cell-%u", scratch, cell->number);
@@ -509,10 +573,9 @@ static bool is_wanted(const char *variable, const char *name) {
     return wanted == NULL || strstr(name, wanted) != NULL;
 }
 
-static void cell_at(unsigned number) {
-    const struct fault *fault = &faults[number / (2 * WAYS)];
+static void cell_play(const struct fault *fault, enum sync_kind kind, enum way way,
+                      unsigned number) {
     const char *full = getenv("CREEL_FAULT_FULL");
-    enum way way = (enum way)(number % WAYS);
     bool spare = (fault->full || way == PASSING) && (full == NULL || full[0] != '1');
     if (spare || !is_wanted("CREEL_FAULTS", fault->name) ||
         !is_wanted("CREEL_FAULT_HOW", way_names[way])) {
@@ -520,7 +583,7 @@ static void cell_at(unsigned number) {
     }
     struct cell *cell = calloc(1, sizeof *cell); /* its proxy's threads outlive it */
     cell->fault = fault;
-    cell->kind = number / WAYS % 2 == 0 ? SYNC_AZURE : SYNC_S3;
+    cell->kind = kind;
     cell->way = way;
     cell->number = number;
     int64_t before = clock_boot_us();
@@ -529,6 +592,11 @@ static void cell_at(unsigned number) {
     atomic_fetch_add(&score->failures, !passed);
     atomic_fetch_add(&score->requests, cell->requests);
     cell_print(cell, passed, clock_boot_us() - before);
+}
+
+static void cell_at(unsigned number) {
+    cell_play(&faults[number / (2 * CELL_WAYS)], number / CELL_WAYS % 2 == 0 ? SYNC_AZURE : SYNC_S3,
+              (enum way)(number % CELL_WAYS), number);
 }
 
 /* A planted fault is enough when it shows once. */
@@ -540,21 +608,7 @@ static bool is_over(void) {
 #endif
 }
 
-static unsigned cells_run(void) {
-    const char *jobs = getenv("CREEL_FAULT_JOBS");
-    int count = jobs != NULL ? atoi(jobs) : JOBS;
-    for (int i = 0; i < count; i++) {
-        if (fork() != 0) {
-            continue;
-        }
-        for (;;) {
-            unsigned number = atomic_fetch_add(&score->next, 1);
-            if (number >= FAULTS * 2 * WAYS || is_over()) {
-                _exit(0);
-            }
-            cell_at(number);
-        }
-    }
+static void cells_wait(void) {
     int status = 0;
     while (wait(&status) > 0) {
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
@@ -562,26 +616,38 @@ static unsigned cells_run(void) {
             atomic_fetch_add(&score->failures, 1);
         }
     }
-    return atomic_load(&score->failures);
 }
 
-/* ---- servers ---- */
+static void servers_die(void) {
+    for (int kind = SYNC_AZURE; kind <= SYNC_S3 && !is_over(); kind++) {
+        if (fork() == 0) {
+            cell_play(&server_dies, (enum sync_kind)kind, SERVER, FAULTS * 2 * CELL_WAYS);
+            _exit(0);
+        }
+        cells_wait();
+    }
+}
 
-static void front_start(enum sync_kind kind) {
-    struct front *front = &fronts[kind];
-    front->tls = servers_free_port();
-    front->old = servers_free_port();
-    snprintf(front->dir, sizeof front->dir, "%s/front-%d", scratch, kind);
-    snprintf(front->ca, sizeof front->ca, "%s/front-%d/ca.pem", scratch, kind);
-    servers_need(
-        servers_run("OWNER_PID=%d '%s/tests/servers/front.sh' start '%s' %d %d %d %d %d %d",
-                    getpid(), CREEL_SOURCE_DIR, front->dir, ports[kind], ports[kind], front->tls,
-                    front->old, servers_free_port(), servers_free_port()),
-        "nginx");
+static void cells_run(void) {
+    const char *jobs = getenv("CREEL_FAULT_JOBS");
+    int count = jobs != NULL ? atoi(jobs) : JOBS;
+    fflush(stdout);
+    for (int i = 0; i < count; i++) {
+        if (fork() != 0) {
+            continue;
+        }
+        for (;;) {
+            unsigned number = atomic_fetch_add(&score->next, 1);
+            if (number >= FAULTS * 2 * CELL_WAYS || is_over()) {
+                _exit(0);
+            }
+            cell_at(number);
+        }
+    }
+    cells_wait();
 }
 
 int main(int argc, char **argv) {
-    char azurite[300], rgw[300];
     static const char *const variables[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
                                             "ALL_PROXY",  "no_proxy",    "NO_PROXY"};
     if (argc == 8 && strcmp(argv[1], "device") == 0) {
@@ -593,23 +659,25 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     score = mmap(NULL, sizeof *score, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     servers_scratch(scratch, sizeof scratch);
-    snprintf(azurite, sizeof azurite, "%s/azurite", scratch);
-    snprintf(rgw, sizeof rgw, "%s/rgw", scratch);
+    snprintf(dirs[SYNC_AZURE], sizeof dirs[0], "%s/azurite", scratch);
+    snprintf(dirs[SYNC_S3], sizeof dirs[0], "%s/rgw", scratch);
     ports[SYNC_AZURE] = servers_free_port();
     ports[SYNC_S3] = servers_free_port();
     setenv("RGW_DNS_NAME", "storage.invalid", 1);
-    servers_need(servers_azurite(azurite, ports[SYNC_AZURE], ""), "azurite");
-    servers_need(servers_rgw(rgw, ports[SYNC_S3], servers_free_port()), "the S3 server");
+    servers_need(servers_azurite(dirs[SYNC_AZURE], ports[SYNC_AZURE], ""), "azurite");
+    servers_need(servers_rgw(dirs[SYNC_S3], ports[SYNC_S3], servers_free_port()), "the S3 server");
     front_start(SYNC_AZURE);
     front_start(SYNC_S3);
-    unsigned failures = cells_run();
+    cells_run();
+    servers_die();
+    unsigned failures = atomic_load(&score->failures);
     printf("sync, faults: %u cells, %u failed, %u requests\n", atomic_load(&score->cells), failures,
            atomic_load(&score->requests));
     for (int kind = SYNC_AZURE; kind <= SYNC_S3; kind++) {
         servers_run("'%s/tests/servers/front.sh' stop '%s'", CREEL_SOURCE_DIR, fronts[kind].dir);
     }
-    servers_azurite_stop(azurite);
-    servers_rgw_stop(rgw);
+    servers_azurite_stop(dirs[SYNC_AZURE]);
+    servers_rgw_stop(dirs[SYNC_S3]);
     servers_run("rm -rf '%s'", scratch);
 #ifdef SYNC_MUTANT
     printf("mutant %s: %s\n", SYNC_MUTANT, failures ? "caught" : "NOT CAUGHT");
