@@ -35,14 +35,8 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const struct sign_field *)a)->name, ((const struct sign_field *)b)->name);
 }
 
-void sync__ask_query_text(struct remote_ask *ask, struct buf *out) {
+void sync__ask_query_sort(struct remote_ask *ask) {
     qsort(ask->query, ask->query_count, sizeof ask->query[0], by_name);
-    for (size_t i = 0; i < ask->query_count; i++) {
-        buf_puts(out, i > 0 ? "&" : "");
-        buf_puts_url(out, ask->query[i].name, false);
-        buf_puts(out, "=");
-        buf_puts_url(out, ask->query[i].value, false);
-    }
 }
 
 /* ---- life ---- */

@@ -48,8 +48,7 @@ struct remote_ask {
 void sync__ask_query(struct remote_ask *ask, const char *name, const char *value);
 void sync__ask_header(struct remote_ask *ask, const char *name, const char *value);
 
-/* The query as it is sent and, for AWS, signed: names sorted, all encoded. */
-void sync__ask_query_text(struct remote_ask *ask, struct buf *out);
+void sync__ask_query_sort(struct remote_ask *ask); /* by name, as AWS signs it */
 
 struct asker {
     struct remote *remote;

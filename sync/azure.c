@@ -1,4 +1,5 @@
-/* azure: Blob Storage by Put Blob, with an account key (SharedKey), a SAS or a token (Bearer).
+/* azure: Blob Storage by Put Blob (azure_blocks.c: large objects in blocks), with an account key
+ * (SharedKey), a SAS or a token (Bearer).
  *
  * Goal: one request an object where all goes well, and no receipt without proof.
  * Invariants:
@@ -14,38 +15,17 @@
  * (MD5 is stored with the blob and can be compared later), HEAD before PUT (a second request for
  * the common case).
  */
+#include "sync/azure.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
-#include "sync/address.h"
 #include "sync/ask.h"
 #include "sync/drop.h"
 #include "sync/listing.h"
-#include "sync/remote.h"
-#include "sync/sign.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Pinned: Azurite since 3.28 and the service know it, and it is the version our SAS has too. */
-#define API_VERSION   "2020-12-06"
-#define ACCOUNT_MAX   24 /* letters and digits; Microsoft, "Storage account overview" */
-#define CONTAINER_MAX 63 /* Microsoft, "Naming and referencing containers" */
-#define CONTAINERS    (TIER_COUNT + 1)
-#define REST          TIER_COUNT
-
-struct azure {
-    struct remote remote;
-    struct address at;
-    char account[ACCOUNT_MAX + 1];
-    char containers[CONTAINERS][CONTAINER_MAX + 1];
-    bool create_containers;
-    enum credential_form form;
-    uint8_t key[SIGN_AZURE_KEY_MAX]; /* secret; of an account key, decoded */
-    size_t key_size;
-    struct delegation delegation; /* with a token: the key for links */
-    struct buf ask;               /* the body of the request for it */
-};
+#include <strings.h>
 
 static struct azure *azure_of(struct remote *remote) {
     return (struct azure *)(void *)remote;
@@ -59,16 +39,16 @@ static const struct azure *azure_const(const struct remote *remote) {
 
 static bool container_is_valid(const char *name) {
     size_t length = strlen(name);
-    return length >= 3 && length <= CONTAINER_MAX &&
+    return length >= 3 && length <= AZURE_CONTAINER_MAX &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length && name[0] != '-' &&
            name[length - 1] != '-' && strstr(name, "--") == NULL;
 }
 
 static int containers_set(struct azure *azure, const struct sync_remote_config *config,
                           struct err *err) {
-    static const char *const defaults[CONTAINERS] = {"annotated", "unannotated", "creel"};
-    for (size_t i = 0; i < CONTAINERS; i++) {
-        const char *name = i == REST ? config->container_rest : config->containers[i];
+    static const char *const defaults[AZURE_CONTAINERS] = {"annotated", "unannotated", "creel"};
+    for (size_t i = 0; i < AZURE_CONTAINERS; i++) {
+        const char *name = i == AZURE_REST ? config->container_rest : config->containers[i];
         if (name == NULL || name[0] == '\0') {
             name = defaults[i];
         }
@@ -83,7 +63,7 @@ static int containers_set(struct azure *azure, const struct sync_remote_config *
 }
 
 static bool account_is_valid(const char *account, size_t length) {
-    if (length < 3 || length > ACCOUNT_MAX) {
+    if (length < 3 || length > AZURE_ACCOUNT_MAX) {
         return false;
     }
     for (size_t i = 0; i < length; i++) {
@@ -160,11 +140,35 @@ static int credential_set(struct azure *azure, const struct sync_remote_config *
     return code != 0 ? code : secrecy_check(azure, err);
 }
 
+/* How large objects go up, and what every blob is given. */
+static int properties_set(struct azure *azure, const struct sync_remote_config *config,
+                          struct err *err) {
+    static const char *const tiers[] = {"Hot", "Cool", "Cold", "Archive"};
+    azure->version = AZURE_VERSION;
+    azure->limits =
+        (struct parts_limits){.above = config->parts_above_bytes, .part_bytes = config->part_bytes};
+    for (size_t i = 0; given(config->access_tier) && i < ARRAY_LENGTH(tiers); i++) {
+        if (strcasecmp(config->access_tier, tiers[i]) == 0) {
+            snprintf(azure->access_tier, sizeof azure->access_tier, "%s", tiers[i]);
+        }
+    }
+    if (given(config->access_tier) && azure->access_tier[0] == '\0') {
+        return err_set(err, ERR_CONFIG,
+                       "access_tier: \"%.32s\" is none of hot, cool, cold, archive",
+                       config->access_tier);
+    }
+    if (strcmp(azure->access_tier, "Cold") == 0) {
+        azure->version = AZURE_VERSION_COLD;
+    }
+    return sync__tags_set(config->tags, azure->tags, err);
+}
+
 static int endpoint_set(struct azure *azure, const struct sync_remote_config *config,
                         const struct connection *connection, struct err *err) {
     char url[128];
     const char *endpoint = given(config->url) ? config->url : connection->endpoint;
-    if (endpoint == NULL && given(config->account) && strlen(config->account) <= ACCOUNT_MAX) {
+    if (endpoint == NULL && given(config->account) &&
+        strlen(config->account) <= AZURE_ACCOUNT_MAX) {
         snprintf(url, sizeof url, "https://%s.blob.core.windows.net", config->account);
         endpoint = url;
     }
@@ -191,7 +195,7 @@ static void describe(struct azure *azure) {
                            azure->account,
                            azure->containers[TIER_ANNOTATED],
                            azure->containers[TIER_UNANNOTATED],
-                           azure->containers[REST]};
+                           azure->containers[AZURE_REST]};
     sync__identity_set(remote, parts, ARRAY_LENGTH(parts));
 }
 
@@ -226,6 +230,9 @@ static int azure_open(const struct sync_remote_config *config, struct remote **o
     if (code == 0) {
         code = containers_set(azure, config, err);
     }
+    if (code == 0) {
+        code = properties_set(azure, config, err);
+    }
     sync__connection_finish(&connection);
     if (code != 0) {
         azure_close(&azure->remote);
@@ -238,14 +245,14 @@ static int azure_open(const struct sync_remote_config *config, struct remote **o
 
 /* ---- requests ---- */
 
-static const char *container_of(const struct azure *azure, enum frame_tier tier) {
-    return azure->containers[(unsigned)tier < TIER_COUNT ? (unsigned)tier : REST];
+const char *sync__azure_container(const struct azure *azure, enum frame_tier tier) {
+    return azure->containers[(unsigned)tier < TIER_COUNT ? (unsigned)tier : AZURE_REST];
 }
 
 /* The encoded path of the blob, or of its container alone. */
 static int path_make(const struct azure *azure, enum frame_tier tier, const char *key,
                      struct buf *out, struct err *err) {
-    buf_printf(out, "%s/%s", azure->at.path, container_of(azure, tier));
+    buf_printf(out, "%s/%s", azure->at.path, sync__azure_container(azure, tier));
     if (key != NULL) {
         char name[STORE_KEY_MAX + 1];
         int code = sync__remote_name(&azure->remote, key, name, err);
@@ -258,13 +265,16 @@ static int path_make(const struct azure *azure, enum frame_tier tier, const char
     return out->failed ? err_set(err, ERR_NOMEM, "no memory for a request") : 0;
 }
 
-static char *url_make(const struct azure *azure, const char *path, const char *query,
-                      const char *sas) {
+static char *url_make(const struct azure *azure, const char *path, const struct sign_field *query,
+                      size_t query_count, const char *sas) {
     struct buf url = BUF_INIT(SYNC_LINK_MAX * 2);
     buf_printf(&url, "%s://%s%s", azure->at.https ? "https" : "http", azure->at.authority, path);
     char mark = '?';
-    if (query[0] != '\0') {
-        buf_printf(&url, "%c%s", mark, query);
+    for (size_t i = 0; i < query_count; i++) {
+        buf_printf(&url, "%c", mark);
+        buf_puts_url(&url, query[i].name, false);
+        buf_puts(&url, "=");
+        buf_puts_url(&url, query[i].value, false);
         mark = '&';
     }
     if (sas != NULL) {
@@ -276,31 +286,27 @@ static char *url_make(const struct azure *azure, const char *path, const char *q
     return made;
 }
 
-struct facts { /* texts that headers point to while they are signed */
-    char date[CLOCK_HTTP_SIZE];
-    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-    char sha256[HASH_HEX_SIZE];
-    char width[12], height[12];
-};
-
-static size_t put_fields(const struct remote_object *object, struct facts *facts,
-                         struct sign_field *out) {
+size_t sync__azure_blob_fields(const struct azure *azure, const struct remote_object *object,
+                               struct azure_facts *facts, struct sign_field *out) {
     hash_base64(object->md5, sizeof object->md5, facts->md5);
     hash_hex(object->sha256.bytes, sizeof object->sha256.bytes, facts->sha256);
     snprintf(facts->width, sizeof facts->width, "%u", object->width);
     snprintf(facts->height, sizeof facts->height, "%u", object->height);
     const struct sign_field fields[] = {
-        {"content-md5", facts->md5},
-        {"content-type", sync__media_type(object->media)},
         {"if-none-match", "*"},
         {"x-ms-blob-cache-control", "public, max-age=31536000, immutable"},
-        {"x-ms-blob-type", "BlockBlob"},
         {"x-ms-meta-sha256", facts->sha256},
         {"x-ms-meta-width", facts->width},
         {"x-ms-meta-height", facts->height},
     };
     size_t count = ARRAY_LENGTH(fields) - (object->width == 0 || object->height == 0 ? 2 : 0);
     memcpy(out, fields, count * sizeof fields[0]);
+    if (azure->access_tier[0] != '\0') {
+        out[count++] = (struct sign_field){"x-ms-access-tier", azure->access_tier};
+    }
+    if (azure->tags[0] != '\0') {
+        out[count++] = (struct sign_field){"x-ms-tags", azure->tags};
+    }
     return count;
 }
 
@@ -338,45 +344,43 @@ static int headers_add(const struct azure *azure, const struct sign_azure *signi
                  : err_set(err, ERR_NOMEM, "no memory for a request");
 }
 
-static const char *const methods[] = {
-    [REMOTE_PUT] = "PUT", [REMOTE_HEAD] = "HEAD", [REMOTE_CREATE] = "PUT"};
-
-static int azure_request(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
-                         struct http_request *out, struct err *err) {
-    static const struct sign_field create_query[] = {{"restype", "container"}};
-    struct azure *azure = azure_of(remote);
-    bool create = put->step == REMOTE_CREATE;
+int sync__azure_ask(struct azure *azure, struct remote_put *put, int64_t now_utc_us,
+                    const struct azure_ask *ask, struct http_request *out, struct err *err) {
+    struct remote *remote = &azure->remote;
     const struct credential_value *value = sync__credential_sign(remote, put, err);
     if (value == NULL) {
         return ERR_BUSY;
     }
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
-    int code = path_make(azure, put->object->tier, create ? NULL : put->object->key, &path, err);
+    int code =
+        path_make(azure, put->object->tier, ask->container ? NULL : put->object->key, &path, err);
     if (code != 0) {
         return code;
     }
     put->signed_utc_us = now_utc_us + remote->skew_us;
-    struct facts facts;
+    char date[CLOCK_HTTP_SIZE];
     struct sign_field fields[SIGN_FIELDS_MAX];
-    size_t count = put->step == REMOTE_PUT ? put_fields(put->object, &facts, fields) : 0;
-    fields[count++] =
-        (struct sign_field){"x-ms-date", clock_format_http(put->signed_utc_us, facts.date)};
-    fields[count++] = (struct sign_field){"x-ms-version", API_VERSION};
-    struct http_request request = {
-        .method = methods[put->step], .ca_file = remote->ca_file, .direct = azure->at.loopback};
-    if (put->step == REMOTE_PUT) {
-        request.body = put->object->bytes;
-        request.body_size = put->object->size;
+    for (size_t i = 0; i < ask->field_count; i++) {
+        fields[i] = ask->fields[i];
     }
-    struct sign_azure signing = {.method = request.method,
+    fields[ask->field_count] =
+        (struct sign_field){"x-ms-date", clock_format_http(put->signed_utc_us, date)};
+    fields[ask->field_count + 1] = (struct sign_field){"x-ms-version", azure->version};
+    struct http_request request = {.method = ask->method,
+                                   .ca_file = remote->ca_file,
+                                   .direct = azure->at.loopback,
+                                   .body = ask->body,
+                                   .body_size = ask->body_size,
+                                   .reply_max = ask->reply_max};
+    struct sign_azure signing = {.method = ask->method,
                                  .account = azure->account,
                                  .path = path.data,
                                  .headers = fields,
-                                 .header_count = count,
-                                 .query = create_query,
-                                 .query_count = create ? ARRAY_LENGTH(create_query) : 0,
-                                 .content_length = request.body_size};
-    request.url = url_make(azure, path.data, create ? "restype=container" : "",
+                                 .header_count = ask->field_count + 2,
+                                 .query = ask->query,
+                                 .query_count = ask->query_count,
+                                 .content_length = ask->body_size};
+    request.url = url_make(azure, path.data, ask->query, ask->query_count,
                            azure->form == CREDENTIAL_SAS ? value->secret : NULL);
     code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
                                : headers_add(azure, &signing, value, &request, err);
@@ -388,243 +392,63 @@ static int azure_request(struct remote *remote, struct remote_put *put, int64_t 
     return 0;
 }
 
-static size_t ask_fields(const struct azure *azure, struct remote_ask *ask, int64_t now_utc_us,
-                         char date[CLOCK_HTTP_SIZE], struct sign_field *out) {
-    ask->put.signed_utc_us = now_utc_us + azure->remote.skew_us;
-    memcpy(out, ask->headers, ask->header_count * sizeof out[0]);
-    size_t count = ask->header_count;
-    out[count++] =
-        (struct sign_field){"x-ms-date", clock_format_http(ask->put.signed_utc_us, date)};
-    out[count++] = (struct sign_field){"x-ms-version", API_VERSION};
-    return count;
-}
-
 static int azure_ask(struct remote *remote, struct remote_ask *ask, int64_t now_utc_us,
                      struct http_request *out, struct err *err) {
-    struct azure *azure = azure_of(remote);
-    char date[CLOCK_HTTP_SIZE];
+    const struct azure_ask like = {.method = ask->method,
+                                   .container = ask->key == NULL,
+                                   .query = ask->query,
+                                   .query_count = ask->query_count,
+                                   .fields = ask->headers,
+                                   .field_count = ask->header_count,
+                                   .body = ask->body,
+                                   .body_size = ask->body_size,
+                                   .reply_max = ask->reply_max};
+    return sync__azure_ask(azure_of(remote), &ask->put, now_utc_us, &like, out, err);
+}
+
+static int ask_put(struct azure *azure, struct remote_put *put, int64_t now_utc_us,
+                   struct http_request *out, struct err *err) {
+    struct azure_facts facts;
     struct sign_field fields[SIGN_FIELDS_MAX];
-    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX), query = BUF_INIT(SYNC_LINK_MAX);
-    const struct credential_value *value = sync__credential_sign(remote, &ask->put, err);
-    int code = value == NULL ? ERR_BUSY : path_make(azure, ask->tier, ask->key, &path, err);
+    size_t count = sync__azure_blob_fields(azure, put->object, &facts, fields);
+    fields[count++] = (struct sign_field){"content-md5", facts.md5};
+    fields[count++] = (struct sign_field){"content-type", sync__media_type(put->object->media)};
+    fields[count++] = (struct sign_field){"x-ms-blob-type", "BlockBlob"};
+    struct azure_ask ask = {.method = "PUT",
+                            .fields = fields,
+                            .field_count = count,
+                            .body = put->object->bytes,
+                            .body_size = put->object->size};
+    return sync__azure_ask(azure, put, now_utc_us, &ask, out, err);
+}
+
+static int azure_request(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
+                         struct http_request *out, struct err *err) {
+    static const struct sign_field create_query[] = {{"restype", "container"}};
+    static const struct azure_ask create = {
+        .method = "PUT", .container = true, .query = create_query, .query_count = 1};
+    static const struct azure_ask head = {.method = "HEAD"};
+    struct azure *azure = azure_of(remote);
+    int code = sync__azure_blocks_begin(azure, put, err);
     if (code != 0) {
         return code;
     }
-    sync__ask_query_text(ask, &query);
-    struct sign_azure signing = {.method = ask->method,
-                                 .account = azure->account,
-                                 .path = path.data,
-                                 .headers = fields,
-                                 .header_count = ask_fields(azure, ask, now_utc_us, date, fields),
-                                 .query = ask->query,
-                                 .query_count = ask->query_count,
-                                 .content_length = ask->body_size};
-    struct http_request request = {
-        .method = ask->method,
-        .url = query.failed ? NULL
-                            : url_make(azure, path.data, query.len > 0 ? query.data : "",
-                                       azure->form == CREDENTIAL_SAS ? value->secret : NULL),
-        .body = ask->body,
-        .body_size = ask->body_size,
-        .reply_max = ask->reply_max,
-        .ca_file = remote->ca_file,
-        .direct = azure->at.loopback};
-    code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
-                               : headers_add(azure, &signing, value, &request, err);
-    if (code != 0) {
-        sync__request_finish(&request);
-        return code;
+    switch (put->step) {
+    case REMOTE_PUT:
+        return ask_put(azure, put, now_utc_us, out, err);
+    case REMOTE_HEAD:
+        return sync__azure_ask(azure, put, now_utc_us, &head, out, err);
+    case REMOTE_CREATE:
+        return sync__azure_ask(azure, put, now_utc_us, &create, out, err);
+    default:
+        return sync__azure_blocks_request(azure, put, now_utc_us, out, err);
     }
-    *out = request;
-    return 0;
-}
-
-/* ---- replies ---- */
-
-static const struct judge_row rows[] = {
-    {"AuthenticationFailed", 0, REMOTE_DENIED,
-     "the account key, the SAS or the token is wrong or has ended"},
-    {"AuthorizationFailure", 0, REMOTE_DENIED,
-     "the account key, the SAS or the token is wrong, or the account's firewall keeps this device "
-     "out"},
-    {"AuthorizationPermissionMismatch", 0, REMOTE_DENIED,
-     "the credential lacks the permission to create blobs (SAS: sp=c; role: Storage Blob Data "
-     "Contributor)"},
-    {"AuthorizationProtocolMismatch", 0, REMOTE_DENIED,
-     "the SAS is for https only: use an https url"},
-    {"AuthorizationResourceTypeMismatch", 0, REMOTE_DENIED,
-     "the account SAS lacks objects (srt=o)"},
-    {"AuthorizationServiceMismatch", 0, REMOTE_DENIED, "the account SAS is not for blobs (ss=b)"},
-    {"AuthorizationSourceIPMismatch", 0, REMOTE_DENIED, "the SAS is for other IP addresses (sip)"},
-    {"InvalidAuthenticationInfo", 0, REMOTE_DENIED,
-     "the account key, the SAS or the token is not accepted (a token must be for "
-     "https://storage.azure.com/ and of the account's tenant)"},
-    {"InsufficientAccountPermissions", 0, REMOTE_DENIED, "the credential may not write here"},
-    {"KeyBasedAuthenticationNotPermitted", 0, REMOTE_DENIED,
-     "the account refuses account keys: use a token or a user-delegation SAS"},
-    {"AccountIsDisabled", 0, REMOTE_DENIED, "the account is disabled"},
-    {"ContainerDisabled", 0, REMOTE_DENIED, "the container is disabled"},
-    {"ContainerNotFound", 0, REMOTE_DENIED,
-     "the container does not exist: make it, or set create_containers: true"},
-    {"ResourceNotFound", 0, REMOTE_DENIED, "no such account or container: check url and account"},
-    {"ContainerBeingDeleted", 0, REMOTE_RETRY, "the container is being deleted"},
-    {"Md5Mismatch", 0, REMOTE_RETRY, "the bytes were damaged on the way"},
-    {"ServerBusy", 0, REMOTE_RETRY, "the account is over its limits"},
-    {"OperationTimedOut", 0, REMOTE_RETRY, "the service timed out"},
-    {"InternalError", 0, REMOTE_RETRY, "the service has a fault"},
-    {"RequestBodyTooLarge", 0, REMOTE_REFUSED, "the object is too large for one request"},
-};
-
-static const char *const exists_codes[] = {"BlobAlreadyExists", "ConditionNotMet",
-                                           "UnauthorizedBlobOverwrite", "BlobImmutableDueToPolicy"};
-
-/* The SAS grants c and not w, and nobody can narrow it further: a stored policy or a delegated user
- * may grant less than sp says, and then "mismatch" may mean just that. */
-static bool create_only(const struct azure *azure) {
-    char permissions[32] = "";
-    const char *sas = azure->form == CREDENTIAL_SAS ? azure->remote.credential->value.secret : NULL;
-    return sas != NULL && sync__sas_get(sas, "sp", permissions, sizeof permissions) &&
-           strchr(permissions, 'c') != NULL && strchr(permissions, 'w') == NULL &&
-           strstr(sas, "skoid=") == NULL && strstr(sas, "si=") == NULL;
-}
-
-static bool says_exists(const struct azure *azure, const struct http_reply *reply) {
-    for (size_t i = 0; i < ARRAY_LENGTH(exists_codes); i++) {
-        if (strcmp(reply->error_code, exists_codes[i]) == 0) {
-            return true;
-        }
-    }
-    /* A create-only SAS is told so in place of "exists" where the server checks rights first. */
-    return reply->status == 412 ||
-           (strcmp(reply->error_code, "AuthorizationPermissionMismatch") == 0 &&
-            create_only(azure));
-}
-
-/* "Who are you?", and not "you may not": there may be a newer token or SAS. */
-static bool says_unknown(const struct http_reply *reply) {
-    return reply->status == 401 ||
-           (reply->status == 403 && strcmp(reply->error_code, "AuthenticationFailed") == 0);
-}
-
-static void explain(const struct azure *azure, const struct remote_put *put, struct err *err) {
-    const char *secret = azure->remote.credential->value.secret;
-    char expiry[64];
-    if (azure->form == CREDENTIAL_BEARER) {
-        err_wrap(err, "with a token of %s", azure->remote.credential->ops->what);
-    }
-    if (azure->form != CREDENTIAL_SAS || secret == NULL ||
-        !sync__sas_get(secret, "se", expiry, sizeof expiry)) {
-        return;
-    }
-    int64_t ends = clock_parse_rfc3339(expiry);
-    if (ends >= 0 && ends < put->signed_utc_us) {
-        err_wrap(err, "the SAS ended at %s, make a new one", expiry);
-    }
-}
-
-static enum remote_verdict judge_other(struct azure *azure, struct remote_put *put,
-                                       const struct http_reply *reply, struct err *err) {
-    bool doubt = reply->status == 403 && sync__judge_skew(&azure->remote, put, reply);
-    if (doubt || (says_unknown(reply) && sync__judge_renew(&azure->remote, put))) {
-        return REMOTE_AGAIN;
-    }
-    enum remote_verdict verdict =
-        sync__judge_error(&azure->remote, put, rows, ARRAY_LENGTH(rows), reply, err);
-    if (verdict == REMOTE_DENIED) {
-        explain(azure, put, err);
-    }
-    return verdict;
-}
-
-static enum remote_verdict judge_put(struct azure *azure, struct remote_put *put,
-                                     const struct http_reply *reply, struct err *err) {
-    if (reply->status == 201) {
-        char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-        hash_base64(put->object->md5, sizeof put->object->md5, md5);
-        memcpy(put->etag, reply->etag, sizeof put->etag);
-        if (strcmp(reply->md5, md5) == 0) {
-            return REMOTE_STORED;
-        }
-        put->accepted = true;
-        put->mismatch = reply->md5[0] != '\0';
-        put->step = REMOTE_HEAD;
-        return REMOTE_AGAIN;
-    }
-    if (says_exists(azure, reply)) {
-        put->step = REMOTE_HEAD;
-        return REMOTE_AGAIN;
-    }
-    if (reply->status == 404 && strcmp(reply->error_code, "ContainerNotFound") == 0 &&
-        azure->create_containers && !put->created) {
-        put->step = REMOTE_CREATE;
-        return REMOTE_AGAIN;
-    }
-    return judge_other(azure, put, reply, err);
-}
-
-static enum remote_verdict judge_head(struct azure *azure, struct remote_put *put,
-                                      const struct http_reply *reply, struct err *err) {
-    if (reply->status == 200) {
-        char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-        hash_base64(put->object->md5, sizeof put->object->md5, md5);
-        memcpy(put->etag, reply->etag, sizeof put->etag);
-        bool known = reply->md5[0] != '\0';
-        return sync__judge_same(&azure->remote, put, known, known && strcmp(reply->md5, md5) == 0,
-                                reply, err);
-    }
-    if (reply->status == 404) { /* gone between two requests: begin anew */
-        put->step = REMOTE_PUT;
-        put->accepted = false;
-        err_set(err, ERR_NET, "remote %s: %s was there a moment ago and is not", azure->remote.name,
-                put->object->key);
-        return REMOTE_RETRY;
-    }
-    if (azure->form == CREDENTIAL_BEARER && says_unknown(reply)) {
-        return judge_other(azure, put, reply, err); /* the token ended in between */
-    }
-    if ((reply->status == 401 || reply->status == 403) && put->mismatch) {
-        err_set(
-            err, ERR_EXISTS,
-            "remote %s: %s was stored with another checksum, and the credential may not read it",
-            azure->remote.name, put->object->key);
-        return REMOTE_CONFLICT;
-    }
-    if (reply->status == 401 || reply->status == 403) {
-        return REMOTE_EXISTS;
-    }
-    return judge_other(azure, put, reply, err);
-}
-
-static enum remote_verdict judge_create(struct azure *azure, struct remote_put *put,
-                                        const struct http_reply *reply, struct err *err) {
-    if (reply->status == 201 || strcmp(reply->error_code, "ContainerAlreadyExists") == 0) {
-        put->created = true;
-        put->step = REMOTE_PUT;
-        return REMOTE_AGAIN;
-    }
-    enum remote_verdict verdict = judge_other(azure, put, reply, err);
-    if (verdict == REMOTE_DENIED) {
-        err_wrap(err, "container %s does not exist and this credential may not make it",
-                 container_of(azure, put->object->tier));
-    }
-    return verdict;
-}
-
-static enum remote_verdict azure_judge(struct remote *remote, struct remote_put *put,
-                                       const struct http_reply *reply, struct err *err) {
-    static enum remote_verdict (*const judges[])(struct azure *, struct remote_put *,
-                                                 const struct http_reply *, struct err *) = {
-        [REMOTE_PUT] = judge_put, [REMOTE_HEAD] = judge_head, [REMOTE_CREATE] = judge_create};
-    if (reply->status == 0) {
-        return sync__judge_error(remote, put, NULL, 0, reply, err);
-    }
-    return judges[put->step](azure_of(remote), put, reply, err);
 }
 
 static enum remote_verdict azure_judge_ask(struct remote *remote, struct remote_ask *ask,
                                            const struct http_reply *reply, struct err *err) {
     ask->put.step = REMOTE_ASK;
-    return judge_other(azure_of(remote), &ask->put, reply, err);
+    return sync__azure_judge_other(azure_of(remote), &ask->put, reply, err);
 }
 
 /* ---- links ---- */
@@ -650,7 +474,9 @@ static int azure_delegate(struct remote *remote, int64_t now_utc_us, struct http
     sync__delegation_ask(now, &azure->ask);
     const struct sign_field fields[] = {{"content-type", "application/xml"},
                                         {"x-ms-date", clock_format_http(now, date)},
-                                        {"x-ms-version", API_VERSION}};
+                                        {"x-ms-version", azure->version}};
+    static const struct sign_field query[] = {{"restype", "service"},
+                                              {"comp", "userdelegationkey"}};
     struct sign_azure signing = {.headers = fields, .header_count = ARRAY_LENGTH(fields)};
     struct http_request request = {.method = "POST",
                                    .ca_file = remote->ca_file,
@@ -661,7 +487,7 @@ static int azure_delegate(struct remote *remote, int64_t now_utc_us, struct http
     buf_printf(&path, "%s/", azure->at.path);
     request.url = path.failed || azure->ask.failed
                       ? NULL
-                      : url_make(azure, path.data, "restype=service&comp=userdelegationkey", NULL);
+                      : url_make(azure, path.data, query, ARRAY_LENGTH(query), NULL);
     int code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
                                    : headers_add(azure, &signing, value, &request, err);
     if (code != 0) {
@@ -736,7 +562,7 @@ static int azure_link(struct remote *remote, enum frame_tier tier, const char *k
     }
     bool lent = azure->form == CREDENTIAL_BEARER;
     struct sign_sas sas = {.account = azure->account,
-                           .container = container_of(azure, tier),
+                           .container = sync__azure_container(azure, tier),
                            .blob = name,
                            .permissions = "r",
                            .resource = "b",
@@ -754,7 +580,6 @@ const struct remote_ops sync__azure_ops = {.kind = "azure",
                                            .open = azure_open,
                                            .close = azure_close,
                                            .request = azure_request,
-                                           .judge = azure_judge,
                                            .link_due = azure_link_due,
                                            .delegate = azure_delegate,
                                            .delegated = azure_delegated,
@@ -762,4 +587,5 @@ const struct remote_ops sync__azure_ops = {.kind = "azure",
                                            .judge_ask = azure_judge_ask,
                                            .listing = &sync__azure_listing,
                                            .drop = sync__azure_drop,
+                                           .judge = sync__azure_judge,
                                            .link = azure_link};

@@ -51,6 +51,7 @@
 #define SYNC_ATTEMPTS       8
 #define ERRAND_PAUSE_US     INT64_C(10000000) /* after a failed renewal, while the old one lasts */
 #define LINK_WAIT_S         10
+#define UPLOAD_SPACE        "upload" /* of the store's state: unfinished uploads */
 #define SYNC_BACKOFF_MS     500
 #define SYNC_BACKOFF_CAP_MS 60000
 

@@ -154,6 +154,7 @@ static size_t on_read(char *out, size_t size, size_t count, void *ctx) {
         memcpy(out, (const char *)transfer->request.body + transfer->sent, taken);
     }
     transfer->sent += taken;
+    transfer->reply.sent_bytes += taken; /* libcurl's own count begins anew with a replay */
     return taken;
 }
 
@@ -377,10 +378,7 @@ static void fault_set(struct transfer *transfer, CURLcode result) {
 
 static void transfer_end(struct http *http, struct transfer *transfer, CURLcode result) {
     long status = 0;
-    curl_off_t sent = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-    transfer->reply.sent_bytes = sent > 0 ? (uint64_t)sent : 0;
     curl_multi_remove_handle(http->multi, transfer->easy);
     if (result == CURLE_OK && !transfer->headed) {
         result = CURLE_PARTIAL_FILE;

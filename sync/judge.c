@@ -4,10 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const step_names[] = {[REMOTE_PUT] = "storing",
-                                         [REMOTE_HEAD] = "looking at",
-                                         [REMOTE_CREATE] = "making the container for",
-                                         [REMOTE_ASK] = "asking about"};
+static const char *const step_names[REMOTE_STEPS] = {
+    [REMOTE_PUT] = "storing",
+    [REMOTE_HEAD] = "looking at",
+    [REMOTE_CREATE] = "making the container for",
+    [REMOTE_ASK] = "asking about",
+    [REMOTE_SEEK] = "looking for uploads of",
+    [REMOTE_BEGIN] = "beginning the upload of",
+    [REMOTE_FIND] = "listing the parts of",
+    [REMOTE_PART] = "storing a part of",
+    [REMOTE_COMMIT] = "putting together",
+    [REMOTE_ABORT] = "giving up an upload of",
+};
 
 /* By status alone, where the provider's table has nothing better to say. */
 static const struct judge_row by_status[] = {

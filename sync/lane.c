@@ -33,6 +33,38 @@ static int mark_put(void *ctx, const char *mark, struct err *err) {
                            sizeof lane->remote->identity.bytes, mark, strlen(mark), err);
 }
 
+/* Unfinished uploads: one row of the store's state each, from before its first part to its end. On
+ * the loop's thread, which such a row holds up for a moment; an upload is rare, and large. */
+static void upload_key(const struct lane *lane, const char *key, struct frame_hash *out) {
+    CLEANUP(buf_finish) struct buf text = BUF_INIT(STORE_KEY_MAX + 64);
+    buf_append(&text, lane->remote->identity.bytes, sizeof lane->remote->identity.bytes);
+    buf_puts(&text, key);
+    hash_sha256(text.data, text.len, out);
+}
+
+static int upload_get(void *ctx, const char *key, char *upload, size_t room, struct err *err) {
+    struct lane *lane = ctx;
+    struct frame_hash name;
+    size_t size = 0;
+    upload_key(lane, key, &name);
+    int code = store_state_get(lane->sync->store, UPLOAD_SPACE, name.bytes, sizeof name.bytes,
+                               upload, room - 1, &size, err);
+    upload[code == 0 ? size : 0] = '\0';
+    return code;
+}
+
+static int upload_put(void *ctx, const char *key, const char *upload, struct err *err) {
+    struct lane *lane = ctx;
+    struct frame_hash name;
+    upload_key(lane, key, &name);
+    if (upload[0] == '\0') {
+        return store_state_drop(lane->sync->store, UPLOAD_SPACE, name.bytes, sizeof name.bytes,
+                                err);
+    }
+    return store_state_put(lane->sync->store, UPLOAD_SPACE, name.bytes, sizeof name.bytes, upload,
+                           strlen(upload), err);
+}
+
 int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remote_config *config,
                     unsigned share, bool fixed, struct err *err) {
     lane->sync = sync;
@@ -50,7 +82,11 @@ int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remo
     sync__pace_init(&lane->pace, blocks ? PORTER_WINDOW : fixed ? share : 0, share);
     limits.share = lane->pace.window;
     sync__health_init(&lane->health, &limits);
-    remote->memory = (struct remote_memory){.ctx = lane, .get = mark_get, .put = mark_put};
+    remote->memory = (struct remote_memory){.ctx = lane,
+                                            .get = mark_get,
+                                            .put = mark_put,
+                                            .upload_get = upload_get,
+                                            .upload_put = upload_put};
     lane->stale = true;
     lane->status.kind = remote->ops->kind;
     lane->status.required = config->required;
@@ -61,6 +97,7 @@ int sync__lane_open(struct lane *lane, struct sync *sync, const struct sync_remo
 }
 
 static void job_destroy(struct job *job) {
+    sync__put_finish(&job->put);
     free(job->bytes);
     free(job);
 }
@@ -112,8 +149,10 @@ static void end_retry(struct job *job, int64_t now_us) {
     if (opened) {
         sync__lane_log_breaker(lane, true, err);
     }
-    bool to_blame = sync__health_row_failed(&lane->health, job->row.row);
-    if (!to_blame && sync__health_row_cost(&lane->health, job->row.row, job->sent)) {
+    /* A large object that comes nearer with each attempt is no poison, however bad the link. */
+    uint64_t kept = job->put.kept_bytes, lost = job->sent > kept ? job->sent - kept : 0;
+    bool to_blame = kept == 0 && sync__health_row_failed(&lane->health, job->row.row);
+    if (!to_blame && sync__health_row_cost(&lane->health, job->row.row, lost)) {
         to_blame = true;
         err_wrap(&job->err, "it cost sync.retry_bytes without arriving, while others did");
     }
@@ -166,6 +205,7 @@ static void job_end(struct job *job, enum remote_verdict verdict) {
     int64_t now_us = clock_boot_us();
     job->verdict = verdict;
     bytes_free(job);
+    sync__put_finish(&job->put);
     lane->running--;
     if (job->parcel) {
         sync__parcel_end(job);

@@ -1,6 +1,7 @@
 #include "sync/remote.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
+#include "sync/parts.h"
 #include "sync/sign.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -38,6 +39,11 @@ bool sync__request_add(struct http_request *request, const char *name, const cha
 }
 
 /* ---- objects and keys ---- */
+
+void sync__put_finish(struct remote_put *put) {
+    sync__parts_destroy(put->parts);
+    put->parts = NULL;
+}
 
 const char *sync__media_type(enum frame_media media) {
     switch (media) {

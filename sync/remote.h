@@ -10,6 +10,12 @@
  *    | \--CREATE <--no container-- PUT                  any --5xx, network--> RETRY
  *    \--wrong time: adopt the server's, PUT again once  HEAD --other bytes--> CONFLICT
  *
+ * A large object goes up in parts. It is looked for first, and its parts after that, so that what a
+ * former attempt brought there is not sent again:
+ *
+ *   HEAD --404--> FIND --> PART, PART, … --> COMMIT --2xx with proof--> STORED     (Azure)
+ *                 FIND or SEEK, else BEGIN --> PART, … --> COMMIT (--> ABORT) …     (S3)
+ *
  * Keys are given without the configured prefix; a remote puts it in front wherever it names an
  * object, in links too. Life cycle: open -> request and judge, or store -> close. Thread: a remote
  * belongs to one thread at a time.
@@ -26,7 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REMOTE_STEPS_MAX  8 /* requests of one attempt */
+#define REMOTE_STEPS_MAX  8 /* requests of one attempt, or since the last part was taken in */
 #define HTTP_HEADERS_MAX  24
 #define REMOTE_PREFIX_MAX 512
 #define REMOTE_SKEW_MIN_US                                                                         \
@@ -70,7 +76,20 @@ struct remote_object {
 void sync__object_init(struct remote_object *object, const struct store_outbox_row *row,
                        const char *key, const uint8_t *bytes, size_t size);
 
-enum remote_step { REMOTE_PUT = 0, REMOTE_HEAD, REMOTE_CREATE, REMOTE_ASK /* ask.h */ };
+enum remote_step {
+    REMOTE_PUT = 0,
+    REMOTE_HEAD,
+    REMOTE_CREATE, /* the container */
+    REMOTE_ASK,    /* something that brings no object, see ask.h */
+    /* of large objects */
+    REMOTE_SEEK,   /* S3: unfinished uploads */
+    REMOTE_BEGIN,  /* S3: an upload */
+    REMOTE_FIND,   /* the parts that are there */
+    REMOTE_PART,   /* the first one that is not */
+    REMOTE_COMMIT, /* all of them, put together */
+    REMOTE_ABORT,  /* S3: an upload that nobody needs any more */
+    REMOTE_STEPS
+};
 
 enum remote_verdict {
     REMOTE_AGAIN = 0, /* the conversation goes on: ask for the next request */
@@ -83,28 +102,44 @@ enum remote_verdict {
     REMOTE_DENIED, /* the remote as a whole refuses us: a person must act, no object is to blame */
 };
 
-struct remote_put {                     /* zero-initialise, then set `object` */
+struct parts;
+
+/* Zero-initialise, then set `object`; in the end sync__put_finish. */
+struct remote_put {
     const struct remote_object *object; /* borrowed */
     enum remote_step step;
-    unsigned steps;        /* requests so far */
-    int64_t signed_utc_us; /* our time when the last request was built */
-    bool accepted;         /* a PUT was answered 2xx, but without proof */
-    bool mismatch;         /* … and with a checksum that is not ours */
-    bool created;          /* the container was made in this conversation */
-    bool skewed;           /* the server's time was adopted in this conversation */
-    bool renewed;          /* the credential was refused and renewed in this conversation */
-    unsigned generation;   /* of the credential that the last request was signed with */
+    unsigned steps;              /* requests so far, or since the last part was taken in */
+    int64_t signed_utc_us;       /* our time when the last request was built */
+    bool accepted;               /* a PUT was answered 2xx, but without proof */
+    bool mismatch;               /* … and with a checksum that is not ours */
+    bool created;                /* the container was made in this conversation */
+    bool skewed;                 /* the server's time was adopted in this conversation */
+    bool renewed;                /* the credential was refused and renewed in this conversation */
+    unsigned generation;         /* of the credential that the last request was signed with */
+    struct parts *parts;         /* owned; of a large object once it is cut up */
+    bool whole;                  /* in one request, however large */
+    bool looked;                 /* for what is there, before anything was sent; */
+    bool probing;                /* S3: stored, and sent again to see what the server makes of it */
+    bool ahead;                  /* … and that HEAD is under way */
+    enum remote_verdict pending; /* what it ends with when ABORT was answered */
+    uint64_t kept_bytes;         /* of parts that were sent and are there now */
     char etag[STORE_ETAG_MAX + 1];
 };
 
+void sync__put_finish(struct remote_put *put);
+
 /* ---- a remote ---- */
 
-/* How a directory remembers across restarts which directory it is. NULL slots: it does not. */
+/* What a remote remembers across restarts: a directory, which one it is; S3, which uploads it
+ * began. NULL slots: nothing. */
 struct remote_memory {
     void *ctx;
     /* The mark remembered for this remote into `mark` (HASH_ID_SIZE); ERR_NOT_FOUND: none yet. */
     int (*get)(void *ctx, char *mark, struct err *err);
     int (*put)(void *ctx, const char *mark, struct err *err); /* durable when it returns 0 */
+    /* The name of the unfinished upload of an object, "" for none; `room` counts the NUL. */
+    int (*upload_get)(void *ctx, const char *key, char *upload, size_t room, struct err *err);
+    int (*upload_put)(void *ctx, const char *key, const char *upload, struct err *err);
 };
 
 struct remote_ops;

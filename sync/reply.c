@@ -34,6 +34,7 @@ static const struct {
     CAPTURE("x-ms-meta-sha256", sha256),
     CAPTURE("x-amz-meta-sha256", sha256),
     CAPTURE("x-amz-checksum-sha256", checksum),
+    CAPTURE("x-ms-content-crc64", checksum),
     CAPTURE("x-amz-bucket-region", region),
     CAPTURE("retry-after", retry_after),
     CAPTURE("www-authenticate", challenge),

@@ -23,7 +23,7 @@ struct http_reply {
     char etag[STORE_ETAG_MAX + 1]; /* without quotes and W/ */
     char md5[32];                  /* Content-MD5 */
     char sha256[65];               /* of creel's own metadata, hex */
-    char checksum[65];             /* x-amz-checksum-sha256, base64 */
+    char checksum[65];             /* x-amz-checksum-sha256, x-ms-content-crc64; base64 */
     char error_code[64];           /* x-ms-error-code; filled from the body where there is none */
     char region[64];               /* x-amz-bucket-region, or the body's */
     char message[256];             /* the error's own words: one line, secrets cut out */

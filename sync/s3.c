@@ -12,34 +12,17 @@
  * Rejected: libcurl's AWS_SIGV4 (7.88 neither signs every x-amz header nor takes a payload hash),
  * chunked signatures with trailers (strict servers refuse them, and frames fit in memory).
  */
+#include "sync/s3.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
-#include "sync/address.h"
 #include "sync/ask.h"
 #include "sync/drop.h"
 #include "sync/listing.h"
-#include "sync/remote.h"
-#include "sync/sign.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DEFAULT_REGION "us-east-1"
-#define BUCKET_MAX     63 /* AWS, "Bucket naming rules" */
-#define REGION_MAX     63
-
-struct s3 {
-    struct remote remote;
-    struct address at; /* with the bucket in the host where that is the style */
-    char bucket[BUCKET_MAX + 1];
-    char region[REGION_MAX + 1];
-    bool aws; /* Amazon's own endpoint */
-    bool virtual_host;
-    bool create_bucket;
-    char create_text[256]; /* body of CreateBucket, the same each time */
-};
 
 static struct s3 *s3_of(struct remote *remote) {
     return (struct s3 *)(void *)remote;
@@ -61,7 +44,7 @@ static bool given(const char *text) {
 
 static bool bucket_is_valid(const char *bucket) {
     size_t length = strlen(bucket);
-    return length >= 3 && length <= BUCKET_MAX &&
+    return length >= 3 && length <= S3_BUCKET_MAX &&
            strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789.-") == length &&
            isalnum((unsigned char)bucket[0]) && isalnum((unsigned char)bucket[length - 1]) &&
            strstr(bucket, "..") == NULL;
@@ -76,8 +59,8 @@ static int names_set(struct s3 *s3, const struct sync_remote_config *config, str
                        "bucket: \"%s\" is no bucket name: 3 to 63 of a-z, 0-9, . and -",
                        config->bucket);
     }
-    const char *region = given(config->region) ? config->region : DEFAULT_REGION;
-    if (strlen(region) > REGION_MAX ||
+    const char *region = given(config->region) ? config->region : S3_DEFAULT_REGION;
+    if (strlen(region) > S3_REGION_MAX ||
         strspn(region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") !=
             strlen(region)) {
         return err_set(err, ERR_CONFIG, "region: \"%.64s\" is no region, such as eu-central-1",
@@ -88,8 +71,42 @@ static int names_set(struct s3 *s3, const struct sync_remote_config *config, str
     return 0;
 }
 
+/* How large objects go up, and what every object is given. */
+static int properties_set(struct s3 *s3, const struct sync_remote_config *config, struct err *err) {
+    const struct {
+        const char *key, *value, *allowed;
+        char *to;
+        size_t room;
+    } texts[] = {
+        {"storage_class", config->storage_class, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_", s3->storage_class,
+         sizeof s3->storage_class},
+        {"encryption", config->encryption, "AES256aws:kmd", s3->encryption, sizeof s3->encryption},
+        {"kms_key", config->kms_key,
+         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:/_-", s3->kms_key,
+         sizeof s3->kms_key},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        const char *value = given(texts[i].value) ? texts[i].value : "";
+        if (strlen(value) >= texts[i].room || strspn(value, texts[i].allowed) != strlen(value)) {
+            return err_set(err, ERR_CONFIG, "%s: \"%.64s\" is not of the form that S3 takes",
+                           texts[i].key, value);
+        }
+        snprintf(texts[i].to, texts[i].room, "%s", value);
+    }
+    if (s3->kms_key[0] != '\0' && strncmp(s3->encryption, "aws:kms", 7) != 0) {
+        return err_set(err, ERR_CONFIG, "kms_key: needs encryption: aws:kms");
+    }
+    if (config->part_bytes > 0 && config->part_bytes < PARTS_BYTES_MIN) {
+        return err_set(err, ERR_CONFIG, "part_size: S3 takes no part under 5MiB but the last");
+    }
+    s3->limits =
+        (struct parts_limits){.above = config->parts_above_bytes, .part_bytes = config->part_bytes};
+    s3->abandon_after_s = config->abandon_after_s > 0 ? config->abandon_after_s : S3_ABANDON_S;
+    return sync__tags_set(config->tags, s3->tags, err);
+}
+
 static int endpoint_set(struct s3 *s3, const struct sync_remote_config *config, struct err *err) {
-    char made[128], virtual[ADDRESS_HOST_MAX + BUCKET_MAX + ADDRESS_PATH_MAX + 32];
+    char made[128], virtual[ADDRESS_HOST_MAX + S3_BUCKET_MAX + ADDRESS_PATH_MAX + 32];
     snprintf(made, sizeof made, "https://s3.%s.amazonaws.com", s3->region);
     s3->aws = !given(config->url);
     int code = sync__address_parse(s3->aws ? made : config->url, &s3->at, err);
@@ -135,11 +152,17 @@ static int s3_open(const struct sync_remote_config *config, struct remote **out,
         code = endpoint_set(s3, config, err);
     }
     if (code == 0) {
+        code = properties_set(s3, config, err);
+    }
+    if (code == 0) {
         code = sync__credential_open(config, &s3->remote.credential, err);
     }
     if (code != 0) {
         s3_close(&s3->remote);
         return code;
+    }
+    if (s3->aws) {
+        s3->condition = S3_CONDITION_HONOURED; /* since August 2024; nothing to find out */
     }
     describe(s3);
     *out = &s3->remote;
@@ -148,18 +171,22 @@ static int s3_open(const struct sync_remote_config *config, struct remote **out,
 
 /* ---- requests ---- */
 
-/* The encoded path of the object, or of the bucket alone. */
-static int path_make(const struct s3 *s3, const char *key, struct buf *out, struct err *err) {
+/* The encoded path of the object, of a `name` with its prefix, or of the bucket alone. */
+static int path_make(const struct s3 *s3, const char *key, const char *name, struct buf *out,
+                     struct err *err) {
     buf_puts(out, s3->at.path);
     if (!s3->virtual_host) {
         buf_printf(out, "/%s", s3->bucket);
     }
-    if (key != NULL) {
-        char name[STORE_KEY_MAX + 1];
-        int code = sync__remote_name(&s3->remote, key, name, err);
+    char made[STORE_KEY_MAX + 1];
+    if (key != NULL && name == NULL) {
+        int code = sync__remote_name(&s3->remote, key, made, err);
         if (code != 0) {
             return code;
         }
+        name = made;
+    }
+    if (name != NULL) {
         buf_puts(out, "/");
         buf_puts_url(out, name, true);
     } else if (s3->virtual_host) {
@@ -168,38 +195,37 @@ static int path_make(const struct s3 *s3, const char *key, struct buf *out, stru
     return out->failed ? err_set(err, ERR_NOMEM, "no memory for a request") : 0;
 }
 
-struct facts { /* texts that headers point to while they are signed */
-    char stamp[CLOCK_AMZ_SIZE];
-    char payload[HASH_HEX_SIZE];
-    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-    char checksum[HASH_BASE64_SIZE(32)];
-    char width[12], height[12];
-};
-
-static size_t put_fields(const struct remote_object *object, struct facts *facts,
-                         struct sign_field *out) {
-    hash_base64(object->md5, sizeof object->md5, facts->md5);
-    hash_base64(object->sha256.bytes, sizeof object->sha256.bytes, facts->checksum);
+size_t sync__s3_object_fields(const struct s3 *s3, const struct remote_object *object,
+                              struct s3_facts *facts, struct sign_field *out) {
+    hash_hex(object->sha256.bytes, sizeof object->sha256.bytes, facts->sha256);
     snprintf(facts->width, sizeof facts->width, "%u", object->width);
     snprintf(facts->height, sizeof facts->height, "%u", object->height);
     const struct sign_field fields[] = {
         {"cache-control", "public, max-age=31536000, immutable"},
-        {"content-md5", facts->md5},
         {"content-type", sync__media_type(object->media)},
-        {"if-none-match", "*"},
-        {"x-amz-checksum-sha256", facts->checksum},
-        {"x-amz-meta-sha256", facts->payload},
+        {"x-amz-meta-sha256", facts->sha256},
         {"x-amz-meta-width", facts->width},
         {"x-amz-meta-height", facts->height},
     };
+    const struct sign_field wishes[] = {
+        {"x-amz-storage-class", s3->storage_class},
+        {"x-amz-server-side-encryption", s3->encryption},
+        {"x-amz-server-side-encryption-aws-kms-key-id", s3->kms_key},
+        {"x-amz-tagging", s3->tags},
+    };
     size_t count = ARRAY_LENGTH(fields) - (object->width == 0 || object->height == 0 ? 2 : 0);
     memcpy(out, fields, count * sizeof fields[0]);
+    for (size_t i = 0; i < ARRAY_LENGTH(wishes); i++) {
+        if (wishes[i].value[0] != '\0') {
+            out[count++] = wishes[i];
+        }
+    }
     return count;
 }
 
 /* Amazon wants to be told the region, but for its first one; other servers have one only. */
 static size_t create_body(const struct s3 *s3, char *out, size_t room) {
-    if (!s3->aws || strcmp(s3->region, DEFAULT_REGION) == 0) {
+    if (!s3->aws || strcmp(s3->region, S3_DEFAULT_REGION) == 0) {
         return 0;
     }
     int length =
@@ -237,120 +263,76 @@ static char *url_make(const struct s3 *s3, const char *path, const char *query) 
     return made;
 }
 
-static size_t fields_make(const struct s3 *s3, struct remote_put *put,
-                          const struct credential_value *value, const struct http_request *request,
-                          struct facts *facts, struct sign_field *out) {
-    struct frame_hash hash;
-    if (put->step == REMOTE_PUT) {
-        hash = put->object->sha256;
-    } else {
-        hash_sha256(request->body_size > 0 ? request->body : "", request->body_size, &hash);
+static void put_query(const struct s3_ask *ask, struct buf *out) {
+    for (size_t i = 0; i < ask->query_count; i++) {
+        buf_puts(out, i > 0 ? "&" : "");
+        buf_puts_url(out, ask->query[i].name, false);
+        buf_puts(out, "=");
+        buf_puts_url(out, ask->query[i].value, false);
     }
-    hash_hex(hash.bytes, sizeof hash.bytes, facts->payload);
-    size_t count = put->step == REMOTE_PUT ? put_fields(put->object, facts, out) : 0;
+}
+
+struct stamps { /* texts that headers point to while they are signed */
+    char date[CLOCK_AMZ_SIZE];
+    char payload[HASH_HEX_SIZE];
+};
+
+static size_t fields_make(const struct s3 *s3, const struct remote_put *put,
+                          const struct credential_value *value, const struct s3_ask *ask,
+                          struct stamps *stamps, struct sign_field *out) {
+    struct frame_hash hash;
+    size_t count = 0;
+    if (ask->sha256 != NULL) {
+        hash = *ask->sha256;
+    } else {
+        hash_sha256(ask->body_size > 0 ? ask->body : "", ask->body_size, &hash);
+    }
+    while (count < ask->field_count) {
+        out[count] = ask->fields[count];
+        count++;
+    }
+    hash_hex(hash.bytes, sizeof hash.bytes, stamps->payload);
     out[count++] = (struct sign_field){"host", s3->at.authority};
-    out[count++] = (struct sign_field){"x-amz-content-sha256", facts->payload};
+    out[count++] = (struct sign_field){"x-amz-content-sha256", stamps->payload};
     out[count++] =
-        (struct sign_field){"x-amz-date", clock_format_amz(put->signed_utc_us, facts->stamp)};
+        (struct sign_field){"x-amz-date", clock_format_amz(put->signed_utc_us, stamps->date)};
     if (value->session != NULL) {
         out[count++] = (struct sign_field){"x-amz-security-token", value->session};
     }
     return count;
 }
 
-static int s3_request(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
-                      struct http_request *out, struct err *err) {
-    static const char *const methods[] = {
-        [REMOTE_PUT] = "PUT", [REMOTE_HEAD] = "HEAD", [REMOTE_CREATE] = "PUT"};
-    struct s3 *s3 = s3_of(remote);
+int sync__s3_ask(struct s3 *s3, struct remote_put *put, int64_t now_utc_us,
+                 const struct s3_ask *ask, struct http_request *out, struct err *err) {
+    struct remote *remote = &s3->remote;
     const struct credential_value *value = sync__credential_sign(remote, put, err);
     if (value == NULL) {
         return ERR_BUSY;
     }
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
-    bool create = put->step == REMOTE_CREATE;
-    int code = path_make(s3, create ? NULL : put->object->key, &path, err);
+    CLEANUP(buf_finish) struct buf query = BUF_INIT(SYNC_LINK_MAX);
+    int code = path_make(s3, ask->bucket ? NULL : put->object->key, ask->name, &path, err);
     if (code != 0) {
         return code;
     }
+    put_query(ask, &query);
     put->signed_utc_us = now_utc_us + remote->skew_us;
-    struct http_request request = {
-        .method = methods[put->step], .ca_file = remote->ca_file, .direct = s3->at.loopback};
-    if (put->step == REMOTE_PUT) {
-        request.body = put->object->bytes;
-        request.body_size = put->object->size;
-    } else if (create) {
-        request.body = s3->create_text;
-        request.body_size = create_body(s3, s3->create_text, sizeof s3->create_text);
-    }
-    struct facts facts;
+    struct http_request request = {.method = ask->method,
+                                   .ca_file = remote->ca_file,
+                                   .direct = s3->at.loopback,
+                                   .body = ask->body,
+                                   .body_size = ask->body_size,
+                                   .reply_max = ask->reply_max};
+    struct stamps stamps;
     struct sign_field fields[SIGN_FIELDS_MAX];
-    struct sign_aws signing = {.method = request.method,
-                               .path = path.data,
-                               .query = "",
-                               .headers = fields,
-                               .header_count =
-                                   fields_make(s3, put, value, &request, &facts, fields),
-                               .payload = facts.payload,
-                               .utc_us = put->signed_utc_us};
-    request.url = url_make(s3, path.data, "");
-    code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
-                               : headers_add(s3, &signing, value, &request, err);
-    if (code != 0) {
-        sync__request_finish(&request);
-        return code;
-    }
-    *out = request;
-    return 0;
-}
-
-static size_t ask_fields(const struct s3 *s3, struct remote_ask *ask, int64_t now_utc_us,
-                         const struct credential_value *value, struct facts *facts,
-                         struct sign_field *out) {
-    struct frame_hash hash;
-    ask->put.signed_utc_us = now_utc_us + s3->remote.skew_us;
-    hash_sha256(ask->body_size > 0 ? ask->body : "", ask->body_size, &hash);
-    hash_hex(hash.bytes, sizeof hash.bytes, facts->payload);
-    memcpy(out, ask->headers, ask->header_count * sizeof out[0]);
-    size_t count = ask->header_count;
-    out[count++] = (struct sign_field){"host", s3->at.authority};
-    out[count++] = (struct sign_field){"x-amz-content-sha256", facts->payload};
-    out[count++] =
-        (struct sign_field){"x-amz-date", clock_format_amz(ask->put.signed_utc_us, facts->stamp)};
-    if (value->session != NULL) {
-        out[count++] = (struct sign_field){"x-amz-security-token", value->session};
-    }
-    return count;
-}
-
-static int s3_ask(struct remote *remote, struct remote_ask *ask, int64_t now_utc_us,
-                  struct http_request *out, struct err *err) {
-    struct s3 *s3 = s3_of(remote);
-    struct facts facts;
-    struct sign_field fields[SIGN_FIELDS_MAX];
-    CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX), query = BUF_INIT(SYNC_LINK_MAX);
-    const struct credential_value *value = sync__credential_sign(remote, &ask->put, err);
-    int code = value == NULL ? ERR_BUSY : path_make(s3, ask->key, &path, err);
-    if (code != 0) {
-        return code;
-    }
-    sync__ask_query_text(ask, &query);
     struct sign_aws signing = {.method = ask->method,
                                .path = path.data,
                                .query = query.len > 0 ? query.data : "",
                                .headers = fields,
-                               .header_count =
-                                   ask_fields(s3, ask, now_utc_us, value, &facts, fields),
-                               .payload = facts.payload,
-                               .utc_us = ask->put.signed_utc_us};
-    struct http_request request = {.method = ask->method,
-                                   .url =
-                                       query.failed ? NULL : url_make(s3, path.data, signing.query),
-                                   .body = ask->body,
-                                   .body_size = ask->body_size,
-                                   .reply_max = ask->reply_max,
-                                   .ca_file = remote->ca_file,
-                                   .direct = s3->at.loopback};
+                               .header_count = fields_make(s3, put, value, ask, &stamps, fields),
+                               .payload = stamps.payload,
+                               .utc_us = put->signed_utc_us};
+    request.url = query.failed ? NULL : url_make(s3, path.data, signing.query);
     code = request.url == NULL ? err_set(err, ERR_NOMEM, "no memory for a request")
                                : headers_add(s3, &signing, value, &request, err);
     if (code != 0) {
@@ -361,163 +343,78 @@ static int s3_ask(struct remote *remote, struct remote_ask *ask, int64_t now_utc
     return 0;
 }
 
-/* ---- replies ---- */
-
-static const struct judge_row rows[] = {
-    {"SignatureDoesNotMatch", 0, REMOTE_DENIED, "the secret key is wrong"},
-    {"InvalidAccessKeyId", 0, REMOTE_DENIED, "the access key is not known there"},
-    {"AccessDenied", 0, REMOTE_DENIED, "the key lacks s3:PutObject on this bucket and prefix"},
-    {"ExpiredToken", 0, REMOTE_DENIED, "the session token has ended"},
-    {"TokenRefreshRequired", 0, REMOTE_DENIED, "the session token has ended"},
-    {"InvalidToken", 0, REMOTE_DENIED, "the session token is wrong"},
-    {"RequestTimeTooSkewed", 0, REMOTE_DENIED, "this machine's clock is wrong"},
-    {"RequestExpired", 0, REMOTE_DENIED, "this machine's clock is wrong"},
-    {"NoSuchBucket", 0, REMOTE_DENIED,
-     "the bucket does not exist: make it, or set create_containers: true"},
-    {"BucketAlreadyExists", 0, REMOTE_DENIED, "somebody else has a bucket of this name"},
-    {"InvalidBucketName", 0, REMOTE_DENIED, "the server does not accept the bucket's name"},
-    {"PermanentRedirect", 0, REMOTE_DENIED,
-     "the bucket is in another region or at another endpoint"},
-    {"AuthorizationHeaderMalformed", 0, REMOTE_DENIED, "the region is wrong"},
-    {"IllegalLocationConstraintException", 0, REMOTE_DENIED, "the region is wrong"},
-    {"QuotaExceeded", 0, REMOTE_DENIED, "the bucket's or the user's quota is used up"},
-    {"NotImplemented", 501, REMOTE_DENIED,
-     "this server lacks something that creel relies on (If-None-Match on PutObject)"},
-    {"RequestTimeout", 0, REMOTE_RETRY, "the server waited too long for us"},
-    {"BadDigest", 0, REMOTE_RETRY, "the bytes were damaged on the way"},
-    {"XAmzContentSHA256Mismatch", 0, REMOTE_RETRY, "the bytes were damaged on the way"},
-    {"ConditionalRequestConflict", 0, REMOTE_RETRY, "another writer has this name right now"},
-    {"OperationAborted", 0, REMOTE_RETRY, "another operation is under way"},
-    {"SlowDown", 0, REMOTE_RETRY, "the server asks us to slow down"},
-    {"EntityTooLarge", 0, REMOTE_REFUSED, "the object is too large for one request"},
-    {"KeyTooLongError", 0, REMOTE_REFUSED, "the object's name is too long"},
-};
-
-/* "Who are you?", and not "you may not": there may be a newer key. */
-static bool says_unknown(const struct http_reply *reply) {
-    static const char *const codes[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken",
-                                        "InvalidAccessKeyId", "SignatureDoesNotMatch"};
-    for (size_t i = 0; i < ARRAY_LENGTH(codes); i++) {
-        if (strcmp(reply->error_code, codes[i]) == 0) {
-            return true;
-        }
+static int ask_put(struct s3 *s3, struct remote_put *put, int64_t now_utc_us,
+                   struct http_request *out, struct err *err) {
+    const struct remote_object *object = put->object;
+    struct s3_facts facts;
+    struct sign_field fields[SIGN_FIELDS_MAX];
+    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)], checksum[HASH_BASE64_SIZE(32)];
+    size_t count = sync__s3_object_fields(s3, object, &facts, fields);
+    fields[count++] =
+        (struct sign_field){"content-md5", hash_base64(object->md5, sizeof object->md5, md5)};
+    fields[count++] = (struct sign_field){
+        "x-amz-checksum-sha256",
+        hash_base64(object->sha256.bytes, sizeof object->sha256.bytes, checksum)};
+    if (s3->condition != S3_CONDITION_REFUSED) {
+        fields[count++] = (struct sign_field){"if-none-match", "*"};
     }
-    return reply->status == 401;
+    struct s3_ask ask = {.method = "PUT",
+                         .fields = fields,
+                         .field_count = count,
+                         .body = object->bytes,
+                         .body_size = object->size,
+                         .sha256 = &object->sha256};
+    return sync__s3_ask(s3, put, now_utc_us, &ask, out, err);
 }
 
-static enum remote_verdict judge_other(struct s3 *s3, struct remote_put *put,
-                                       const struct http_reply *reply, struct err *err) {
-    if (reply->status == 403 && sync__judge_skew(&s3->remote, put, reply)) {
-        return REMOTE_AGAIN;
-    }
-    if (says_unknown(reply) && sync__judge_renew(&s3->remote, put)) {
-        return REMOTE_AGAIN;
-    }
-    enum remote_verdict verdict =
-        sync__judge_error(&s3->remote, put, rows, ARRAY_LENGTH(rows), reply, err);
-    if (verdict == REMOTE_DENIED && reply->region[0] != '\0' &&
-        strcmp(reply->region, s3->region) != 0) {
-        err_wrap(err, "set region: %s", reply->region);
-    }
-    return verdict;
+static int ask_create(struct s3 *s3, struct remote_put *put, int64_t now_utc_us,
+                      struct http_request *out, struct err *err) {
+    struct s3_ask ask = {.method = "PUT",
+                         .bucket = true,
+                         .body = s3->create_text,
+                         .body_size = create_body(s3, s3->create_text, sizeof s3->create_text)};
+    return sync__s3_ask(s3, put, now_utc_us, &ask, out, err);
 }
 
-static bool etag_is_md5(const char *etag) {
-    return strlen(etag) == (size_t)HASH_MD5_SIZE * 2 &&
-           strspn(etag, "0123456789abcdef") == (size_t)HASH_MD5_SIZE * 2;
+static int s3_request(struct remote *remote, struct remote_put *put, int64_t now_utc_us,
+                      struct http_request *out, struct err *err) {
+    static const struct s3_ask head = {.method = "HEAD"};
+    struct s3 *s3 = s3_of(remote);
+    int code = sync__s3_begin(s3, put, err);
+    if (code != 0) {
+        return code;
+    }
+    switch (put->step) {
+    case REMOTE_PUT:
+        return ask_put(s3, put, now_utc_us, out, err);
+    case REMOTE_HEAD:
+        return sync__s3_ask(s3, put, now_utc_us, &head, out, err);
+    case REMOTE_CREATE:
+        return ask_create(s3, put, now_utc_us, out, err);
+    default:
+        return sync__s3_parts_request(s3, put, now_utc_us, out, err);
+    }
 }
 
-static bool etag_same(const struct remote_object *object, const char *etag) {
-    char hex[HASH_MD5_SIZE * 2 + 1];
-    return strcmp(hash_hex(object->md5, sizeof object->md5, hex), etag) == 0;
-}
-
-static enum remote_verdict judge_put(struct s3 *s3, struct remote_put *put,
-                                     const struct http_reply *reply, struct err *err) {
-    if (reply->status == 200) {
-        char checksum[HASH_BASE64_SIZE(32)];
-        const struct remote_object *object = put->object;
-        hash_base64(object->sha256.bytes, sizeof object->sha256.bytes, checksum);
-        memcpy(put->etag, reply->etag, sizeof put->etag);
-        if (etag_same(object, reply->etag) || strcmp(reply->checksum, checksum) == 0) {
-            return REMOTE_STORED;
-        }
-        put->accepted = true;
-        put->mismatch = reply->checksum[0] != '\0';
-        put->step = REMOTE_HEAD;
-        return REMOTE_AGAIN;
-    }
-    if (reply->status == 412) {
-        put->step = REMOTE_HEAD;
-        return REMOTE_AGAIN;
-    }
-    if (reply->status == 404 && strcmp(reply->error_code, "NoSuchBucket") == 0 &&
-        s3->create_bucket && !put->created) {
-        put->step = REMOTE_CREATE;
-        return REMOTE_AGAIN;
-    }
-    return judge_other(s3, put, reply, err);
-}
-
-static enum remote_verdict judge_head(struct s3 *s3, struct remote_put *put,
-                                      const struct http_reply *reply, struct err *err) {
-    if (reply->status == 200) {
-        memcpy(put->etag, reply->etag, sizeof put->etag);
-        bool same = etag_same(put->object, reply->etag);
-        /* An ETag that looks like an MD5 but is another may be one of a server-side encryption;
-         * creel's own metadata outweighs it. */
-        bool known = etag_is_md5(reply->etag) && reply->sha256[0] == '\0';
-        return sync__judge_same(&s3->remote, put, known, same, reply, err);
-    }
-    if (reply->status == 404) {
-        put->step = REMOTE_PUT;
-        put->accepted = false;
-        err_set(err, ERR_NET, "remote %s: %s was there a moment ago and is not", s3->remote.name,
-                put->object->key);
-        return REMOTE_RETRY;
-    }
-    if ((reply->status == 401 || reply->status == 403) && put->mismatch) {
-        err_set(err, ERR_EXISTS,
-                "remote %s: %s was stored with another checksum, and the key may not read it",
-                s3->remote.name, put->object->key);
-        return REMOTE_CONFLICT;
-    }
-    if (reply->status == 401 || reply->status == 403) {
-        return REMOTE_EXISTS;
-    }
-    return judge_other(s3, put, reply, err);
-}
-
-static enum remote_verdict judge_create(struct s3 *s3, struct remote_put *put,
-                                        const struct http_reply *reply, struct err *err) {
-    if (reply->status == 200 || strcmp(reply->error_code, "BucketAlreadyOwnedByYou") == 0) {
-        put->created = true;
-        put->step = REMOTE_PUT;
-        return REMOTE_AGAIN;
-    }
-    enum remote_verdict verdict = judge_other(s3, put, reply, err);
-    if (verdict == REMOTE_DENIED) {
-        err_wrap(err, "bucket %s does not exist and could not be made (s3:CreateBucket)",
-                 s3->bucket);
-    }
-    return verdict;
-}
-
-static enum remote_verdict s3_judge(struct remote *remote, struct remote_put *put,
-                                    const struct http_reply *reply, struct err *err) {
-    static enum remote_verdict (*const judges[])(struct s3 *, struct remote_put *,
-                                                 const struct http_reply *, struct err *) = {
-        [REMOTE_PUT] = judge_put, [REMOTE_HEAD] = judge_head, [REMOTE_CREATE] = judge_create};
-    if (reply->status == 0) {
-        return sync__judge_error(remote, put, NULL, 0, reply, err);
-    }
-    return judges[put->step](s3_of(remote), put, reply, err);
+static int s3_ask(struct remote *remote, struct remote_ask *ask, int64_t now_utc_us,
+                  struct http_request *out, struct err *err) {
+    sync__ask_query_sort(ask);
+    const struct s3_ask like = {.method = ask->method,
+                                .bucket = ask->key == NULL,
+                                .query = ask->query,
+                                .query_count = ask->query_count,
+                                .fields = ask->headers,
+                                .field_count = ask->header_count,
+                                .body = ask->body,
+                                .body_size = ask->body_size,
+                                .reply_max = ask->reply_max};
+    return sync__s3_ask(s3_of(remote), &ask->put, now_utc_us, &like, out, err);
 }
 
 static enum remote_verdict s3_judge_ask(struct remote *remote, struct remote_ask *ask,
                                         const struct http_reply *reply, struct err *err) {
     ask->put.step = REMOTE_ASK;
-    return judge_other(s3_of(remote), &ask->put, reply, err);
+    return sync__s3_judge_other(s3_of(remote), &ask->put, reply, err);
 }
 
 /* ---- links ---- */
@@ -531,7 +428,7 @@ static int s3_link(struct remote *remote, enum frame_tier tier, const char *key,
                        remote->name);
     }
     CLEANUP(buf_finish) struct buf path = BUF_INIT(SYNC_LINK_MAX);
-    int code = path_make(s3, key, &path, err);
+    int code = path_make(s3, key, NULL, &path, err);
     if (code != 0) {
         return code;
     }
@@ -560,7 +457,7 @@ const struct remote_ops sync__s3_ops = {.kind = "s3",
                                         .open = s3_open,
                                         .close = s3_close,
                                         .request = s3_request,
-                                        .judge = s3_judge,
+                                        .judge = sync__s3_judge,
                                         .ask = s3_ask,
                                         .judge_ask = s3_judge_ask,
                                         .listing = &sync__s3_listing,

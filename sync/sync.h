@@ -91,6 +91,14 @@ struct sync_remote_config {
     const char *proxy; /* azure, s3, may hold a secret: http, https, socks5 or socks5h url; "off":
                           none; NULL: the environment's, which this machine itself is spared */
     bool manifest;     /* write one there */
+    uint64_t parts_above_bytes; /* azure, s3: a larger object goes up in parts; 0: 16 MiB */
+    uint64_t part_bytes;        /* azure, s3: of one; s3: at least 5 MiB; 0: 8 MiB */
+    int64_t abandon_after_s;    /* s3: age at which unfinished uploads of ours go; 0: 7 days */
+    const char *access_tier;    /* azure: Hot, Cool, Cold or Archive; NULL: the account's */
+    const char *tags;           /* azure, s3: "name=value,name=value"; needs a right of its own */
+    const char *storage_class;  /* s3: such as STANDARD_IA; NULL: the bucket's */
+    const char *encryption;     /* s3: AES256 or aws:kms; NULL: the bucket's */
+    const char *kms_key;        /* s3, with aws:kms; NULL: the account's own */
 };
 
 struct sync_config {

@@ -41,7 +41,7 @@ static inline int case_send(struct http_request request, struct http_reply *out)
 static inline int case_get_over(const char *url, const char *ca_file, struct http_reply *out) {
     struct http_request request = {.method = "GET",
                                    .url = strdup(url),
-                                   .reply_max = 1u << 20,
+                                   .reply_max = 32u << 20,
                                    .direct = true,
                                    .ca_file = ca_file};
     return case_send(request, out);

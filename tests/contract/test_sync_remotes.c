@@ -1,17 +1,12 @@
 /* One conformance suite that every remote passes: a directory, Azure Blob (account key; SAS that
- * may read; SAS that may only create) on Azurite, and S3 (path style, virtual host, a user who may
- * only put) on a Ceph RADOS gateway. Real servers, no stand-ins.
+ * may read; SAS that may only create; in blocks) on Azurite, and S3 (path style, virtual host, a
+ * user who may only put; in parts) on a Ceph RADOS gateway. Real servers, no stand-ins.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
-#include "sync/http.h"
-#include "sync/remote.h"
-#include "sync/sign.h"
-#include "sync/sync.h"
-#include "tests/contract/sync_case.h"
-#include "tests/servers/servers.h"
+#include "tests/contract/remote_case.h"
 #include "tests/suite.h"
 #include <check.h>
 #include <fcntl.h>
@@ -19,207 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static char scratch[256];
-static int azurite_port, rgw_port;
-static char azurite_url[128], rgw_url[128], rgw_name_url[128];
-static char sas_read[1024], sas_create[1024];
-
-/* ---- the remotes ---- */
-
-enum kind_of_fixture {
-    DIRECTORY,
-    AZURE_KEY,
-    AZURE_SAS,
-    AZURE_CREATE,
-    S3_PATH,
-    S3_HOST,
-    S3_PUT,
-    FIXTURES
-};
-
-#define DEVICE_ACCESS_KEY "CREELTESTDEVICEKEY00"
-#define DEVICE_SECRET_KEY "device-secret-key-of-forty-characters-00"
-#define AUDIT_ACCESS_KEY  "CREELTESTAUDITKEY000"
-#define AUDIT_SECRET_KEY  "audit-secret-key-of-forty-characters-000"
-
-static const struct {
-    const char *name;
-    bool reads;   /* the credential may look at what is there */
-    bool links;   /* it can sign links */
-    bool creates; /* it can make containers */
-} fixtures[FIXTURES] = {
-    [DIRECTORY] = {"directory", true, false, true},
-    [AZURE_KEY] = {"azure-key", true, true, true},
-    [AZURE_SAS] = {"azure-sas", true, false, false},
-    [AZURE_CREATE] = {"azure-create", false, false, false},
-    [S3_PATH] = {"s3-path", true, true, true},
-    [S3_HOST] = {"s3-host", true, true, true},
-    [S3_PUT] = {"s3-put", false, false, false},
-};
-
-static char path_of_directory[300];
-
-static struct sync_remote_config config_of(int fixture) {
-    struct sync_remote_config config = {.required = true};
-    snprintf(config.name, sizeof config.name, "%s", fixtures[fixture].name);
-    config.prefix = fixtures[fixture].name;
-    switch (fixture) {
-    case DIRECTORY:
-        config.kind = SYNC_DIRECTORY;
-        snprintf(path_of_directory, sizeof path_of_directory, "%s/remote", scratch);
-        config.path = path_of_directory;
-        break;
-    case S3_PATH:
-    case S3_HOST:
-    case S3_PUT:
-        config.kind = SYNC_S3;
-        config.url = fixture == S3_HOST ? rgw_name_url : rgw_url;
-        config.virtual_host = fixture == S3_HOST;
-        config.bucket = "creel-suite";
-        config.access_key = fixture == S3_PUT ? DEVICE_ACCESS_KEY : RGW_ACCESS_KEY;
-        config.secret_key = fixture == S3_PUT ? DEVICE_SECRET_KEY : RGW_SECRET_KEY;
-        config.create_containers = fixture != S3_PUT;
-        break;
-    default:
-        config.kind = SYNC_AZURE;
-        config.url = azurite_url;
-        config.account_key = fixture == AZURE_KEY ? AZURITE_KEY : NULL;
-        config.sas = fixture == AZURE_SAS ? sas_read : fixture == AZURE_CREATE ? sas_create : NULL;
-        config.create_containers = fixture == AZURE_KEY;
-        break;
-    }
-    return config;
-}
-
-static struct remote *remote_new(const struct sync_remote_config *config) {
-    struct remote *remote = NULL;
-    struct err err = {0};
-    int code = sync__remote_open(config, &remote, &err);
-    char text[1024];
-    ck_assert_msg(code == 0, "%s", err_text(&err, text, sizeof text));
-    return remote;
-}
-
-/* ---- conversations ---- */
-
-struct talk {
-    struct remote *remote;
-    struct remote_object object;
-    struct remote_put put;
-    enum remote_verdict verdict;
-    struct err err;
-    unsigned requests;
-};
-
-static void talk_ask(struct http *http, struct talk *talk) {
-    struct http_request request = {0};
-    ck_assert_uint_le(++talk->requests, REMOTE_STEPS_MAX);
-    ck_assert_int_eq(
-        talk->remote->ops->request(talk->remote, &talk->put, clock_utc_us(), &request, &talk->err),
-        0);
-    ck_assert_int_eq(sync__http_start(http, &request, talk, &talk->err), 0);
-}
-
-/* All at once, each to its end. */
-static void talk_all(struct talk *talks, size_t count) {
-    struct http *http = NULL;
-    size_t open = 0;
-    ck_assert_int_eq(sync__http_create(NULL, &http, NULL), 0);
-    for (size_t i = 0; i < count; i++) {
-        talks[i].put.object = &talks[i].object;
-        if (talks[i].remote->ops->store != NULL) {
-            talks[i].verdict =
-                talks[i].remote->ops->store(talks[i].remote, &talks[i].put, &talks[i].err);
-        } else {
-            talk_ask(http, &talks[i]);
-            open++;
-        }
-    }
-    int64_t until = clock_boot_us() + CASE_WAIT_MS * INT64_C(1000);
-    while (open > 0) {
-        struct http_done done;
-        ck_assert_int_lt(clock_boot_us(), until);
-        ck_assert_int_eq(sync__http_wait(http, NULL, 0, 100, NULL), 0);
-        while (sync__http_next_done(http, &done)) {
-            struct talk *talk = done.ctx;
-            talk->verdict =
-                talk->remote->ops->judge(talk->remote, &talk->put, &done.reply, &talk->err);
-            sync__reply_finish(&done.reply);
-            if (talk->verdict == REMOTE_AGAIN) {
-                talk_ask(http, talk);
-            } else {
-                open--;
-            }
-        }
-    }
-    sync__http_destroy(http);
-}
-
-static struct remote_object object_of(const char *key, const void *bytes, size_t size) {
-    struct store_outbox_row row = {
-        .tier = TIER_ANNOTATED, .media = MEDIA_JPEG, .width = 640, .height = 480};
-    struct remote_object object;
-    hash_sha256(bytes, size, &row.blob);
-    sync__object_init(&object, &row, key, bytes, size);
-    return object;
-}
-
-static const char *text_of(const struct talk *talk) {
-    static char text[1024];
-    return err_text(&talk->err, text, sizeof text);
-}
-
-static struct talk put_one(struct remote *remote, const char *key, const void *bytes, size_t size) {
-    struct talk talk = {.remote = remote, .object = object_of(key, bytes, size)};
-    talk_all(&talk, 1);
-    return talk;
-}
-
-#define ck_verdict(talk, wanted)                                                                   \
-    ck_assert_msg((talk).verdict == (wanted), "verdict %d, not %d: %s", (talk).verdict, (wanted),  \
-                  text_of(&(talk)))
-
-/* ---- reading back, by another way than the one that wrote ---- */
-
-/* Which fixture signs links to what this one wrote. */
-static int reader_of(int fixture) {
-    static const int readers[FIXTURES] = {
-        [AZURE_SAS] = AZURE_KEY, [AZURE_CREATE] = AZURE_KEY, [S3_PUT] = S3_PATH};
-    return readers[fixture] != 0 ? readers[fixture] : fixture;
-}
-
-static void link_of(int fixture, const char *key, int ttl_s, char out[SYNC_LINK_MAX]) {
-    struct sync_remote_config config = config_of(reader_of(fixture));
-    struct err err = {0};
-    config.prefix = fixtures[fixture].name;
-    if (fixture == S3_PUT) {
-        config.access_key = AUDIT_ACCESS_KEY;
-        config.secret_key = AUDIT_SECRET_KEY;
-    }
-    int code = sync_link_create(&config, TIER_ANNOTATED, key, ttl_s, out, &err);
-    ck_assert_msg(code == 0, "%s %s", err.msg, err.cause);
-}
-
-static void check_bytes(int fixture, const char *key, const void *bytes, size_t size) {
-    if (fixture == DIRECTORY) {
-        char path[1024];
-        struct buf text = BUF_INIT(1u << 20);
-        snprintf(path, sizeof path, "%s/remote/%s/%s", scratch, fixtures[fixture].name, key);
-        ck_assert_int_eq(fs_read_file(path, &text, NULL), 0);
-        ck_assert_uint_eq(text.len, size);
-        ck_assert_mem_eq(text.data, bytes, size);
-        buf_finish(&text);
-        return;
-    }
-    char link[SYNC_LINK_MAX];
-    struct http_reply reply;
-    link_of(fixture, key, 60, link);
-    ck_assert_int_eq(case_get(link, &reply), 200);
-    ck_assert_uint_eq(reply.body.len, size);
-    ck_assert_mem_eq(reply.body.data, bytes, size);
-    sync__reply_finish(&reply);
-}
 
 /* ---- the suite ---- */
 
@@ -235,7 +29,7 @@ START_TEST(stores_and_reads_back) {
         ck_verdict(talk, REMOTE_STORED);
         if (_i != DIRECTORY) {
             ck_assert_str_ne(talk.put.etag, "");
-            ck_assert_uint_le(talk.requests, 3); /* put, perhaps create and put */
+            ck_assert_uint_le(talk.requests - talk.parts, 5); /* put, perhaps create and put */
         }
         check_bytes(_i, key, bytes, sizes[i]);
         free(bytes);
@@ -347,7 +141,8 @@ START_TEST(racing_puts_of_one_key_make_one_object) {
                           "verdict %d: %s", talks[i].verdict, text_of(&talks[i]));
             sync__remote_close(talks[i].remote);
         }
-        ck_assert_uint_eq(stored, 1);
+        ck_assert_uint_ge(stored, 1);
+        ck_assert(stored == 1 || fixtures[_i].races);
         check_bytes(_i, key, bytes, 20000);
         free(bytes);
     }
@@ -404,6 +199,9 @@ START_TEST(a_link_is_for_one_object_and_ends) {
     if (_i == S3_PUT) { /* whoever has a key can sign; only the server knows that it helps nobody */
         cannot_read();
         return;
+    }
+    if (_i == S3_PUT_PARTS) {
+        return; /* the same user */
     }
     if (!fixtures[_i].links) {
         char out[SYNC_LINK_MAX];
@@ -642,24 +440,6 @@ END_TEST
 
 /* ---- main ---- */
 
-static void make_sas(const char *permissions, char *out, size_t room) {
-    uint8_t key[SIGN_AZURE_KEY_MAX];
-    size_t key_size = 0;
-    struct buf text = BUF_INIT(room - 1);
-    struct sign_sas sas = {.account = AZURITE_ACCOUNT,
-                           .container = "annotated",
-                           .permissions = permissions,
-                           .resource = "c",
-                           .protocol = "",
-                           .expires_utc_us = clock_utc_us() + INT64_C(3600) * 1000000};
-    if (!hash_parse_base64(AZURITE_KEY, key, sizeof key, &key_size)) {
-        exit(1);
-    }
-    sync__sign_azure_sas(&sas, key, key_size, &text);
-    snprintf(out, room, "?%s", text.data);
-    buf_finish(&text);
-}
-
 /* First of all: a SAS for a container cannot make it, nor can a user who may only put. */
 START_TEST(the_first_container_is_made) {
     struct sync_remote_config config = config_of(AZURE_KEY);
@@ -705,33 +485,8 @@ static Suite *suite(void) {
 }
 
 int main(void) {
-    char azurite_dir[300], rgw_dir[300];
-    servers_scratch(scratch, sizeof scratch);
-    snprintf(azurite_dir, sizeof azurite_dir, "%s/azurite", scratch);
-    snprintf(rgw_dir, sizeof rgw_dir, "%s/rgw", scratch);
-    azurite_port = servers_free_port();
-    rgw_port = servers_free_port();
-    servers_need(servers_azurite(azurite_dir, azurite_port, ""), "azurite");
-    servers_need(servers_rgw(rgw_dir, rgw_port, servers_free_port()), "the S3 server");
-    servers_need(servers_run("'%s/tests/servers/rgw.sh' user '%s' %d device '%s' '%s' s3:PutObject "
-                             "'creel-suite/s3-put/*' 'creel-suite/slashes/s3-put/*' "
-                             "'creel-suite/with space/and=equals3-put/*' 'creel-suite/ü/s3-put/*'",
-                             CREEL_SOURCE_DIR, rgw_dir, rgw_port, DEVICE_ACCESS_KEY,
-                             DEVICE_SECRET_KEY),
-                 "the S3 server's user");
-    servers_need(servers_run("'%s/tests/servers/rgw.sh' auditor '%s' auditor '%s' '%s'",
-                             CREEL_SOURCE_DIR, rgw_dir, AUDIT_ACCESS_KEY, AUDIT_SECRET_KEY),
-                 "the S3 server's other user");
-    snprintf(azurite_url, sizeof azurite_url, "http://127.0.0.1:%d/%s", azurite_port,
-             AZURITE_ACCOUNT);
-    snprintf(rgw_url, sizeof rgw_url, "http://127.0.0.1:%d", rgw_port);
-    snprintf(rgw_name_url, sizeof rgw_name_url, "http://localhost:%d", rgw_port);
-    make_sas("rcw", sas_read, sizeof sas_read);
-    make_sas("c", sas_create, sizeof sas_create);
-
+    remotes_start();
     int failed = suite_run(suite());
-    servers_azurite_stop(azurite_dir);
-    servers_rgw_stop(rgw_dir);
-    servers_run("rm -rf '%s'", scratch);
+    remotes_stop();
     return failed;
 }

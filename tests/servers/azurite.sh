@@ -7,12 +7,13 @@
 #
 # https makes a certificate for 127.0.0.1 and localhost once: a client has to trust DIR/cert.pem. It
 # also lets tokens in (Bearer) whose times, issuer and audience are right; nobody checks who signed.
+# With AZURITE_LOG set, DIR/log has a line for each request.
 # CREEL_NODE_DIR is the folder whose node_modules holds azurite and node. With OWNER_PID set, the
 # server ends soon after that process, however that one ends.
 set -eu
 
 usage() {
-    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -69,7 +70,10 @@ start() {
     fi
     mkdir -p "$dir/data"
     scheme=http
-    set -- "$main" --silent --disableTelemetry --blobHost 127.0.0.1 --blobPort "$port" \
+    silent=--silent
+    [ -z "${AZURITE_LOG:-}" ] || silent=
+    # shellcheck disable=SC2086 # nothing, or one word
+    set -- "$main" $silent --disableTelemetry --blobHost 127.0.0.1 --blobPort "$port" \
         --location "$dir/data"
     if [ "$tls" = https ]; then
         certificate
