@@ -21,14 +21,14 @@ key_made_anew) # each attempt has a name of its own: the date in it is of the at
     new='    job->row.kept_utc_us -= (int64_t)(sync__random() % 300) * 86400 * 1000000; int code = sync_key_format(sync->config.device, \&job->row, job->key, \&job->err);'
     ;;
 checksum_not_compared) # Azure: created is enough, whatever checksum comes with it
-    file=sync/azure.c
+    file=sync/azure_judge.c
     was='        if (strcmp(reply->md5, md5) == 0) {'
     new='        if (md5[0] != 0) {'
     ;;
 etag_not_compared) # S3: any ETag will do
-    file=sync/s3.c
-    was='        if (etag_same(object, reply->etag) || strcmp(reply->checksum, checksum) == 0) {'
-    new='        if (etag_same(object, reply->etag) || checksum[0] != 0) {'
+    file=sync/s3_judge.c
+    was='            strcmp(reply->checksum, checksum) == 0) {'
+    new='            checksum[0] != 0) {'
     ;;
 *)
     echo "sync_mutate.sh: there is no mutant $mutant" >&2
