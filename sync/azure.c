@@ -286,9 +286,9 @@ static char *url_make(const struct azure *azure, const char *path, const struct 
     return made;
 }
 
-size_t sync__azure_blob_fields(const struct azure *azure, const struct remote_object *object,
+size_t sync__azure_blob_fields(const struct azure *azure, struct remote_object *object,
                                struct azure_facts *facts, struct sign_field *out) {
-    hash_base64(object->md5, sizeof object->md5, facts->md5);
+    hash_base64(sync__object_md5(object), HASH_MD5_SIZE, facts->md5);
     hash_hex(object->sha256.bytes, sizeof object->sha256.bytes, facts->sha256);
     snprintf(facts->width, sizeof facts->width, "%u", object->width);
     snprintf(facts->height, sizeof facts->height, "%u", object->height);

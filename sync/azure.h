@@ -63,7 +63,7 @@ int sync__azure_ask(struct azure *azure, struct remote_put *put, int64_t now_utc
 
 /* Condition, properties and metadata of the blob, as Put Blob and Put Block List take them alike.
  */
-size_t sync__azure_blob_fields(const struct azure *azure, const struct remote_object *object,
+size_t sync__azure_blob_fields(const struct azure *azure, struct remote_object *object,
                                struct azure_facts *facts, struct sign_field *out);
 
 /* ---- judging ---- */

@@ -108,7 +108,7 @@ static enum remote_verdict judge_put(struct azure *azure, struct remote_put *put
                                      const struct http_reply *reply, struct err *err) {
     if (reply->status == 201) {
         char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-        hash_base64(put->object->md5, sizeof put->object->md5, md5);
+        hash_base64(sync__object_md5(put->object), HASH_MD5_SIZE, md5);
         memcpy(put->etag, reply->etag, sizeof put->etag);
         if (strcmp(reply->md5, md5) == 0) {
             return REMOTE_STORED;
@@ -159,7 +159,7 @@ static enum remote_verdict judge_head(struct azure *azure, struct remote_put *pu
                                       const struct http_reply *reply, struct err *err) {
     if (reply->status == 200) {
         char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-        hash_base64(put->object->md5, sizeof put->object->md5, md5);
+        hash_base64(sync__object_md5(put->object), HASH_MD5_SIZE, md5);
         memcpy(put->etag, reply->etag, sizeof put->etag);
         bool known = reply->md5[0] != '\0';
         return sync__judge_same(&azure->remote, put, known, known && strcmp(reply->md5, md5) == 0,

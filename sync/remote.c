@@ -67,7 +67,14 @@ void sync__object_init(struct remote_object *object, const struct store_outbox_r
                                      .sha256 = row->blob,
                                      .width = row->width,
                                      .height = row->height};
-    hash_md5(bytes, size, object->md5);
+}
+
+const uint8_t *sync__object_md5(struct remote_object *object) {
+    if (!object->md5_known) {
+        hash_md5(object->bytes, object->size, object->md5);
+        object->md5_known = true;
+    }
+    return object->md5;
 }
 
 static bool name_is_valid(const char *name) {

@@ -68,11 +68,16 @@ struct remote_object {
     const uint8_t *bytes; /* borrowed */
     size_t size;
     struct frame_hash sha256;
-    uint8_t md5[HASH_MD5_SIZE];
+    uint8_t md5[HASH_MD5_SIZE]; /* see sync__object_md5 */
+    bool md5_known;
     uint32_t width, height; /* 0: not an image */
 };
 
-/* Fills the object from a row of the outbox; the MD5 is worked out here. */
+/* HASH_MD5_SIZE bytes, worked out at first use while the bytes are there: two thirds of what a
+ * small upload costs the CPU, and not every server asks for it. */
+const uint8_t *sync__object_md5(struct remote_object *object);
+
+/* Fills the object from a row of the outbox. */
 void sync__object_init(struct remote_object *object, const struct store_outbox_row *row,
                        const char *key, const uint8_t *bytes, size_t size);
 
@@ -106,7 +111,7 @@ struct parts;
 
 /* Zero-initialise, then set `object`; in the end sync__put_finish. */
 struct remote_put {
-    const struct remote_object *object; /* borrowed */
+    struct remote_object *object; /* borrowed */
     enum remote_step step;
     unsigned steps;              /* requests so far, or since the last part was taken in */
     int64_t signed_utc_us;       /* our time when the last request was built */

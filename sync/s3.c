@@ -345,13 +345,15 @@ int sync__s3_ask(struct s3 *s3, struct remote_put *put, int64_t now_utc_us,
 
 static int ask_put(struct s3 *s3, struct remote_put *put, int64_t now_utc_us,
                    struct http_request *out, struct err *err) {
-    const struct remote_object *object = put->object;
+    struct remote_object *object = put->object;
     struct s3_facts facts;
     struct sign_field fields[SIGN_FIELDS_MAX];
     char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)], checksum[HASH_BASE64_SIZE(32)];
     size_t count = sync__s3_object_fields(s3, object, &facts, fields);
-    fields[count++] =
-        (struct sign_field){"content-md5", hash_base64(object->md5, sizeof object->md5, md5)};
+    if (!s3->confirms) {
+        fields[count++] = (struct sign_field){
+            "content-md5", hash_base64(sync__object_md5(object), HASH_MD5_SIZE, md5)};
+    }
     fields[count++] = (struct sign_field){
         "x-amz-checksum-sha256",
         hash_base64(object->sha256.bytes, sizeof object->sha256.bytes, checksum)};

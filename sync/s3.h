@@ -33,6 +33,7 @@ struct s3 {
     bool create_bucket;
     char create_text[256]; /* body of CreateBucket, the same each time */
     enum s3_condition condition;
+    bool confirms; /* its replies have the SHA-256: a Content-MD5 would say nothing more */
     char storage_class[32], encryption[16], kms_key[256];
     char tags[PARTS_TAGS_MAX + 1]; /* encoded */
     struct parts_limits limits;

@@ -101,11 +101,12 @@ static enum remote_verdict judge_put(struct s3 *s3, struct remote_put *put,
                                      const struct http_reply *reply, struct err *err) {
     if (reply->status == 200) {
         char checksum[HASH_BASE64_SIZE(32)];
-        const struct remote_object *object = put->object;
+        struct remote_object *object = put->object;
         hash_base64(object->sha256.bytes, sizeof object->sha256.bytes, checksum);
         memcpy(put->etag, reply->etag, sizeof put->etag);
-        if (sync__s3_etag_same(object->md5, reply->etag) ||
-            strcmp(reply->checksum, checksum) == 0) {
+        bool confirmed = strcmp(reply->checksum, checksum) == 0;
+        s3->confirms = s3->confirms || confirmed;
+        if (confirmed || sync__s3_etag_same(sync__object_md5(object), reply->etag)) {
             return s3->condition == S3_CONDITION_UNKNOWN ? probe(s3, put) : REMOTE_STORED;
         }
         put->accepted = true;
@@ -162,7 +163,7 @@ static enum remote_verdict judge_head(struct s3 *s3, struct remote_put *put,
                                       const struct http_reply *reply, struct err *err) {
     if (reply->status == 200) {
         memcpy(put->etag, reply->etag, sizeof put->etag);
-        bool same = sync__s3_etag_same(put->object->md5, reply->etag);
+        bool same = sync__s3_etag_same(sync__object_md5(put->object), reply->etag);
         /* An ETag that looks like an MD5 but is another may be one of a server-side encryption;
          * creel's own metadata outweighs it. */
         bool known = etag_is_md5(reply->etag) && reply->sha256[0] == '\0';

@@ -246,7 +246,7 @@ START_TEST(properties_are_stored) {
             char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)], line[64];
             const char *lines[] = {line};
             snprintf(line, sizeof line, "content-md5: %s",
-                     hash_base64(talk.object.md5, HASH_MD5_SIZE, md5));
+                     hash_base64(sync__object_md5(&talk.object), HASH_MD5_SIZE, md5));
             check_head(fixture, link, lines, 1); /* of the whole, also where it came in blocks */
         }
     }

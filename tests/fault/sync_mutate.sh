@@ -27,8 +27,8 @@ checksum_not_compared) # Azure: created is enough, whatever checksum comes with 
     ;;
 etag_not_compared) # S3: any ETag will do
     file=sync/s3_judge.c
-    was='            strcmp(reply->checksum, checksum) == 0) {'
-    new='            checksum[0] != 0) {'
+    was='        if (confirmed || '
+    new='        if (checksum[0] != 0 || '
     ;;
 *)
     echo "sync_mutate.sh: there is no mutant $mutant" >&2

@@ -23,7 +23,7 @@ static void setup(void) {
         .tier = TIER_ANNOTATED, .media = MEDIA_PNG, .width = 2, .height = 1};
     hash_sha256(bytes, sizeof bytes, &row.blob);
     sync__object_init(&object, &row, "k/x.png", bytes, sizeof bytes);
-    hash_base64(object.md5, sizeof object.md5, md5);
+    hash_base64(sync__object_md5(&object), HASH_MD5_SIZE, md5);
     hash_hex(object.md5, sizeof object.md5, md5_hex);
     hash_hex(object.sha256.bytes, sizeof object.sha256.bytes, sha_hex);
 }
