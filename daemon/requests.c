@@ -325,15 +325,29 @@ static int open_here(struct requests_session *session, struct err *err) {
     return code ? code : store_reader_open(session->rooms.store, &session->rooms.reader, err);
 }
 
+/* While another process holds the store, which may be a daemon that starts, both ways are tried. */
+static int ask_or_open(struct requests_session *session, json_t *request, json_t **reply,
+                       struct control_bytes *bytes, struct err *err) {
+    int64_t end_us = clock_boot_us() + STORE_WAIT_MS * INT64_C(1000);
+    for (;;) {
+        int code = control_call(session->rooms.values->control_socket, request, reply, bytes, err);
+        session->answered = session->answered || !code;
+        if (code != ERR_NOT_FOUND || session->answered || !strstr(err->msg, "no daemon listens")) {
+            return code;
+        }
+        code = open_here(session, err);
+        if (code != ERR_BUSY || session->rooms.store || clock_boot_us() >= end_us) {
+            return code;
+        }
+        clock_sleep_ms(STORE_POLL_MS);
+    }
+}
+
 int requests_session_ask(struct requests_session *session, json_t *request, json_t **reply,
                          struct control_bytes *bytes, struct err *err) {
     int code = request ? 0 : err_set(err, ERR_INVALID, "what was asked for is not UTF-8 text");
     if (!code && !session->rooms.store) {
-        code = control_call(session->rooms.values->control_socket, request, reply, bytes, err);
-        session->answered = session->answered || !code;
-    }
-    if (code == ERR_NOT_FOUND && !session->answered && strstr(err->msg, "no daemon listens")) {
-        code = open_here(session, err);
+        code = ask_or_open(session, request, reply, bytes, err);
     }
     if (!code && session->rooms.reader) {
         code = requests_handle(&session->rooms, request, reply, bytes, err);

@@ -18,6 +18,10 @@
 
 #define LINK_TTL_MAX_S (7 * 24 * 3600) /* S3's own bound on presigned URLs */
 
+/* How long the daemon, or a command without one, waits for a store that another process holds. */
+#define STORE_WAIT_MS 5000
+#define STORE_POLL_MS 50
+
 /* What a request may look at. Borrowed. */
 struct rooms {
     const struct config_values *values;

@@ -119,9 +119,23 @@ static int start_sync(struct daemon *daemon, struct err *err) {
     return code ? code : sync_start(&config, daemon->rooms.store, &daemon->rooms.sync, err);
 }
 
+/* A command that looks into a store without a daemon holds it for a moment. */
+static int open_store(const struct store_config *config, struct store **store, struct err *err) {
+    int64_t end_us = clock_boot_us() + STORE_WAIT_MS * INT64_C(1000);
+    int code = store_open(config, store, err);
+    if (code == ERR_BUSY) {
+        log_info("waits for the store", "dir=%s most_ms=%d", config->dir, STORE_WAIT_MS);
+    }
+    while (code == ERR_BUSY && clock_boot_us() < end_us) {
+        clock_sleep_ms(STORE_POLL_MS);
+        code = store_open(config, store, err);
+    }
+    return code;
+}
+
 static int start_store(struct daemon *daemon, struct err *err) {
     struct rooms *rooms = &daemon->rooms;
-    int code = store_open(&daemon->values->store, &rooms->store, err);
+    int code = open_store(&daemon->values->store, &rooms->store, err);
     if (!code) {
         code = store_reader_open(rooms->store, &rooms->reader, err);
     }

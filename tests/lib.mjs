@@ -154,6 +154,9 @@ export async function startDaemon(config, ready, args = []) {
   return child;
 }
 
+// Whether the daemon of a config answers its control socket: its file is there a moment earlier.
+export const controlAnswers = (config) => () => run('status', '--config', config).status === 0;
+
 export const answers = (url) => () => fetch(url).then((reply) => reply.ok, () => false);
 
 // Runs a creel command; returns {status, stdout, stderr}.

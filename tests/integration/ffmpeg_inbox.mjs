@@ -4,7 +4,7 @@ import assert from 'node:assert';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { main, run, runJson, scratch, sourceDir, startDaemon, stop, until, writeConfig } from '../lib.mjs';
+import { controlAnswers, main, run, runJson, scratch, sourceDir, startDaemon, stop, until, writeConfig } from '../lib.mjs';
 
 const FRAMES = 12;
 
@@ -33,7 +33,7 @@ triage: {budget: {per: off, day: off}, empty_fraction: 1.0}
 web: {listen: "off"}
 ingest: {listen: "off"}
 `);
-  const daemon = await startDaemon(config, () => fs.existsSync(path.join(dir, 'store', 'control.sock')));
+  const daemon = await startDaemon(config, controlAnswers(config));
   const ffmpeg = spawn('sh', ['-c', readmeLine(inbox)], { stdio: 'inherit' });
   const status = await until('all frames', () => {
     const now = runJson('status', '--json', '--config', config);
