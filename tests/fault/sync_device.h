@@ -1,12 +1,12 @@
 /* sync_device: a device in a process of its own, so that it can be killed: a store whose frames
  * leave as soon as they may, and the sync on it. Its parent speaks with it line by line.
  *
- *   put COUNT   keeps so many frames more; answered when they are durable
- *   go          the sync starts
- *   counts      "PENDING DONE QUARANTINED" and the last error of the sync
- *   frames      a line a frame: kind of receipt (0: none), whether its bytes are here, its key
- *   reasons     a line a frame that is set aside: why
- *   retry       releases what was set aside
+ *   put A B     keeps the frames from A to before B; answered when they are durable
+ *   spoil CALL ERRNO COUNT   a call of the file system fails in the remote's directory (open,
+ * pwrite, fsync, mkdir); the COUNT-th time it kills the device (0: never) well        no call fails
+ * any more go          the sync starts counts      "PENDING DONE QUARANTINED" and the last error of
+ * the sync frames      a line a frame: kind of receipt (0: none), whether its bytes are here, its
+ * key reasons     a line a frame that is set aside: why retry       releases what was set aside
  *   quit        everything ends softly
  * Every answer ends with a line of one dot.
  */
@@ -14,6 +14,7 @@
 #define CREEL_TESTS_SYNC_DEVICE_H
 
 #include "daemon/base/clock.h"
+#include "daemon/base/fs.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/log.h"
 #include "store/store.h"
@@ -23,6 +24,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +80,99 @@ static inline void device_remote(const struct device_place *place,
                                     .secret_key = azure ? NULL : RGW_SECRET_KEY};
 }
 
+/* ---- the device's disk: calls that fail below one directory ---- */
+
+enum disk_call { DISK_OPEN = 0, DISK_PWRITE, DISK_FSYNC, DISK_MKDIR, DISK_CALLS };
+
+#define DISK_FDS_MAX 1024
+
+struct disk_faults {
+    char path[160];
+    atomic_bool below[DISK_FDS_MAX]; /* descriptors of what lies there */
+    atomic_int call, errno_of, kill_at, times;
+};
+
+static struct disk_faults disk_faults;
+
+static inline bool disk_fails(enum disk_call call, bool below) {
+    int wanted = atomic_load(&disk_faults.errno_of);
+    if (wanted == 0 || !below || atomic_load(&disk_faults.call) != (int)call) {
+        return false;
+    }
+    int times = atomic_fetch_add(&disk_faults.times, 1) + 1;
+    if (times == atomic_load(&disk_faults.kill_at)) {
+        kill(getpid(), SIGKILL);
+    }
+    errno = wanted;
+    return true;
+}
+
+static inline bool disk_below(const char *path) {
+    size_t length = strlen(disk_faults.path);
+    return length > 0 && strncmp(path, disk_faults.path, length) == 0;
+}
+
+static inline bool disk_fd_below(int fd) {
+    return fd >= 0 && fd < DISK_FDS_MAX && atomic_load(&disk_faults.below[fd]);
+}
+
+/* Only what would make something: a disk that fails or is full can be read. */
+static inline int disk_open(const char *path, int flags, mode_t mode) {
+    bool below = disk_below(path), makes = (flags & (O_WRONLY | O_RDWR | O_CREAT)) != 0;
+    if (disk_fails(DISK_OPEN, below && makes)) {
+        return -1;
+    }
+    int fd = fs_ops_real.open(path, flags, mode);
+    if (fd >= 0 && fd < DISK_FDS_MAX) {
+        atomic_store(&disk_faults.below[fd], below);
+    }
+    return fd;
+}
+
+static inline ssize_t disk_pwrite(int fd, const void *bytes, size_t size, off_t at) {
+    if (disk_fails(DISK_PWRITE, disk_fd_below(fd))) {
+        int failure = errno;
+        (void)!fs_ops_real.pwrite(fd, bytes, size / 2, at); /* half of it arrives */
+        errno = failure;
+        return -1;
+    }
+    return fs_ops_real.pwrite(fd, bytes, size, at);
+}
+
+static inline int disk_fsync(int fd) {
+    return disk_fails(DISK_FSYNC, disk_fd_below(fd)) ? -1 : fs_ops_real.fsync(fd);
+}
+
+static inline int disk_mkdir(const char *path, mode_t mode) {
+    return disk_fails(DISK_MKDIR, disk_below(path)) ? -1 : fs_ops_real.mkdir(path, mode);
+}
+
+static inline void disk_watch(const char *path) {
+    static struct fs_ops ops;
+    snprintf(disk_faults.path, sizeof disk_faults.path, "%s", path);
+    ops = fs_ops_real;
+    ops.open = disk_open;
+    ops.pwrite = disk_pwrite;
+    ops.fsync = disk_fsync;
+    ops.mkdir = disk_mkdir;
+    fs_ops_set(&ops);
+}
+
+static inline void disk_spoil(const char *line) {
+    static const char *const names[DISK_CALLS] = {"open", "pwrite", "fsync", "mkdir"};
+    for (int call = 0; call < DISK_CALLS; call++) {
+        size_t length = strlen(names[call]);
+        if (strncmp(line, names[call], length) == 0) {
+            char *rest = NULL;
+            long wanted = strtol(line + length, &rest, 10);
+            atomic_store(&disk_faults.times, 0);
+            atomic_store(&disk_faults.call, call);
+            atomic_store(&disk_faults.kill_at, atoi(rest));
+            atomic_store(&disk_faults.errno_of, (int)wanted);
+        }
+    }
+}
+
 /* ---- the device's side ---- */
 
 struct device_life {
@@ -95,13 +190,16 @@ static inline void device_must(int code, const char *what, const struct err *err
     }
 }
 
-static inline void device_put(struct device_life *life, unsigned count) {
+static inline void device_put(struct device_life *life, const char *line) {
+    char *rest = NULL;
+    life->frames = (unsigned)strtoul(line, &rest, 10);
+    unsigned end = (unsigned)strtoul(rest, NULL, 10);
     struct err err = {0};
     struct store_gc *gc =
         calloc(1, sizeof *gc); /* the limits are meant, from the first moment on */
     device_must(store_gc(life->store, false, true, gc, &err), "gc", &err);
     free(gc);
-    for (unsigned end = life->frames + count; life->frames < end; life->frames++) {
+    for (; life->frames < end; life->frames++) {
         unsigned number = life->frames;
         struct store_frame frame = {.record = {.media = MEDIA_JPEG,
                                                .width = 640,
@@ -198,7 +296,11 @@ static inline bool device_obey(struct device_life *life, const char *line) {
     uint64_t count = 0;
     struct err err = {0};
     if (strncmp(line, "put ", 4) == 0) {
-        device_put(life, (unsigned)atoi(line + 4));
+        device_put(life, line + 4);
+    } else if (strncmp(line, "spoil ", 6) == 0) {
+        disk_spoil(line + 6);
+    } else if (strcmp(line, "well\n") == 0) {
+        atomic_store(&disk_faults.errno_of, 0);
     } else if (strcmp(line, "go\n") == 0) {
         device_go(life);
     } else if (strcmp(line, "counts\n") == 0) {
@@ -228,6 +330,9 @@ static inline int device_main(char **argv) {
     snprintf(place.prefix, sizeof place.prefix, "%s", argv[5]);
     snprintf(place.ca_file, sizeof place.ca_file, "%s", argv[6]);
     snprintf(place.proxy, sizeof place.proxy, "%s", argv[7]);
+    if (place.kind == SYNC_DIRECTORY) {
+        disk_watch(place.url);
+    }
     device_open(life, argv[2], &place);
     printf(".\n");
     fflush(stdout);

@@ -4,21 +4,7 @@
 #ifndef CREEL_TESTS_SYNC_FAULTS_H
 #define CREEL_TESTS_SYNC_FAULTS_H
 
-#include "tests/fault/sync_proxy.h"
-
-enum outcome { HOLDS, ARRIVES, EITHER }; /* while the fault lasts */
-enum extra { NO_EXTRA, SKEWED, RETRY_1, RETRY_DATE };
-struct fault {
-    const char *name;
-    enum proxy_how how;
-    enum outcome outcome;
-    const char *words; /* of the reason, for either cloud: "azure|s3" where they differ */
-    int at;
-    bool puts, full; /* of objects only; not in CI */
-    int status;
-    const char *azure, *s3; /* error codes */
-    enum extra extra;
-};
+#include "tests/fault/sync_cell.h"
 
 static const struct fault faults[] = {
     {"2xx for other bytes", PROXY_CHECK_LIE, HOLDS, "was there a moment ago", .puts = true},

@@ -14,38 +14,10 @@
  * cells at once. Built with SYNC_MUTANT, the sync has a planted fault (sync_mutate.sh); then a cell
  * must fail, and the program passes when one does.
  */
-#include "tests/fault/sync_device.h"
 #include "tests/fault/sync_faults.h"
-#include <limits.h>
-#include <stdarg.h>
 #include <sys/mman.h>
 
-#define FRAMES    10
-#define JOBS      12
-#define WAIT_MS   20000
-#define SETTLE_MS 300 /* of a fault that lasts: whoever errs, errs in this time */
-
-enum way { PASSING = 0, LASTING, KILLED, CELL_WAYS, SERVER = CELL_WAYS, WAYS };
-
-static const char *const way_names[WAYS] = {"passes", "lasts", "kill -9", "restart"};
-
-/* ---- a cell ---- */
-
-struct cell {
-    const struct fault *fault;
-    enum sync_kind kind;
-    enum way way;
-    unsigned number, requests;
-    char dir[300];
-    struct device_place place, direct; /* as the device knows it; as it is */
-    struct device_place mended;        /* where a person changed the configuration */
-    struct proxy proxy;
-    struct device device;
-    unsigned pending, done, quarantined;
-    char reason[ERR_TEXT_MAX];
-    char outcome[160]; /* while the fault lasted */
-    char trouble[512]; /* "": none */
-};
+#define JOBS 12
 
 struct front { /* TLS before one of the servers */
     char dir[300], ca[400];
@@ -56,36 +28,6 @@ static char scratch[256];
 static char dirs[SYNC_S3 + 1][300]; /* of the servers */
 static int ports[SYNC_S3 + 1];
 static struct front fronts[SYNC_S3 + 1];
-
-__attribute__((format(printf, 2, 3))) static bool failed(struct cell *cell, const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    if (cell->trouble[0] == '\0') {
-        vsnprintf(cell->trouble, sizeof cell->trouble, fmt, args);
-    }
-    va_end(args);
-    return false;
-}
-
-static bool is_tls(const struct fault *fault) {
-    return strncmp(fault->name, "TLS", 3) == 0;
-}
-
-static bool is_dns(const struct fault *fault) {
-    return strncmp(fault->name, "DNS", 3) == 0;
-}
-
-/* "azure|s3" or one for both. */
-static bool has_words(const struct cell *cell, const char *text) {
-    char words[128];
-    snprintf(words, sizeof words, "%s", cell->fault->words);
-    char *second = strchr(words, '|');
-    if (second != NULL) {
-        *second++ = '\0';
-    }
-    const char *wanted = second != NULL && cell->kind == SYNC_S3 ? second : words;
-    return strstr(text, wanted) != NULL;
-}
 
 /* ---- servers ---- */
 
@@ -132,180 +74,15 @@ static bool server_start(enum sync_kind kind) {
                        ports[kind]) == 0;
 }
 
-/* ---- what lies there, seen by a client of the test's own ---- */
-
-static bool fetched(const char *link, const uint8_t *wanted, size_t size) {
-    char request[SYNC_LINK_MAX + 128];
-    const char *host = link + strlen("http://"), *path = strchr(host, '/');
-    const char *port = strchr(host, ':');
-    struct proxy_message reply = {0};
-    int fd = port != NULL && path != NULL ? proxy_connect(atoi(port + 1)) : -1;
-    if (fd < 0) {
-        return false;
-    }
-    int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: %.*s\r\nConnection: close\r\n\r\n", path,
-                          (int)(path - host), host);
-    bool same = proxy_send(fd, request, (size_t)length);
-    while (same && proxy_more(fd, &reply, PROXY_MESSAGE_MAX)) {
-    }
-    close(fd);
-    const char *end = reply.size > 0 ? memmem(reply.bytes, reply.size, "\r\n\r\n", 4) : NULL;
-    reply.head = end != NULL ? (size_t)(end - reply.bytes) + 4 : 0;
-    same = reply.head > 0 && strncmp(reply.bytes + 9, "200", 3) == 0 &&
-           reply.size - reply.head == size && memcmp(reply.bytes + reply.head, wanted, size) == 0;
-    free(reply.bytes);
-    return same;
-}
-
-static bool lies_there(const struct cell *cell, unsigned frame, const char *key) {
-    char link[SYNC_LINK_MAX];
-    struct sync_remote_config remote;
-    device_remote(&cell->direct, &remote);
-    if (sync_link_create(&remote, device_tier(frame), key, 300, link, NULL) != 0) {
-        return false;
-    }
-    uint8_t *wanted = device_bytes(frame);
-    bool same = fetched(link, wanted, device_size(frame));
-    free(wanted);
-    return same;
-}
-
-/* ---- what the device says ---- */
-
-static bool ask(struct cell *cell, const char *line) {
-    return device_ask(&cell->device, line) || failed(cell, "the device does not answer %s", line);
-}
-
-static bool counts_ask(struct cell *cell) {
-    if (!ask(cell, "counts")) {
-        return false;
-    }
-    char *at = cell->device.answer;
-    cell->pending = (unsigned)strtoul(at, &at, 10);
-    cell->done = (unsigned)strtoul(at, &at, 10);
-    cell->quarantined = (unsigned)strtoul(at, &at, 10);
-    at[strcspn(at, "\n")] = '\0';
-    snprintf(cell->reason, sizeof cell->reason, "%s", at + 1);
-    return true;
-}
-
-/* Invariants 1 and 2 for a line of "frames"; `*here` counts what is still on the device. */
-static bool frame_check(struct cell *cell, unsigned frame, const char *line, bool reachable,
-                        unsigned *receipts, unsigned *here) {
-    char key[STORE_KEY_MAX + 1];
-    int kind = 0, local = 0;
-    if (sscanf(line, "%d %d %1024s", &kind, &local, key) != 3) {
-        return failed(cell, "frame %u: not understood: %s", frame, line);
-    }
-    if (kind == 0 && !local) {
-        return failed(cell, "frame %u is gone, and there is no receipt", frame);
-    }
-    if (kind == STORE_RECEIPT_EXISTS) {
-        return failed(cell, "frame %u has a receipt that nothing was compared for", frame);
-    }
-    if (kind != 0 && reachable && !lies_there(cell, frame, key)) {
-        return failed(cell, "frame %u has a receipt, and its bytes are not there", frame);
-    }
-    *receipts += kind != 0;
-    *here += local != 0;
-    return true;
-}
-
-static bool frames_check(struct cell *cell, bool reachable, unsigned *receipts, unsigned *here) {
-    char *rest = NULL;
-    *receipts = *here = 0;
-    if (!ask(cell, "frames")) {
-        return false;
-    }
-    char *line = strtok_r(cell->device.answer, "\n", &rest);
-    for (unsigned frame = 0; frame < FRAMES; frame++) {
-        if (line == NULL || !frame_check(cell, frame, line, reachable, receipts, here)) {
-            return failed(cell, "frame %u: no word of it", frame);
-        }
-        line = strtok_r(NULL, "\n", &rest);
-    }
-    return true;
-}
-
-/* Invariant 3. */
-static bool reasons_check(struct cell *cell) {
-    if (!counts_ask(cell)) {
-        return false;
-    }
-    if (cell->pending + cell->quarantined + cell->done != FRAMES) {
-        return failed(cell, "%u arrived, %u wait and %u are set aside, of %u", cell->done,
-                      cell->pending, cell->quarantined, FRAMES);
-    }
-    if (cell->quarantined == 0) {
-        return true;
-    }
-    char *rest = NULL;
-    ask(cell, "reasons");
-    for (char *line = strtok_r(cell->device.answer, "\n", &rest); line != NULL;
-         line = strtok_r(NULL, "\n", &rest)) {
-        if (!has_words(cell, line)) {
-            return failed(cell, "set aside for another reason: %s", line);
-        }
-    }
-    return true;
-}
-
-/* ---- waiting ---- */
-
-static int64_t deadline(void) {
-    return clock_boot_us() + WAIT_MS * INT64_C(1000);
-}
-
-/* Until all arrived. What the fault made creel set aside is released, as a person would. */
-static bool arrive_wait(struct cell *cell) {
-    int64_t until = deadline();
-    while (counts_ask(cell) && cell->done < FRAMES) {
-        if (clock_boot_us() > until) {
-            return failed(cell, "%u of %u arrived, %u are set aside; last: %s", cell->done, FRAMES,
-                          cell->quarantined, cell->reason);
-        }
-        if (cell->quarantined > 0 && !ask(cell, "retry")) {
-            return false;
-        }
-        clock_sleep_ms(15);
-    }
-    return cell->trouble[0] == '\0';
-}
-
-static bool writes_check(struct cell *cell) {
-    struct proxy *proxy = &cell->proxy;
-    if (proxy->tunnel) {
-        return true; /* what it carried is nobody's to read */
-    }
-    for (size_t i = 0; i < proxy->write_count; i++) {
-        if (proxy->writes[i].times != 1) {
-            return failed(cell, "the server took %s %u times", proxy->writes[i].path,
-                          proxy->writes[i].times);
-        }
-    }
-    /* A server that dies may have taken what it could not answer any more. */
-    return proxy->write_count == FRAMES || (cell->way == SERVER && proxy->write_count < FRAMES) ||
-           failed(cell, "%zu names were written, not %u", proxy->write_count, FRAMES);
-}
-
-/* Invariant 4; and that the bytes may leave at all, or invariant 2 would say nothing. */
-static bool end_check(struct cell *cell) {
-    unsigned receipts = 0, here = FRAMES;
-    int64_t until = deadline();
-    if (!arrive_wait(cell) || !writes_check(cell)) {
-        return false;
-    }
-    while (frames_check(cell, true, &receipts, &here) && here > 0) {
-        if (clock_boot_us() > until) {
-            return failed(cell, "%u frames have arrived and do not leave", here);
-        }
-        clock_sleep_ms(50);
-    }
-    return receipts == FRAMES || failed(cell, "%u receipts, not %u", receipts, FRAMES);
-}
-
 /* ---- the plan ---- */
+
+static bool is_tls(const struct fault *fault) {
+    return strncmp(fault->name, "TLS", 3) == 0;
+}
+
+static bool is_dns(const struct fault *fault) {
+    return strncmp(fault->name, "DNS", 3) == 0;
+}
 
 static void answer_make(const struct cell *cell, char *out, size_t room) {
     const struct fault *fault = cell->fault;
@@ -556,27 +333,13 @@ static bool cell_run(struct cell *cell) {
     proxy_start(&cell->proxy, target_of(cell));
     cell->proxy.tunnel = is_tls(cell->fault);
     place_make(cell);
-    snprintf(line, sizeof line, "put %d", FRAMES);
+    snprintf(line, sizeof line, "put 0 %d", FRAMES);
     made = device_up(cell) && ask(cell, line);
     bool passed = made && ways[cell->way](cell) && ask(cell, "quit");
     cell->requests = atomic_load(&cell->proxy.requests);
     device_end(&cell->device);
     servers_run("rm -rf '%s'", cell->dir);
     return passed;
-}
-
-static void cell_print(const struct cell *cell, bool passed, int64_t took_us) {
-    char line[1024];
-    int length = snprintf(
-        line, sizeof line, "%-6s %-34s %-5s %-7s %4u requests %5lld ms  %s%s%s\n",
-        passed ? "ok" : "FAILED", cell->fault->name, cell->kind == SYNC_AZURE ? "azure" : "s3",
-        way_names[cell->way], cell->requests, (long long)took_us / 1000,
-        passed ? cell->outcome : cell->trouble, passed && cell->outcome[0] != '\0' ? "; then " : "",
-        passed ? "all arrived, once" : "");
-    fflush(stdout);
-    if (write(1, line, (size_t)length) != length) { /* one write: cells print side by side */
-        _exit(4);
-    }
 }
 
 struct score { /* shared by the processes that run cells */
