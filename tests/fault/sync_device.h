@@ -63,21 +63,23 @@ static inline uint8_t *device_bytes(unsigned frame) {
 static inline void device_remote(const struct device_place *place,
                                  struct sync_remote_config *remote) {
     bool azure = place->kind == SYNC_AZURE;
-    *remote =
-        (struct sync_remote_config){.name = "cloud",
-                                    .kind = place->kind,
-                                    .required = true,
-                                    .create_containers = true,
-                                    .url = place->url,
-                                    .prefix = place->prefix,
-                                    .ca_file = place->ca_file[0] != '\0' ? place->ca_file : NULL,
-                                    .proxy = place->proxy[0] != '\0' ? place->proxy : NULL,
-                                    .path = place->kind == SYNC_DIRECTORY ? place->url : NULL,
-                                    .account = azure ? AZURITE_ACCOUNT : NULL,
-                                    .account_key = azure ? AZURITE_KEY : NULL,
-                                    .bucket = "faults",
-                                    .access_key = azure ? NULL : RGW_ACCESS_KEY,
-                                    .secret_key = azure ? NULL : RGW_SECRET_KEY};
+    *remote = (struct sync_remote_config){
+        .name = "cloud",
+        .kind = place->kind,
+        .required = true,
+        .create_containers = true,
+        .url = place->url,
+        .prefix = place->prefix,
+        .ca_file = place->ca_file[0] != '\0' ? place->ca_file : NULL,
+        .proxy = place->proxy[0] != '\0' ? place->proxy : NULL,
+        .parts_above_bytes = azure && getenv("CREEL_FAULT_PARTS") != NULL ? 12000 : 0,
+        .part_bytes = azure && getenv("CREEL_FAULT_PARTS") != NULL ? 4000 : 0,
+        .path = place->kind == SYNC_DIRECTORY ? place->url : NULL,
+        .account = azure ? AZURITE_ACCOUNT : NULL,
+        .account_key = azure ? AZURITE_KEY : NULL,
+        .bucket = "faults",
+        .access_key = azure ? NULL : RGW_ACCESS_KEY,
+        .secret_key = azure ? NULL : RGW_SECRET_KEY};
 }
 
 /* ---- the device's disk: calls that fail below one directory ---- */

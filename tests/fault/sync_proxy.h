@@ -204,7 +204,9 @@ static inline bool proxy_spoils(struct proxy *proxy, const struct proxy_message 
 static inline void proxy_note(struct proxy *proxy, const struct proxy_message *request) {
     const char *path = request->bytes + 4, *frames = strstr(path, "/frames/");
     size_t length = strcspn(path, " ?");
-    if (strncmp(request->bytes, "PUT ", 4) != 0 || frames == NULL || frames > path + length) {
+    const char *query = path + length, *end = strchr(path, '\r');
+    bool part = memmem(query, (size_t)(end - query), "comp=block&", 11) != NULL; /* no object yet */
+    if (strncmp(request->bytes, "PUT ", 4) != 0 || frames == NULL || frames > query || part) {
         return;
     }
     pthread_mutex_lock(&proxy->lock);
