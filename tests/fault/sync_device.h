@@ -31,7 +31,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEVICE_FRAMES_MAX 64
+#define DEVICE_FRAMES_MAX 16
 #define DEVICE_ANSWER_MAX 32768
 #define DEVICE_WAIT_MS    20000
 
@@ -46,8 +46,16 @@ static inline enum frame_tier device_tier(unsigned frame) {
     return frame % 3 == 0 ? TIER_ANNOTATED : TIER_UNANNOTATED;
 }
 
+/* CREEL_FAULT_PARTS=1: objects that go up in parts. S3 wants them to be large. */
+static inline bool device_parts(void) {
+    const char *wanted = getenv("CREEL_FAULT_PARTS");
+    return wanted != NULL && wanted[0] == '1';
+}
+
+static bool device_large;
+
 static inline size_t device_size(unsigned frame) {
-    return 9000 + frame * 613 % 9000;
+    return (device_large ? 5u << 20 : 9000) + frame * 613 % 9000;
 }
 
 static inline uint8_t *device_bytes(unsigned frame) {
@@ -63,23 +71,27 @@ static inline uint8_t *device_bytes(unsigned frame) {
 static inline void device_remote(const struct device_place *place,
                                  struct sync_remote_config *remote) {
     bool azure = place->kind == SYNC_AZURE;
-    *remote = (struct sync_remote_config){
-        .name = "cloud",
-        .kind = place->kind,
-        .required = true,
-        .create_containers = true,
-        .url = place->url,
-        .prefix = place->prefix,
-        .ca_file = place->ca_file[0] != '\0' ? place->ca_file : NULL,
-        .proxy = place->proxy[0] != '\0' ? place->proxy : NULL,
-        .parts_above_bytes = azure && getenv("CREEL_FAULT_PARTS") != NULL ? 12000 : 0,
-        .part_bytes = azure && getenv("CREEL_FAULT_PARTS") != NULL ? 4000 : 0,
-        .path = place->kind == SYNC_DIRECTORY ? place->url : NULL,
-        .account = azure ? AZURITE_ACCOUNT : NULL,
-        .account_key = azure ? AZURITE_KEY : NULL,
-        .bucket = "faults",
-        .access_key = azure ? NULL : RGW_ACCESS_KEY,
-        .secret_key = azure ? NULL : RGW_SECRET_KEY};
+    *remote =
+        (struct sync_remote_config){.name = "cloud",
+                                    .kind = place->kind,
+                                    .required = true,
+                                    .create_containers = true,
+                                    .url = place->url,
+                                    .prefix = place->prefix,
+                                    .ca_file = place->ca_file[0] != '\0' ? place->ca_file : NULL,
+                                    .proxy = place->proxy[0] != '\0' ? place->proxy : NULL,
+                                    .parts_above_bytes = !device_parts() ? 0
+                                                         : azure         ? 12000
+                                                                         : 5u << 20,
+                                    .part_bytes = !device_parts() ? 0
+                                                  : azure         ? 4000
+                                                                  : 5u << 20,
+                                    .path = place->kind == SYNC_DIRECTORY ? place->url : NULL,
+                                    .account = azure ? AZURITE_ACCOUNT : NULL,
+                                    .account_key = azure ? AZURITE_KEY : NULL,
+                                    .bucket = "faults",
+                                    .access_key = azure ? NULL : RGW_ACCESS_KEY,
+                                    .secret_key = azure ? NULL : RGW_SECRET_KEY};
 }
 
 /* ---- the device's disk: calls that fail below one directory ---- */
@@ -332,6 +344,7 @@ static inline int device_main(char **argv) {
     snprintf(place.prefix, sizeof place.prefix, "%s", argv[5]);
     snprintf(place.ca_file, sizeof place.ca_file, "%s", argv[6]);
     snprintf(place.proxy, sizeof place.proxy, "%s", argv[7]);
+    device_large = device_parts() && place.kind == SYNC_S3;
     if (place.kind == SYNC_DIRECTORY) {
         disk_watch(place.url);
     }

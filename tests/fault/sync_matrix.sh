@@ -7,7 +7,8 @@
 # BUILD-DIRECTORY  with test_sync_matrix, test_sync_disk and the sync_mutant_* built
 # ROUNDS           how many times; where a process is killed differs a little each time     1
 #
-# CREEL_FAULTS=503, CREEL_FAULT_HOW=kill: only the faults, or the ways, whose names hold that.
+# CREEL_FAULTS=503, CREEL_FAULT_HOW=kill, CREEL_FAULT_REMOTE=s3: only the faults, the ways or the cloud whose names hold
+# that. CREEL_FAULT_PARTS=1: objects that go up in blocks or parts.
 set -eu
 build=${1:?usage: sh tests/fault/sync_matrix.sh BUILD-DIRECTORY [ROUNDS]}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -30,7 +30,7 @@
 
 #define PROXY_CLIENTS_MAX 256
 #define PROXY_WRITES_MAX  256
-#define PROXY_MESSAGE_MAX (1u << 20)
+#define PROXY_MESSAGE_MAX (8u << 20)
 #define PROXY_REST        (1u << 30) /* as a count: all that follow */
 
 enum proxy_how {
@@ -201,12 +201,22 @@ static inline bool proxy_spoils(struct proxy *proxy, const struct proxy_message 
     return meant && number >= out->skip && number - out->skip < out->count;
 }
 
+/* Whether a request makes an object: a PUT of its bytes or of the list of its blocks, or the POST
+ * that completes it. */
+static inline bool proxy_makes(const struct proxy_message *request) {
+    size_t line = strcspn(request->bytes, "\r");
+    bool whole = memmem(request->bytes, line, "comp=block&", 11) == NULL &&
+                 memmem(request->bytes, line, "partNumber=", 11) == NULL;
+    bool put = strncmp(request->bytes, "PUT ", 4) == 0;
+    bool completes = strncmp(request->bytes, "POST ", 5) == 0 &&
+                     memmem(request->bytes, line, "uploadId=", 9) != NULL;
+    return memmem(request->bytes, line, "/frames/", 8) != NULL && ((put && whole) || completes);
+}
+
 static inline void proxy_note(struct proxy *proxy, const struct proxy_message *request) {
-    const char *path = request->bytes + 4, *frames = strstr(path, "/frames/");
+    const char *path = strchr(request->bytes, ' ') + 1;
     size_t length = strcspn(path, " ?");
-    const char *query = path + length, *end = strchr(path, '\r');
-    bool part = memmem(query, (size_t)(end - query), "comp=block&", 11) != NULL; /* no object yet */
-    if (strncmp(request->bytes, "PUT ", 4) != 0 || frames == NULL || frames > query || part) {
+    if (!proxy_makes(request)) {
         return;
     }
     pthread_mutex_lock(&proxy->lock);

@@ -329,6 +329,7 @@ static bool cell_run(struct cell *cell) {
     static bool (*const ways[WAYS])(struct cell *) = {passing, lasting, killed, server_killed};
     char line[32];
     bool made = false;
+    device_large = device_parts() && cell->kind == SYNC_S3;
     snprintf(cell->dir, sizeof cell->dir, "%s/cell-%u", scratch, cell->number);
     proxy_start(&cell->proxy, target_of(cell));
     cell->proxy.tunnel = is_tls(cell->fault);
@@ -358,6 +359,7 @@ static void cell_play(const struct fault *fault, enum sync_kind kind, enum way w
     const char *full = getenv("CREEL_FAULT_FULL");
     bool spare = (fault->full || way == PASSING) && (full == NULL || full[0] != '1');
     if (spare || !is_wanted("CREEL_FAULTS", fault->name) ||
+        !is_wanted("CREEL_FAULT_REMOTE", kind == SYNC_AZURE ? "azure" : "s3") ||
         !is_wanted("CREEL_FAULT_HOW", way_names[way])) {
         return;
     }
