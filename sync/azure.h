@@ -38,7 +38,6 @@ struct azure {
 };
 
 struct azure_facts { /* texts that headers point to while they are signed */
-    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
     char sha256[HASH_HEX_SIZE];
     char width[12], height[12];
 };

@@ -18,6 +18,7 @@
  */
 #include "daemon/base/mem.h"
 #include "sync/azure.h"
+#include "sync/crc64.h"
 #include "sync/xml.h"
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ static int ask_part(struct azure *azure, struct remote_put *put, int64_t now_utc
     size_t index = sync__parts_next(parts);
     const uint8_t *bytes = put->object->bytes + sync__parts_at(parts, index);
     size_t size = sync__parts_size(parts, index, put->object->size);
-    char id[PARTS_BLOCK_ID_SIZE], crc64[PARTS_CRC64_SIZE];
+    char id[PARTS_BLOCK_ID_SIZE], crc64[CRC64_BASE64_SIZE];
     const struct sign_field query[] = {{"comp", "block"},
                                        {"blockid", sync__parts_block_id(parts, index, id)}};
     const struct sign_field fields[] = {
@@ -92,7 +93,7 @@ static int ask_commit(struct azure *azure, struct remote_put *put, int64_t now_u
     static const struct sign_field query[] = {{"comp", "blocklist"}};
     struct azure_facts facts;
     struct sign_field fields[SIGN_FIELDS_MAX];
-    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
+    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)], whole[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
     size_t count = sync__azure_blob_fields(azure, put->object, &facts, fields);
     list_make(put->parts);
     if (put->parts->body.failed) {
@@ -100,7 +101,8 @@ static int ask_commit(struct azure *azure, struct remote_put *put, int64_t now_u
     }
     list_md5(put->parts, md5);
     fields[count++] = (struct sign_field){"content-md5", md5}; /* of the list */
-    fields[count++] = (struct sign_field){"x-ms-blob-content-md5", facts.md5};
+    hash_base64(sync__object_md5(put->object), HASH_MD5_SIZE, whole);
+    fields[count++] = (struct sign_field){"x-ms-blob-content-md5", whole};
     fields[count++] =
         (struct sign_field){"x-ms-blob-content-type", sync__media_type(put->object->media)};
     struct azure_ask ask = {.method = "PUT",
@@ -178,7 +180,7 @@ static enum remote_verdict judge_part(struct azure *azure, struct remote_put *pu
         size_t index = sync__parts_next(put->parts);
         struct part *part = &put->parts->all[index];
         size_t size = sync__parts_size(put->parts, index, put->object->size);
-        char crc64[PARTS_CRC64_SIZE];
+        char crc64[CRC64_BASE64_SIZE];
         sync__crc64_base64(put->object->bytes + sync__parts_at(put->parts, index), size, crc64);
         if (reply->checksum[0] != '\0' && strcmp(reply->checksum, crc64) != 0) {
             return REMOTE_AGAIN; /* once more, as often as steps are left */

@@ -104,17 +104,27 @@ enum remote_verdict sync__azure_judge_other(struct azure *azure, struct remote_p
     return verdict;
 }
 
+static bool md5_is_ours(struct remote_object *object, const struct http_reply *reply) {
+    char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
+    return reply->md5[0] != '\0' &&
+           strcmp(reply->md5, hash_base64(sync__object_md5(object), HASH_MD5_SIZE, md5)) == 0;
+}
+
+/* Which of the two a server answers with is its own choice. */
+static bool confirms(struct remote_object *object, const struct http_reply *reply) {
+    return reply->checksum[0] != '\0' ? strcmp(reply->checksum, sync__object_crc64(object)) == 0
+                                      : md5_is_ours(object, reply);
+}
+
 static enum remote_verdict judge_put(struct azure *azure, struct remote_put *put,
                                      const struct http_reply *reply, struct err *err) {
     if (reply->status == 201) {
-        char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-        hash_base64(sync__object_md5(put->object), HASH_MD5_SIZE, md5);
         memcpy(put->etag, reply->etag, sizeof put->etag);
-        if (strcmp(reply->md5, md5) == 0) {
+        if (confirms(put->object, reply)) {
             return REMOTE_STORED;
         }
         put->accepted = true;
-        put->mismatch = reply->md5[0] != '\0';
+        put->mismatch = reply->checksum[0] != '\0' || reply->md5[0] != '\0';
         put->step = REMOTE_HEAD;
         return REMOTE_AGAIN;
     }
@@ -158,12 +168,9 @@ static enum remote_verdict judge_ahead(struct azure *azure, struct remote_put *p
 static enum remote_verdict judge_head(struct azure *azure, struct remote_put *put,
                                       const struct http_reply *reply, struct err *err) {
     if (reply->status == 200) {
-        char md5[HASH_BASE64_SIZE(HASH_MD5_SIZE)];
-        hash_base64(sync__object_md5(put->object), HASH_MD5_SIZE, md5);
         memcpy(put->etag, reply->etag, sizeof put->etag);
-        bool known = reply->md5[0] != '\0';
-        return sync__judge_same(&azure->remote, put, known, known && strcmp(reply->md5, md5) == 0,
-                                reply, err);
+        return sync__judge_same(&azure->remote, put, reply->md5[0] != '\0',
+                                md5_is_ours(put->object, reply), reply, err);
     }
     if (put->ahead) {
         return judge_ahead(azure, put, reply, err);

@@ -98,54 +98,6 @@ size_t sync__parts_block_find(const struct parts *parts, const char *id) {
                                                                                : parts->count;
 }
 
-/* ---- CRC-64 ---- */
-
-#define CRC64_POLYNOMIAL UINT64_C(0x9A6C9329AC4BC9B5) /* reflected; Microsoft's storage clients */
-#define CRC64_SLICES     8
-
-/* Eight bytes a step; the tables cost as much as a few KiB of bytes, and parts are megabytes. */
-static void crc64_tables(uint64_t tables[CRC64_SLICES][256]) {
-    for (unsigned i = 0; i < 256; i++) {
-        uint64_t crc = i;
-        for (int bit = 0; bit < 8; bit++) {
-            crc = (crc >> 1) ^ ((crc & 1) != 0 ? CRC64_POLYNOMIAL : 0);
-        }
-        tables[0][i] = crc;
-    }
-    for (unsigned slice = 1; slice < CRC64_SLICES; slice++) {
-        for (unsigned i = 0; i < 256; i++) {
-            uint64_t before = tables[slice - 1][i];
-            tables[slice][i] = (before >> 8) ^ tables[0][before & 0xff];
-        }
-    }
-}
-
-uint64_t sync__crc64(const uint8_t *bytes, size_t size) {
-    uint64_t tables[CRC64_SLICES][256], crc = ~UINT64_C(0);
-    crc64_tables(tables);
-    for (; size >= CRC64_SLICES; bytes += CRC64_SLICES, size -= CRC64_SLICES) {
-        uint64_t next = 0;
-        for (unsigned i = 0; i < CRC64_SLICES; i++) {
-            uint64_t byte = ((crc >> (8 * i)) ^ bytes[i]) & 0xff;
-            next ^= tables[CRC64_SLICES - 1 - i][byte];
-        }
-        crc = next;
-    }
-    for (; size > 0; bytes++, size--) {
-        crc = (crc >> 8) ^ tables[0][(crc ^ *bytes) & 0xff];
-    }
-    return ~crc;
-}
-
-char *sync__crc64_base64(const uint8_t *bytes, size_t size, char out[PARTS_CRC64_SIZE]) {
-    uint64_t crc = sync__crc64(bytes, size);
-    uint8_t little[8];
-    for (unsigned i = 0; i < sizeof little; i++) {
-        little[i] = (uint8_t)(crc >> (8 * i));
-    }
-    return hash_base64(little, sizeof little, out);
-}
-
 /* ---- tags ---- */
 
 static bool tag_text_is_valid(const char *text, size_t length, size_t most) {

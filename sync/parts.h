@@ -76,11 +76,6 @@ char *sync__parts_block_id(const struct parts *parts, size_t index, char out[PAR
 /* Which of them a name that was read is; `count`: none. */
 size_t sync__parts_block_find(const struct parts *parts, const char *id);
 
-/* The CRC-64 of Azure Storage (x-ms-content-crc64), and as the header has it. */
-#define PARTS_CRC64_SIZE HASH_BASE64_SIZE(8)
-uint64_t sync__crc64(const uint8_t *bytes, size_t size);
-char *sync__crc64_base64(const uint8_t *bytes, size_t size, char out[PARTS_CRC64_SIZE]);
-
 /* "name=value,name=value" of the config, as a header has it; NULL: none. ERR_CONFIG. */
 int sync__tags_set(const char *text, char out[PARTS_TAGS_MAX + 1], struct err *err);
 

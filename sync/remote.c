@@ -77,6 +77,13 @@ const uint8_t *sync__object_md5(struct remote_object *object) {
     return object->md5;
 }
 
+const char *sync__object_crc64(struct remote_object *object) {
+    if (object->crc64[0] == '\0') {
+        sync__crc64_base64(object->bytes, object->size, object->crc64);
+    }
+    return object->crc64;
+}
+
 static bool name_is_valid(const char *name) {
     size_t length = strlen(name);
     return length >= 1 && length <= FRAME_NAME_MAX && isalnum((unsigned char)name[0]) &&

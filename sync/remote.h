@@ -25,6 +25,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/hash.h"
+#include "sync/crc64.h"
 #include "sync/credential.h"
 #include "sync/reply.h"
 #include "sync/sync.h"
@@ -70,12 +71,14 @@ struct remote_object {
     struct frame_hash sha256;
     uint8_t md5[HASH_MD5_SIZE]; /* see sync__object_md5 */
     bool md5_known;
-    uint32_t width, height; /* 0: not an image */
+    char crc64[CRC64_BASE64_SIZE]; /* see sync__object_crc64; "": not worked out yet */
+    uint32_t width, height;        /* 0: not an image */
 };
 
 /* HASH_MD5_SIZE bytes, worked out at first use while the bytes are there: two thirds of what a
  * small upload costs the CPU, and not every server asks for it. */
 const uint8_t *sync__object_md5(struct remote_object *object);
+const char *sync__object_crc64(struct remote_object *object); /* likewise; as a header has it */
 
 /* Fills the object from a row of the outbox. */
 void sync__object_init(struct remote_object *object, const struct store_outbox_row *row,

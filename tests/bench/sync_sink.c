@@ -59,18 +59,20 @@ static size_t line_add(char *out, size_t room, size_t at, const char *name, cons
 static void reply_make(struct conn *conn) {
     static const char list[] = "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false"
                                "</IsTruncated></ListBucketResult>";
-    char md5[128], sha[128];
+    char md5[128], crc64[128], sha[128];
     size_t at = 0, room = sizeof conn->reply;
     if (strncmp(conn->head, "PUT", 3) == 0) {
         field(conn->head, "x-ms-blob-content-md5", md5, sizeof md5);
         if (md5[0] == '\0') {
             field(conn->head, "content-md5", md5, sizeof md5);
         }
+        field(conn->head, "x-ms-content-crc64", crc64, sizeof crc64);
         field(conn->head, "x-amz-checksum-sha256", sha, sizeof sha);
         bool azure = strstr(conn->head, "x-ms-") != NULL;
         at = (size_t)snprintf(conn->reply, room, "HTTP/1.1 %s\r\nContent-Length: 0\r\n",
                               azure ? "201 Created" : "200 OK");
         at = line_add(conn->reply, room, at, "Content-MD5", md5);
+        at = line_add(conn->reply, room, at, "x-ms-content-crc64", crc64);
         at = line_add(conn->reply, room, at, "x-amz-checksum-sha256", sha);
         at += (size_t)snprintf(conn->reply + at, room - at, "ETag: \"0x8D\"\r\n\r\n");
     } else if (strncmp(conn->head, "GET", 3) == 0) {

@@ -22,8 +22,8 @@ key_made_anew) # each attempt has a name of its own: the date in it is of the at
     ;;
 checksum_not_compared) # Azure: created is enough, whatever checksum comes with it
     file=sync/azure_judge.c
-    was='        if (strcmp(reply->md5, md5) == 0) {'
-    new='        if (md5[0] != 0) {'
+    was='        if (confirms(put->object, reply)) {'
+    new='        if (confirms(put->object, reply) || reply->status == 201) {'
     ;;
 etag_not_compared) # S3: any ETag will do
     file=sync/s3_judge.c

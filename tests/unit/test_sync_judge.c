@@ -16,7 +16,8 @@
 
 static const uint8_t bytes[] = "the bytes of a frame";
 static struct remote_object object;
-static char md5[HASH_BASE64_SIZE(16)], md5_hex[33], sha_hex[HASH_HEX_SIZE];
+static char md5[HASH_BASE64_SIZE(16)], md5_hex[33], crc64[CRC64_BASE64_SIZE],
+    sha_hex[HASH_HEX_SIZE];
 
 static void setup(void) {
     struct store_outbox_row row = {
@@ -25,6 +26,7 @@ static void setup(void) {
     sync__object_init(&object, &row, "k/x.png", bytes, sizeof bytes);
     hash_base64(sync__object_md5(&object), HASH_MD5_SIZE, md5);
     hash_hex(object.md5, sizeof object.md5, md5_hex);
+    sync__crc64_base64(bytes, sizeof bytes, crc64);
     hash_hex(object.sha256.bytes, sizeof object.sha256.bytes, sha_hex);
 }
 
@@ -106,7 +108,10 @@ START_TEST(requests_never_replace_and_carry_checksums) {
         struct http_request request = ask(remotes[i], &put);
         ck_assert_str_eq(request.method, "PUT");
         ck_assert_str_eq(line_of(&request, "if-none-match"), "*");
-        ck_assert_str_eq(line_of(&request, "content-md5"), md5);
+        bool azure = i == 0;
+        ck_assert_str_eq(line_of(&request, azure ? "x-ms-content-crc64" : "content-md5"),
+                         azure ? crc64 : md5);
+        ck_assert(!azure || line_of(&request, "content-md5") == NULL); /* one of them, not both */
         ck_assert_str_eq(line_of(&request, "content-type"), "image/png");
         ck_assert_ptr_eq(request.body, bytes);
         ck_assert_uint_eq(request.body_size, sizeof bytes);
@@ -172,6 +177,10 @@ START_TEST(a_success_with_our_checksum_is_a_receipt) {
     struct answer answer = {201, {head, "ETag: \"0x1\""}, NULL};
     ck_assert_int_eq(answer_with(remote, &put, &answer, NULL), REMOTE_STORED);
     ck_assert_str_eq(put.etag, "0x1");
+    put = (struct remote_put){.object = &object};
+    snprintf(head, sizeof head, "x-ms-content-crc64: %s", crc64);
+    answer = (struct answer){201, {head}, NULL};
+    ck_assert_int_eq(answer_with(remote, &put, &answer, NULL), REMOTE_STORED);
     sync__remote_close(remote);
     remote = s3_new(false);
     put = (struct remote_put){.object = &object};
@@ -219,14 +228,17 @@ END_TEST
 /* Another checksum than ours was confirmed: an object whose bytes nobody vouches for is no receipt.
  */
 START_TEST(a_wrong_checksum_is_not_outweighed_by_a_size) {
-    struct remote *remotes[] = {azure_new(false), s3_new(false)};
-    static const struct answer answers[] = {
+    struct remote *remotes[] = {azure_new(false), azure_new(false), s3_new(false)};
+    char right[64];
+    snprintf(right, sizeof right, "Content-MD5: %s", md5);
+    const struct answer answers[] = {
         {201, {"Content-MD5: AAAAAAAAAAAAAAAAAAAAAA=="}, NULL},
+        {201, {"x-ms-content-crc64: AAAAAAAAAAA=", right}, NULL},
         {200, {"x-amz-checksum-sha256: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, NULL}};
     char length[64];
     snprintf(length, sizeof length, "Content-Length: %zu", sizeof bytes);
     struct answer size_alone = {200, {length}, NULL};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < ARRAY_LENGTH(answers); i++) {
         struct remote_put put = {.object = &object};
         struct err err = {0};
         ck_assert_int_eq(answer_with(remotes[i], &put, &answers[i], &err), REMOTE_AGAIN);

@@ -3,6 +3,7 @@
  */
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
+#include "sync/crc64.h"
 #include "sync/parts.h"
 #include "sync/remote.h"
 #include "sync/xml.h"
@@ -139,7 +140,7 @@ static const char *etag_line(size_t index) {
 
 static const char *crc_line(size_t index) {
     static char line[64];
-    char crc[PARTS_CRC64_SIZE];
+    char crc[CRC64_BASE64_SIZE];
     snprintf(line, sizeof line, "x-ms-content-crc64: %s",
              sync__crc64_base64(bytes + index * PART, index == 0 ? PART : SIZE - PART, crc));
     return line;
