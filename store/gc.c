@@ -202,6 +202,8 @@ static void guard_set(struct store *store, enum guard guard, int64_t going, int6
     store->stats.limits_held = guard == GUARD_HELD;
     store->stats.limits_held_frames = (uint64_t)going;
     store->stats.limits_held_of = (uint64_t)here;
+    store->upkeep_wanted = guard == GUARD_OPEN;
+    pthread_cond_broadcast(&store->queue_grew);
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -269,6 +271,7 @@ int store__guard_judge(struct store *store, struct err *err) {
     }
     store->guard_now_us = store__clock_utc_us(&store->writer);
     atomic_store(&store->guard, GUARD_WEIGHING);
+    store__keeper_call(store);
     return 0;
 }
 

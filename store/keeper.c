@@ -25,9 +25,11 @@ static void round_run(struct store *store, bool last) {
 static bool rest(struct store *store) {
     int64_t deadline = store__monotonic_us() + TICK_US;
     pthread_mutex_lock(&store->lock);
-    while (!store->keeper_closing && store__wait_until(store, &store->keeper_bell, deadline)) {
+    while (!store->keeper_closing && !store->keeper_wanted &&
+           store__wait_until(store, &store->keeper_bell, deadline)) {
     }
     bool on = !store->keeper_closing;
+    store->keeper_wanted = false;
     pthread_mutex_unlock(&store->lock);
     return on;
 }
@@ -39,6 +41,13 @@ static void *run(void *arg) {
     } while (rest(store));
     round_run(store, true);
     return NULL;
+}
+
+void store__keeper_call(struct store *store) {
+    pthread_mutex_lock(&store->lock);
+    store->keeper_wanted = true;
+    pthread_cond_broadcast(&store->keeper_bell);
+    pthread_mutex_unlock(&store->lock);
 }
 
 void store__keeper_now(struct store *store) {

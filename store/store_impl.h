@@ -182,6 +182,7 @@ struct store {
     uint64_t queued_bytes;
     bool closing;       /* no more requests */
     bool writer_busy;   /* with a group: what comes now can be hashed meanwhile */
+    bool upkeep_wanted; /* the limits were weighed: the writer need not wait for its tick */
     bool index_closing; /* the writer is done: index what is left and end */
     bool index_over;    /* the index thread does not go on (closed, or cannot) */
     uint64_t written_lsn, applied_lsn, last_seq;
@@ -210,7 +211,7 @@ struct store {
     pthread_t keeper_thread;
     pthread_mutex_t keeper_lock;
     pthread_cond_t keeper_bell;
-    bool keeper_closing; /* under lock */
+    bool keeper_closing, keeper_wanted; /* under lock */
     bool writer_started, index_started, hasher_started, keeper_started;
 
     struct ring ring;
@@ -245,6 +246,7 @@ void store__state_copy_daily(struct store *store);
 
 int store__keeper_start(struct store *store, struct err *err);
 void store__keeper_stop(struct store *store); /* brings what is left */
+void store__keeper_call(struct store *store); /* to a round now. Any thread */
 /* What was noted is in the ring's file, and in the tally. Any thread. */
 void store__keeper_now(struct store *store);
 

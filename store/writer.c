@@ -184,7 +184,7 @@ void store__request_finish(struct store *store, struct request *request) {
 /* Waits for the first request, and a little for more where that paid last time. */
 static void gather(struct store *store, int64_t wait_us) {
     int64_t deadline = store__monotonic_us() + wait_us;
-    while (!store->first && !store->closing &&
+    while (!store->first && !store->closing && !store->upkeep_wanted &&
            store__wait_until(store, &store->queue_grew, deadline)) {
     }
     int64_t patience = (int64_t)store->config.group_wait_ms * 1000;
@@ -227,6 +227,15 @@ static struct request *take(struct store *store, int64_t wait_us, bool *over) {
     return count ? list : NULL;
 }
 
+static bool upkeep_due(struct store *store) {
+    pthread_mutex_lock(&store->lock);
+    bool wanted = store->upkeep_wanted;
+    store->upkeep_wanted = false;
+    pthread_mutex_unlock(&store->lock);
+    return wanted || store->writer.upkeep_more ||
+           clock_boot_us() - store->writer.upkeep_boot_us >= TICK_US;
+}
+
 static void *run(void *arg) {
     struct store *store = arg;
     struct writer *writer = &store->writer;
@@ -239,7 +248,7 @@ static void *run(void *arg) {
             store__lag_pace(store);
             store__group_run(store, list);
         }
-        if (writer->upkeep_more || clock_boot_us() - writer->upkeep_boot_us >= TICK_US) {
+        if (upkeep_due(store)) {
             store__retain_upkeep(store);
         } else {
             store__clock_repair(store);
