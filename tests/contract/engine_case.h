@@ -12,6 +12,7 @@
 #include "sync/sync.h"
 #include "tests/contract/sync_case.h"
 #include "tests/servers/servers.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,22 @@ static inline void check_arrived(size_t index) {
         }
         free(wanted);
     }
+}
+
+/* Runs a suite beside both servers. */
+static inline int case_servers_run(Suite *(*suite)(void)) {
+    servers_scratch(scratch, sizeof scratch);
+    snprintf(azurite_dir, sizeof azurite_dir, "%s/azurite", scratch);
+    snprintf(rgw_dir, sizeof rgw_dir, "%s/rgw", scratch);
+    azurite_port = servers_free_port();
+    rgw_port = servers_free_port();
+    servers_need(servers_azurite(azurite_dir, azurite_port, ""), "azurite");
+    servers_need(servers_rgw(rgw_dir, rgw_port, servers_free_port()), "the S3 server");
+    int failed = suite_run(suite());
+    servers_azurite_stop(azurite_dir);
+    servers_rgw_stop(rgw_dir);
+    servers_run("rm -rf '%s'", scratch);
+    return failed;
 }
 
 #endif

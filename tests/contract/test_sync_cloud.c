@@ -660,16 +660,5 @@ static Suite *suite(void) {
 }
 
 int main(void) {
-    servers_scratch(scratch, sizeof scratch);
-    snprintf(azurite_dir, sizeof azurite_dir, "%s/azurite", scratch);
-    snprintf(rgw_dir, sizeof rgw_dir, "%s/rgw", scratch);
-    azurite_port = servers_free_port();
-    rgw_port = servers_free_port();
-    servers_need(servers_azurite(azurite_dir, azurite_port, ""), "azurite");
-    servers_need(servers_rgw(rgw_dir, rgw_port, servers_free_port()), "the S3 server");
-    int failed = suite_run(suite());
-    servers_azurite_stop(azurite_dir);
-    servers_rgw_stop(rgw_dir);
-    servers_run("rm -rf '%s'", scratch);
-    return failed;
+    return case_servers_run(suite);
 }

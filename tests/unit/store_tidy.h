@@ -5,25 +5,25 @@
 
 #include "store/retain.h"
 
-static inline int tidy_oldest_run(struct store *store, void *arg, struct err *err) {
-    const struct stream *stream = &store->streams[*(const enum frame_tier *)arg];
+static inline int tidy_oldest_run(struct store *tidied, void *arg, struct err *err) {
+    const struct stream *stream = &tidied->streams[*(const enum frame_tier *)arg];
     bool more = true;
-    if (stream->count < 2 || store->forward.running) {
+    if (stream->count < 2 || tidied->forward.running) {
         return 0;
     }
-    store->forward.survey.best[FORWARD_AGE] =
+    tidied->forward.survey.best[FORWARD_AGE] =
         (struct forward_file){.number = stream->segments[0].number, .tier = (int)stream->id};
-    int code = store__retain_ready(store, RETAIN_WAIT_MS, err);
-    code = code ? code : store__forward_pick(store, FORWARD_AGE, true, err);
-    while (!code && store->forward.running) {
-        code = store__forward_step(store, RETAIN_WAIT_MS, err);
+    int code = store__retain_ready(tidied, RETAIN_WAIT_MS, err);
+    code = code ? code : store__forward_pick(tidied, FORWARD_AGE, true, err);
+    while (!code && tidied->forward.running) {
+        code = store__forward_step(tidied, RETAIN_WAIT_MS, err);
     }
-    return code ? code : store__retain_slice(store, &more, err); /* the file goes */
+    return code ? code : store__retain_slice(tidied, &more, err); /* the file goes */
 }
 
 /* All that is left in the tier's oldest file, unless that is the open one. */
-static inline int tidy_oldest(struct store *store, enum frame_tier tier, struct err *err) {
-    return store__writer_call(store, tidy_oldest_run, &tier, err);
+static inline int tidy_oldest(struct store *tidied, enum frame_tier tier, struct err *err) {
+    return store__writer_call(tidied, tidy_oldest_run, &tier, err);
 }
 
 #endif

@@ -1,73 +1,7 @@
 /* What a person decides about rows of the outbox: again, given up, queued after all. A rebuilt
  * index must agree with each of them. */
 #include "tests/suite.h"
-#include "tests/unit/store_case.h"
-
-#define BLOB 5000
-
-static struct case_dir dir;
-static struct store *store;
-static struct store_reader *reader;
-static struct store_config config;
-
-static void open_all(void) {
-    store = case_open(&config);
-    reader = case_reader(store);
-}
-
-static void close_all(void) {
-    store_reader_close(reader);
-    store_close(store);
-}
-
-static void setup(void) {
-    case_dir_make(&dir);
-    config = case_config(&dir);
-    open_all();
-}
-
-static void teardown(void) {
-    close_all();
-    case_fsck(&dir, 0);
-    case_dir_remove(dir.path);
-}
-
-static void reopen(bool without_index) {
-    close_all();
-    if (without_index) {
-        char path[512];
-        snprintf(path, sizeof(path), "%s/index.db", dir.path);
-        ck_assert_int_eq(unlink(path), 0);
-    }
-    open_all();
-    ck_assert_int_eq(store_flush(store, NULL), 0);
-}
-
-static void declare(const char *a, const char *b) {
-    struct store_remote remotes[2] = {case_remote(a, true)};
-    if (b) {
-        remotes[1] = case_remote(b, true);
-    }
-    ck_assert_int_eq(store_remotes_set(store, remotes, b ? 2 : 1, NULL), 0);
-}
-
-static size_t rows(const char *remote, struct store_outbox_row *out, size_t limit) {
-    size_t count = 99;
-    int64_t next = 0;
-    ck_assert_int_eq(
-        store_outbox_read(reader, remote, STORE_OLDEST, limit, out, &count, &next, NULL), 0);
-    return count;
-}
-
-static struct store_remote_counts counts_of(const char *name) {
-    struct store_counts counts = case_counts(store);
-    for (size_t i = 0; i < counts.remote_count; i++) {
-        if (strcmp(counts.remotes[i].name, name) == 0) {
-            return counts.remotes[i];
-        }
-    }
-    ck_abort_msg("no counts of %s", name);
-}
+#include "tests/unit/store_outbox_case.h"
 
 static struct store_blob_name name_of(const struct store_outbox_row *row) {
     return (struct store_blob_name){row->tier, row->blob};

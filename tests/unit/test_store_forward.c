@@ -3,28 +3,13 @@
  */
 #include "store/store_impl.h"
 #include "tests/suite.h"
-#include "tests/unit/store_case.h"
+#include "tests/unit/store_opened.h"
 #include "tests/unit/store_tidy.h"
 #include <errno.h>
 #include <fcntl.h>
 
 #define SMALL  1500u /* no page of it can be punched */
 #define MIDDLE 14000u
-
-static struct case_dir dir;
-static struct store_config config;
-static struct store *store;
-static struct store_reader *reader;
-
-static void open_all(void) {
-    store = case_open(&config);
-    reader = case_reader(store);
-}
-
-static void close_all(void) {
-    store_reader_close(reader);
-    store_close(store);
-}
 
 static void setup(void) {
     clock_trust(true);
@@ -36,13 +21,6 @@ static void setup(void) {
 static void teardown(void) {
     fs_ops_set(NULL);
     case_dir_remove(dir.path);
-}
-
-static struct frame_id id_of(uint64_t n) {
-    struct store_frame frame = case_frame(n, 1);
-    struct frame_id id = frame.record.id;
-    case_frame_free(&frame);
-    return id;
 }
 
 static struct store_row *row_of(uint64_t n) {
@@ -181,12 +159,6 @@ static void confirm_some(void) {
 static uint64_t quarantined(void) {
     struct store_counts counts = case_counts(store);
     return counts.remotes[0].quarantined;
-}
-
-static void drop_index(void) {
-    char path[400];
-    snprintf(path, sizeof(path), "%s/index.db", dir.path);
-    ck_assert_int_eq(unlink(path), 0);
 }
 
 START_TEST(what_was_said_goes_with_it) {

@@ -1,103 +1,34 @@
 /* The outbox: rows, receipts, deferral, quarantine, counters, remotes that change, clocks that are
  * wrong, pins. */
 #include "tests/suite.h"
-#include "tests/unit/store_case.h"
+#include "tests/unit/store_outbox_case.h"
 #include <poll.h>
-
-#define BLOB 5000
-
-static struct case_dir dir;
-static struct store *store;
-static struct store_reader *reader;
-static struct store_config config;
-
-static void open_all(void) {
-    store = case_open(&config);
-    reader = case_reader(store);
-}
-
-static void close_all(void) {
-    store_reader_close(reader);
-    store_close(store);
-}
-
-static void setup(void) {
-    case_dir_make(&dir);
-    config = case_config(&dir);
-    open_all();
-}
-
-static void teardown(void) {
-    close_all();
-    case_fsck(&dir, 0);
-    case_dir_remove(dir.path);
-}
-
-static void reopen(bool without_index) {
-    close_all();
-    if (without_index) {
-        char path[512];
-        snprintf(path, sizeof(path), "%s/index.db", dir.path);
-        ck_assert_int_eq(unlink(path), 0);
-    }
-    open_all();
-    ck_assert_int_eq(store_flush(store, NULL), 0);
-}
-
-static size_t rows(const char *remote, enum store_order order, struct store_outbox_row *out,
-                   size_t limit) {
-    size_t count = 99;
-    int64_t next = 0;
-    struct err err = {0};
-    int code = store_outbox_read(reader, remote, order, limit, out, &count, &next, &err);
-    ck_assert_msg(code == 0, "%s", err.msg);
-    return count;
-}
-
-static void declare(const char *a, bool a_required, const char *b, bool b_required) {
-    struct store_remote remotes[2] = {case_remote(a, a_required)};
-    if (b) {
-        remotes[1] = case_remote(b, b_required);
-    }
-    ck_assert_int_eq(store_remotes_set(store, remotes, b ? 2 : 1, NULL), 0);
-}
-
-static const struct store_remote_counts *remote_counts(const struct store_counts *counts,
-                                                       const char *name) {
-    for (size_t i = 0; i < counts->remote_count; i++) {
-        if (strcmp(counts->remotes[i].name, name) == 0) {
-            return &counts->remotes[i];
-        }
-    }
-    ck_abort_msg("no counts of %s", name);
-    return NULL;
-}
 
 START_TEST(rows_flow_to_receipts) {
     struct store_outbox_row out[32];
     case_put_many(store, 1000, 2, BLOB); /* before any remote: not queued */
-    declare("cloud", true, "disk", false);
+    declare_as("cloud", true, "disk", false);
     case_put_many(store, 0, 10, BLOB);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 32), 10);
-    ck_assert_uint_eq(rows("disk", STORE_OLDEST, out, 4), 4);
+    ck_assert_uint_eq(rows("cloud", out, 32), 10);
+    ck_assert_uint_eq(rows("disk", out, 4), 4);
     struct store_counts counts = case_counts(store);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->pending, 10);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->pending_bytes, 10 * BLOB);
+    ck_assert_uint_eq(counts_of("cloud").pending, 10);
+    ck_assert_uint_eq(counts_of("cloud").pending_bytes, 10 * BLOB);
     ck_assert_uint_eq(counts.replicated[0] + counts.replicated[1], 0);
-    rows("cloud", STORE_OLDEST, out, 32);
+    rows("cloud", out, 32);
     ck_assert_uint_lt(out[0].row, out[9].row);
     for (size_t i = 0; i < 10; i++) {
         ck_assert_uint_eq(out[i].blob_bytes, BLOB);
         ck_assert_int_eq(out[i].media, MEDIA_JPEG);
         ck_assert_int_eq(case_receipt(store, "cloud", &out[i], NULL), 0);
         struct store_outbox_row left[32];
-        ck_assert_uint_eq(rows("cloud", STORE_OLDEST, left, 32), 9 - i); /* gone at once */
+        ck_assert_uint_eq(rows("cloud", left, 32), 9 - i); /* gone at once */
     }
     counts = case_counts(store);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->done, 10);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->pending, 0);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->tier_done[0], 5);
-    ck_assert_uint_eq(remote_counts(&counts, "disk")->pending, 10);
+    ck_assert_uint_eq(counts_of("cloud").done, 10);
+    ck_assert_uint_eq(counts_of("cloud").pending, 0);
+    ck_assert_uint_eq(counts_of("cloud").tier_done[0], 5);
+    ck_assert_uint_eq(counts_of("disk").pending, 10);
     ck_assert_uint_eq(counts.replicated[0], 5); /* the required one has it */
     ck_assert_uint_eq(counts.replicated[1], 5);
     struct store_receipt receipt;
@@ -114,27 +45,27 @@ START_TEST(rows_flow_to_receipts) {
     for (int without = 0; without < 2; without++) {
         reopen(without);
         counts = case_counts(store);
-        ck_assert_uint_eq(remote_counts(&counts, "cloud")->done, 10);
-        ck_assert_uint_eq(remote_counts(&counts, "disk")->pending, 10);
+        ck_assert_uint_eq(counts_of("cloud").done, 10);
+        ck_assert_uint_eq(counts_of("disk").pending, 10);
         ck_assert_uint_eq(counts.replicated[0] + counts.replicated[1], 10);
-        ck_assert_uint_eq(rows("disk", STORE_OLDEST, out, 32), 10);
+        ck_assert_uint_eq(rows("disk", out, 32), 10);
     }
 }
 END_TEST
 
 START_TEST(orders_of_the_outbox) {
     struct store_outbox_row out[8];
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     static const uint64_t values[] = {50, 90, 10, 70};
     for (size_t i = 0; i < 4; i++) {
         case_put_many(store, values[i], 1, BLOB); /* frame n has value n / 100 */
     }
-    ck_assert_uint_eq(rows("cloud", STORE_VALUE, out, 8), 4);
+    ck_assert_uint_eq(rows_in("cloud", STORE_VALUE, out, 8), 4);
     ck_assert_double_eq(out[0].value, 0.9);
     ck_assert_double_eq(out[3].value, 0.1);
-    ck_assert_uint_eq(rows("cloud", STORE_NEWEST, out, 2), 2);
+    ck_assert_uint_eq(rows_in("cloud", STORE_NEWEST, out, 2), 2);
     ck_assert_double_eq(out[0].value, 0.7);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 1), 1);
+    ck_assert_uint_eq(rows("cloud", out, 1), 1);
     ck_assert_double_eq(out[0].value, 0.5);
 }
 END_TEST
@@ -142,14 +73,14 @@ END_TEST
 START_TEST(the_eventfd_rings) {
     struct pollfd poller = {.fd = store_outbox_fd(store), .events = POLLIN};
     uint64_t count;
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     ck_assert_int_eq(poll(&poller, 1, 5000), 1); /* it rings for that too, perhaps a little later */
     ck_assert_int_eq(read(poller.fd, &count, sizeof(count)), (int)sizeof(count));
     case_put(store, 1, BLOB);
     ck_assert_int_eq(poll(&poller, 1, 5000), 1);
     ck_assert_int_eq(read(poller.fd, &count, sizeof(count)), (int)sizeof(count));
     struct store_outbox_row out[2];
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 2), 1); /* it rings after the row is there */
+    ck_assert_uint_eq(rows("cloud", out, 2), 1); /* it rings after the row is there */
 }
 END_TEST
 
@@ -157,9 +88,9 @@ START_TEST(deferred_rows_wait) {
     struct store_outbox_row out[8];
     size_t count;
     int64_t next = 0;
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     case_put_many(store, 0, 2, BLOB);
-    rows("cloud", STORE_OLDEST, out, 8);
+    rows("cloud", out, 8);
     int64_t before = clock_boot_us();
     ck_assert_int_eq(
         store_outbox_defer(store, "cloud", out[0].tier, &out[0].blob, 60000, "503", NULL), 0);
@@ -170,10 +101,10 @@ START_TEST(deferred_rows_wait) {
     ck_assert_int_le(next, before + 120000000);
     ck_assert_int_eq(store_outbox_defer(store, "cloud", out[0].tier, &out[0].blob, 0, "503", NULL),
                      0);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 1);
+    ck_assert_uint_eq(rows("cloud", out, 8), 1);
     ck_assert_uint_eq(out[0].attempts, 1);
     reopen(false); /* a new boot's clock says nothing about the old one's waiting */
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 2);
+    ck_assert_uint_eq(rows("cloud", out, 8), 2);
     ck_assert_uint_eq(out[0].attempts, 1);
 }
 END_TEST
@@ -181,17 +112,16 @@ END_TEST
 START_TEST(quarantine_and_release) {
     struct store_outbox_row out[8];
     uint64_t released = 99;
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     case_put_many(store, 0, 3, BLOB);
-    rows("cloud", STORE_OLDEST, out, 8);
+    rows("cloud", out, 8);
     ck_assert_int_eq(
         store_outbox_quarantine(store, "cloud", out[1].tier, &out[1].blob, "403: no", NULL), 0);
     ck_assert_int_eq(
         store_outbox_quarantine(store, "cloud", out[1].tier, &out[1].blob, "again", NULL), 0);
     for (int without = 0; without < 2; without++) {
-        struct store_counts counts = case_counts(store);
-        ck_assert_uint_eq(remote_counts(&counts, "cloud")->pending, 2);
-        ck_assert_uint_eq(remote_counts(&counts, "cloud")->quarantined, 1);
+        ck_assert_uint_eq(counts_of("cloud").pending, 2);
+        ck_assert_uint_eq(counts_of("cloud").quarantined, 1);
         struct store_filter filter = {.sync = STORE_SYNC_QUARANTINED};
         struct store_page *page = NULL;
         ck_assert_int_eq(store_page_read(reader, &filter, NULL, 10, 1, &page, NULL), 0);
@@ -207,11 +137,11 @@ START_TEST(quarantine_and_release) {
     }
     ck_assert_int_eq(store_outbox_retry(store, "cloud", &released, NULL), 0);
     ck_assert_uint_eq(released, 1);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 3);
+    ck_assert_uint_eq(rows("cloud", out, 8), 3);
     ck_assert_int_eq(store_outbox_retry(store, NULL, &released, NULL), 0);
     ck_assert_uint_eq(released, 0);
     ck_assert_int_eq(store_outbox_retry(store, "nobody", &released, NULL), ERR_NOT_FOUND);
-    rows("cloud", STORE_OLDEST, out, 8);
+    rows("cloud", out, 8);
     ck_assert_int_eq(case_receipt(store, "cloud", &out[1], NULL), 0);
     struct store_filter done = {.sync = STORE_SYNC_DONE};
     struct store_page *page = NULL;
@@ -224,41 +154,41 @@ END_TEST
 
 START_TEST(a_duplicate_is_not_sent_twice) {
     struct store_outbox_row out[8];
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     struct store_frame first = case_frame(2, BLOB), again = case_frame(4, BLOB);
     for (size_t i = 0; i < BLOB; i++) {
         again.blob[i] = first.blob[i];
     }
     case_put_frame(store, first);
     ck_assert_int_eq(store_flush(store, NULL), 0);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 1);
+    ck_assert_uint_eq(rows("cloud", out, 8), 1);
     ck_assert_int_eq(case_receipt(store, "cloud", &out[0], NULL), 0);
     ck_assert(case_put_frame(store, again).duplicate);
     ck_assert_int_eq(store_flush(store, NULL), 0);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 0);
+    ck_assert_uint_eq(rows("cloud", out, 8), 0);
     struct store_counts counts = case_counts(store);
     ck_assert_uint_eq(counts.replicated[TIER_ANNOTATED], 2); /* frames, not blobs */
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->done, 1);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->tier_done[TIER_ANNOTATED], 2);
+    ck_assert_uint_eq(counts_of("cloud").done, 1);
+    ck_assert_uint_eq(counts_of("cloud").tier_done[TIER_ANNOTATED], 2);
 }
 END_TEST
 
 START_TEST(a_new_identity_is_a_new_remote) {
     struct store_outbox_row out[8];
     struct store_remote moved = case_remote("cloud", true);
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     case_put_many(store, 0, 2, BLOB);
-    rows("cloud", STORE_OLDEST, out, 8);
+    rows("cloud", out, 8);
     ck_assert_int_eq(case_receipt(store, "cloud", &out[0], NULL), 0);
     ck_assert_uint_eq(case_counts(store).replicated[out[0].tier], 1);
     moved.identity.bytes[0] ^= 1;
     ck_assert_int_eq(store_remotes_set(store, &moved, 1, NULL), 0);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 0); /* from now on */
+    ck_assert_uint_eq(rows("cloud", out, 8), 0); /* from now on */
     ck_assert_uint_eq(case_counts(store).replicated[0], 0);
     case_put_many(store, 10, 1, BLOB);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 1);
-    declare("cloud", true, NULL, false); /* back again: its rows and receipts are still known */
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 1);
+    ck_assert_uint_eq(rows("cloud", out, 8), 1);
+    declare("cloud", NULL); /* back again: its rows and receipts are still known */
+    ck_assert_uint_eq(rows("cloud", out, 8), 1);
     struct store_counts counts = case_counts(store);
     ck_assert_uint_eq(counts.replicated[0] + counts.replicated[1], 1);
     struct store_remote twice[2] = {moved, moved};
@@ -300,27 +230,26 @@ START_TEST(a_wrong_clock_is_mended) {
             return; /* this host's clock cannot be made to look wrong */
         }
     }
-    declare("cloud", true, NULL, false);
+    declare("cloud", NULL);
     for (uint64_t n = 1; n <= 3; n++) {
         ck_assert_int_eq(case_put_frame(store, unsynchronised(n)).code, 0);
     }
     ck_assert_int_eq(store_flush(store, NULL), 0);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 0); /* kept, not queued */
-    struct store_counts counts = case_counts(store);
-    ck_assert_uint_eq(remote_counts(&counts, "cloud")->pending, 3);
+    ck_assert_uint_eq(rows("cloud", out, 8), 0); /* kept, not queued */
+    ck_assert_uint_eq(counts_of("cloud").pending, 3);
     reopen(false);
-    ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 0);
+    ck_assert_uint_eq(rows("cloud", out, 8), 0);
     struct store_frame right = case_frame(4, BLOB);
     memset(right.record.captured.boot_id, 0xb0, 16);
     right.record.captured.boot_us = 10 * 1000000;
     right.record.captured.utc_us = CASE_T0 + 10 * 1000000;
     ck_assert_int_eq(case_put_frame(store, right).code, 0);
-    for (int tries = 0; tries < 100 && rows("cloud", STORE_OLDEST, out, 8) < 4; tries++) {
+    for (int tries = 0; tries < 100 && rows("cloud", out, 8) < 4; tries++) {
         ck_assert_int_eq(store_flush(store, NULL), 0);
         clock_sleep_ms(20);
     }
     for (int without = 0; without < 2; without++) {
-        ck_assert_uint_eq(rows("cloud", STORE_OLDEST, out, 8), 4);
+        ck_assert_uint_eq(rows("cloud", out, 8), 4);
         for (uint64_t n = 1; n <= 3; n++) {
             ck_assert_int_eq(utc_of(n, &state), CASE_T0 + 1000000 * (int64_t)n);
             ck_assert_int_eq(state, CLOCK_SYNCHRONISED);

@@ -1,25 +1,10 @@
 /* What a person pins and removes: bounds, refusals, what stays after a crash, a rebuild and a put
  * of the same bytes. */
 #include "tests/suite.h"
-#include "tests/unit/store_case.h"
+#include "tests/unit/store_opened.h"
 
 #define BLOB  60000u
 #define QUOTA (24u << 20)
-
-static struct case_dir dir;
-static struct store_config config;
-static struct store *store;
-static struct store_reader *reader;
-
-static void open_all(void) {
-    store = case_open(&config);
-    reader = case_reader(store);
-}
-
-static void close_all(void) {
-    store_reader_close(reader);
-    store_close(store);
-}
 
 static void setup(void) {
     clock_trust(true);
@@ -30,13 +15,6 @@ static void setup(void) {
 
 static void teardown(void) {
     case_dir_remove(dir.path);
-}
-
-static struct frame_id id_of(uint64_t n) {
-    struct store_frame frame = case_frame(n, 1);
-    struct frame_id id = frame.record.id;
-    case_frame_free(&frame);
-    return id;
 }
 
 static struct store_row *row_of(uint64_t n) {

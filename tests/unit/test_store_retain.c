@@ -1,26 +1,11 @@
 /* What leaves the store, what stays, and in which order: quota, value, pins, ages, uploads,
  * history. */
 #include "tests/suite.h"
-#include "tests/unit/store_case.h"
+#include "tests/unit/store_opened.h"
 #include <fcntl.h>
 
 #define BLOB  60000u
 #define QUOTA (24u << 20)
-
-static struct case_dir dir;
-static struct store_config config;
-static struct store *store;
-static struct store_reader *reader;
-
-static void open_all(void) {
-    store = case_open(&config);
-    reader = case_reader(store);
-}
-
-static void close_all(void) {
-    store_reader_close(reader);
-    store_close(store);
-}
 
 static void setup(void) {
     clock_trust(true);
@@ -31,12 +16,6 @@ static void setup(void) {
 
 static void teardown(void) {
     case_dir_remove(dir.path);
-}
-
-static void drop_index(void) {
-    char path[400];
-    snprintf(path, sizeof(path), "%s/index.db", dir.path);
-    ck_assert_int_eq(unlink(path), 0);
 }
 
 static int put_valued(uint64_t n, double value) {
