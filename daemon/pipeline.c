@@ -29,6 +29,7 @@
 #define QUEUE_DEFAULT     8
 #define COMPLAIN_EVERY_MS 60000
 #define RETRY_PAUSE_MS    500
+#define JPEG_QUALITY      90 /* of frames that came as raw pixels */
 #define NOTES_MAX         256
 #define NOTE_KEY_MAX      127
 
@@ -235,8 +236,12 @@ static void judge(struct pipeline *pipeline, struct frame *frame) {
     frame_detected(frame);
     if (!verdict.keep) {
         settle(pipeline, frame, FRAME_REJECTED, NULL);
+        return;
+    }
+    struct err err = {0};
+    if (frame_encode(frame, JPEG_QUALITY, &err)) {
+        settle(pipeline, frame, FRAME_FAILED, &err);
     } else if (!queue_try_put(pipeline->keep, frame)) {
-        struct err err;
         err_set(&err, ERR_FULL, "the store is slower than the frames worth keeping");
         settle(pipeline, frame, FRAME_FAILED, &err);
     }

@@ -45,7 +45,7 @@ enum {
     TRIES = 2,
     BACKOFF_MS = 100,
     BACKOFF_MOST_MS = 5000,
-    INPUT_KEPT = 4 << 20, /* bytes of the input memory that stay in use between frames */
+    INPUT_KEPT = 16 << 20, /* bytes of the input memory that stay in use between frames */
     PATH_SIZE = 4096,
 };
 
@@ -334,8 +334,15 @@ static int result_copy(struct detector *detector, struct err *err) {
 }
 
 /* One question to a living child, and its checked answer in detector->result. */
-static int ask(struct detector *detector, size_t size, struct err *err) {
-    struct worker_job job = {.version = WORKER_PROTOCOL_VERSION, .kind = WORKER_RUN, .size = size};
+static int ask(struct detector *detector, const struct frame *frame, struct err *err) {
+    struct worker_job job = {.version = WORKER_PROTOCOL_VERSION,
+                             .kind = WORKER_RUN,
+                             .size = frame->record.blob_bytes,
+                             .format = (uint32_t)frame->format};
+    if (frame->format != FRAME_ENCODED) {
+        job.width = frame->record.width;
+        job.height = frame->record.height;
+    }
     struct worker_job done = {0};
     job.generation = ++detector->generation;
     int code = child_send(&detector->child, &job, sizeof(job), err);
@@ -349,7 +356,13 @@ static int ask(struct detector *detector, size_t size, struct err *err) {
         done.slot != job.slot || done.generation != job.generation) {
         return err_set(err, ERR_CORRUPT, "the worker process answered another question");
     }
-    return result_copy(detector, err);
+    code = result_copy(detector, err);
+    const struct worker_result *result = &detector->result;
+    if (code == 0 && result->code == 0 && frame->format != FRAME_ENCODED &&
+        (result->width != job.width || result->height != job.height)) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered another size than was given");
+    }
+    return code;
 }
 
 static int verdict_take(struct detector *detector, struct frame *frame, struct err *err) {
@@ -378,7 +391,7 @@ int detector_run(struct detector *detector, struct frame *frame, struct err *err
         if (code != 0) {
             return code;
         }
-        code = ask(detector, (size_t)frame->record.blob_bytes, &why);
+        code = ask(detector, frame, &why);
         if (code == 0) {
             return verdict_take(detector, frame, err);
         }

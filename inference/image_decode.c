@@ -19,9 +19,8 @@ void image_pixels_finish(struct image_pixels *pixels) {
     *pixels = (struct image_pixels){0};
 }
 
-/* Room for width * height * `channels` bytes in out->rgb. */
-static int reserve(struct image_pixels *out, uint64_t width, uint64_t height, unsigned channels,
-                   struct err *err) {
+int image_pixels_reserve(struct image_pixels *out, uint64_t width, uint64_t height,
+                         unsigned channels, struct err *err) {
     if (width == 0 || height == 0) {
         return err_set(err, ERR_INVALID, "the image has no pixels (%llu x %llu)",
                        (unsigned long long)width, (unsigned long long)height);
@@ -89,8 +88,8 @@ static int decode_jpeg(const uint8_t *bytes, size_t size, struct image_pixels *o
                        tjGetErrorStr2(turbo));
     }
     bool cmyk = colours == TJCS_CMYK || colours == TJCS_YCCK;
-    int code = reserve(out, width < 0 ? 0 : (uint64_t)width, height < 0 ? 0 : (uint64_t)height,
-                       cmyk ? 4 : 3, err);
+    int code = image_pixels_reserve(out, width < 0 ? 0 : (uint64_t)width,
+                                    height < 0 ? 0 : (uint64_t)height, cmyk ? 4 : 3, err);
     if (code != 0) {
         return code;
     }
@@ -116,7 +115,7 @@ static int decode_png(const uint8_t *bytes, size_t size, struct image_pixels *ou
     if (!png_image_begin_read_from_memory(&png, bytes, size)) {
         return err_set(err, ERR_INVALID, "damaged PNG (%zu bytes): %s", size, png.message);
     }
-    int code = reserve(out, png.width, png.height, 3, err);
+    int code = image_pixels_reserve(out, png.width, png.height, 3, err);
     if (code != 0) {
         return code;
     }

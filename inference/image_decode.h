@@ -26,6 +26,10 @@ struct image_pixels {
 /* ERR_INVALID: neither JPEG nor PNG, damaged, cut off, or more than FRAME_PIXELS_MAX pixels. */
 int image_decode(const uint8_t *bytes, size_t size, struct image_pixels *out, struct err *err);
 void image_pixels_finish(struct image_pixels *pixels);
+/* Room for width * height * `channels` bytes in out->rgb, and the sides. ERR_INVALID: none, or more
+ * than FRAME_PIXELS_MAX. */
+int image_pixels_reserve(struct image_pixels *out, uint64_t width, uint64_t height,
+                         unsigned channels, struct err *err);
 
 /* Orientation of a JPEG's EXIF block (JEITA CP-3451, tag 0x0112): 1..8, and 1 when there is none or
  * it is malformed. */

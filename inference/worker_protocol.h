@@ -69,6 +69,9 @@ struct worker_job { /* WORKER_RUN: size of the frame; WORKER_DONE: bytes used of
     uint32_t reserved;
     uint64_t generation; /* never repeats in the life of a detector */
     uint64_t size;
+    uint32_t format;        /* enum frame_format of the input */
+    uint32_t width, height; /* of raw pixels; 0 for FRAME_ENCODED */
+    uint32_t spare;
 };
 
 struct worker_detection {

@@ -16,6 +16,7 @@
 #include "daemon/base/mem.h"
 #include "inference/boxes.h"
 #include "inference/image_decode.h"
+#include "inference/image_raw.h"
 #include "inference/image_resize.h"
 #include "inference/image_summary.h"
 #include "inference/worker/net.h"
@@ -216,15 +217,32 @@ static int summarise(struct worker *worker, struct worker_result *result, struct
     return 0;
 }
 
+static int look(struct worker *worker, const struct worker_job *job, struct err *err) {
+    if (job->size > FRAME_BLOB_MAX) {
+        return err_set(err, ERR_INVALID, "the frame is larger than the shared memory");
+    }
+    if (job->format == FRAME_ENCODED) {
+        return image_decode(worker->input, (size_t)job->size, &worker->pixels, err);
+    }
+    struct image_raw raw = {.format = (enum frame_format)job->format,
+                            .width = job->width,
+                            .height = job->height,
+                            .bytes = worker->input};
+    size_t size = frame_raw_size(raw.format, raw.width, raw.height);
+    if (size == 0 || size != job->size) {
+        return err_set(err, ERR_INVALID, "%llu bytes are no raw picture of %u x %u pixels",
+                       (unsigned long long)job->size, job->width, job->height);
+    }
+    return image_raw_pixels(&raw, &worker->pixels, err);
+}
+
 static void run(struct worker *worker, struct worker_job *job) {
     struct worker_result *result = worker->result;
     struct err err = {0};
     double began = now_ms();
     memset(result, 0, sizeof(*result));
     result->generation = job->generation;
-    int code = job->size <= FRAME_BLOB_MAX
-                   ? image_decode(worker->input, (size_t)job->size, &worker->pixels, &err)
-                   : err_set(&err, ERR_INVALID, "the frame is larger than the shared memory");
+    int code = look(worker, job, &err);
     if (code == 0) {
         result->media = worker->pixels.media;
         result->width = worker->pixels.width;
