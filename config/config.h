@@ -41,8 +41,9 @@ struct config_values {
     size_t camera_count;
     const char *model_dir;
     struct detector_config detector;
-    unsigned workers; /* 0: auto */
-    unsigned queue;   /* frames waiting for a worker */
+    unsigned workers;     /* 0: auto */
+    unsigned queue;       /* frames waiting for a worker */
+    uint64_t queue_bytes; /* of them, as they wait: raw frames are large; 0: 128 MiB */
     struct triage_config triage;
     struct store_config store;
     struct sync_config sync;

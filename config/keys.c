@@ -47,6 +47,8 @@ const struct key config__keys[] = {
     {"inference.workers", KEY_WHOLE, SLOT_UINT, VALUE(workers), .min = 1, .max = 64,
      .fallback = "auto", .word = "auto"},
     {"inference.queue", KEY_WHOLE, SLOT_UINT, VALUE(queue), .min = 1, .max = 1024, .fallback = "8"},
+    {"inference.queue_size", KEY_SIZE, SLOT_U64, VALUE(queue_bytes), .min = 1 * MIB,
+     .max = 16 * GIB, .fallback = "128MiB"},
     {"inference.timeout", KEY_DURATION, SLOT_INT, VALUE(detector.timeout_ms), .min = 1 * S,
      .max = 10 * MIN, .fallback = "20s"},
     {"inference.thumb_width", KEY_WHOLE, SLOT_UINT, VALUE(detector.thumb_width), .min = 64,

@@ -25,13 +25,14 @@
 
 #define CAMERAS_MAX                                                                                \
     (SOURCE_CAMERAS_MAX + 64) /* configured ones and names that callers of /score chose */
-#define WORKERS_AUTO_MAX  4
-#define QUEUE_DEFAULT     8
-#define COMPLAIN_EVERY_MS 60000
-#define RETRY_PAUSE_MS    500
-#define JPEG_QUALITY      90 /* of frames that came as raw pixels */
-#define NOTES_MAX         256
-#define NOTE_KEY_MAX      127
+#define WORKERS_AUTO_MAX    4
+#define QUEUE_DEFAULT       8
+#define QUEUE_BYTES_DEFAULT (128ull << 20)
+#define COMPLAIN_EVERY_MS   60000
+#define RETRY_PAUSE_MS      500
+#define JPEG_QUALITY        90 /* of frames that came as raw pixels */
+#define NOTES_MAX           256
+#define NOTE_KEY_MAX        127
 
 struct worker {
     struct pipeline *pipeline;
@@ -273,13 +274,21 @@ static bool is_live(const void *item) {
     return ((const struct frame *)item)->live;
 }
 
+static uint64_t bytes_of(const void *item) {
+    return ((const struct frame *)item)->record.blob_bytes;
+}
+
 static bool enqueue(struct pipeline *pipeline, struct frame *frame) {
-    void *dropped;
-    bool taken = queue_put_dropping(pipeline->queue, frame, is_live, &dropped);
-    if (dropped) {
-        settle(pipeline, dropped, FRAME_DROPPED, NULL);
+    for (;;) {
+        void *dropped;
+        bool taken = queue_put_dropping(pipeline->queue, frame, is_live, &dropped);
+        if (dropped) {
+            settle(pipeline, dropped, FRAME_DROPPED, NULL);
+        }
+        if (taken || !dropped) {
+            return taken;
+        }
     }
-    return taken;
 }
 
 static void sink_submit(void *ctx, struct frame *frame) {
@@ -369,7 +378,7 @@ int pipeline_submit(struct pipeline *pipeline, const char *camera, uint8_t *blob
         (struct frame_origin){0}; /* the caller hears it from our return, not from a reply */
     free(caller);
     err_set(err, ERR_FULL, "%zu frames are waiting to be looked at; try again",
-            queue_bound(pipeline->queue));
+            queue_length(pipeline->queue));
     settle(pipeline, frame, FRAME_DROPPED, err);
     return ERR_FULL;
 }
@@ -559,7 +568,9 @@ int pipeline_start(const struct config_values *values, const struct model *model
     pipeline->source_memory = (struct source_memory){
         .ctx = pipeline, .has = taken_has, .add = taken_add, .forget = taken_forget};
     pipeline->sink = (struct source_sink){.ctx = pipeline, .submit = sink_submit};
-    pipeline->queue = queue_create(values->queue ? values->queue : QUEUE_DEFAULT);
+    pipeline->queue = queue_create_weighed(
+        values->queue ? values->queue : QUEUE_DEFAULT,
+        values->queue_bytes ? values->queue_bytes : QUEUE_BYTES_DEFAULT, bytes_of);
     pipeline->keep = queue_create(PIPELINE_KEEP_MAX);
     int code =
         pipeline->queue && pipeline->keep

@@ -11,11 +11,23 @@ struct queue {
     pthread_mutex_t lock;
     pthread_cond_t room, items;
     size_t bound, first, length;
+    uint64_t weight_bound, weight; /* of the items in it */
+    uint64_t (*weigh)(const void *item);
     bool closed;
     void *ring[];
 };
 
+static uint64_t weight_of_none(const void *item) {
+    (void)item;
+    return 0;
+}
+
 struct queue *queue_create(size_t bound) {
+    return queue_create_weighed(bound, 0, weight_of_none);
+}
+
+struct queue *queue_create_weighed(size_t bound, uint64_t weight_bound,
+                                   uint64_t (*weight)(const void *item)) {
     struct queue *queue = NULL;
     size_t bytes;
     if (bound == 0 || __builtin_mul_overflow(bound, sizeof(void *), &bytes) ||
@@ -27,6 +39,8 @@ struct queue *queue_create(size_t bound) {
         return NULL;
     }
     queue->bound = bound;
+    queue->weight_bound = weight_bound;
+    queue->weigh = weight;
     pthread_mutex_init(&queue->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -55,9 +69,18 @@ void queue_close(struct queue *queue) {
     pthread_mutex_unlock(&queue->lock);
 }
 
+static bool has_room(const struct queue *queue, const void *item) {
+    uint64_t sum;
+    return queue->length == 0 ||
+           (queue->length < queue->bound &&
+            !__builtin_add_overflow(queue->weight, queue->weigh(item), &sum) &&
+            sum <= queue->weight_bound);
+}
+
 static void push(struct queue *queue, void *item) {
     queue->ring[(queue->first + queue->length) % queue->bound] = item;
     queue->length++;
+    queue->weight += queue->weigh(item);
     pthread_cond_signal(&queue->items);
 }
 
@@ -65,13 +88,18 @@ static void *pop(struct queue *queue) {
     void *item = queue->ring[queue->first];
     queue->first = (queue->first + 1) % queue->bound;
     queue->length--;
-    pthread_cond_signal(&queue->room);
+    queue->weight -= queue->weigh(item);
+    if (queue->weight_bound > 0) {
+        pthread_cond_broadcast(&queue->room); /* a light item may fit where a heavy one waits */
+    } else {
+        pthread_cond_signal(&queue->room);
+    }
     return item;
 }
 
 bool queue_put(struct queue *queue, void *item) {
     pthread_mutex_lock(&queue->lock);
-    while (!queue->closed && queue->length == queue->bound) {
+    while (!queue->closed && !has_room(queue, item)) {
         pthread_cond_wait(&queue->room, &queue->lock);
     }
     bool taken = !queue->closed;
@@ -84,7 +112,7 @@ bool queue_put(struct queue *queue, void *item) {
 
 bool queue_try_put(struct queue *queue, void *item) {
     pthread_mutex_lock(&queue->lock);
-    bool taken = !queue->closed && queue->length < queue->bound;
+    bool taken = !queue->closed && has_room(queue, item);
     if (taken) {
         push(queue, item);
     }
@@ -104,6 +132,7 @@ static void *take_droppable(struct queue *queue, bool (*may_drop)(const void *it
                 queue->ring[(queue->first + j + 1) % queue->bound];
         }
         queue->length--;
+        queue->weight -= queue->weigh(item);
         return item;
     }
     return NULL;
@@ -113,10 +142,10 @@ bool queue_put_dropping(struct queue *queue, void *item, bool (*may_drop)(const 
                         void **dropped) {
     *dropped = NULL;
     pthread_mutex_lock(&queue->lock);
-    bool room = !queue->closed && queue->length < queue->bound;
+    bool room = !queue->closed && has_room(queue, item);
     if (!queue->closed && !room) {
         *dropped = take_droppable(queue, may_drop);
-        room = *dropped != NULL;
+        room = *dropped != NULL && has_room(queue, item);
     }
     if (room) {
         push(queue, item);

@@ -9,10 +9,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct queue;
 
 struct queue *queue_create(size_t bound); /* NULL when memory ran out */
+/* Bounded by the sum of `weight` of its items as well: an item has room where the sum stays at most
+ * `weight_bound`, or the queue is empty (so that one that is heavier still passes, alone). `weight`
+ * is called with the lock held and must always answer the same for an item. */
+struct queue *queue_create_weighed(size_t bound, uint64_t weight_bound,
+                                   uint64_t (*weight)(const void *item));
 void queue_destroy(struct queue *queue);
 void queue_close(struct queue *queue);
 
@@ -22,7 +28,7 @@ bool queue_put(struct queue *queue, void *item);
 bool queue_try_put(struct queue *queue, void *item);
 /* Never waits: when full, the oldest item for which `may_drop` is true makes room and is moved to
  * `*dropped` (NULL if none was needed). False when closed, or full of items that may not be
- * dropped. */
+ * dropped; false with an item in `*dropped` when that one was too light: call again. */
 bool queue_put_dropping(struct queue *queue, void *item, bool (*may_drop)(const void *item),
                         void **dropped);
 

@@ -188,6 +188,61 @@ START_TEST(queue_drops_only_what_may_be_dropped) {
 }
 END_TEST
 
+static uint64_t itself(const void *item) {
+    return (size_t)item;
+}
+
+START_TEST(queue_counts_weight) {
+    struct queue *queue = queue_create_weighed(4, 100, itself);
+    void *dropped;
+    ck_assert(queue_try_put(queue, (void *)120)); /* alone, what is too heavy passes */
+    ck_assert(!queue_try_put(queue, (void *)1));
+    ck_assert_ptr_eq(queue_try_get(queue), (void *)120);
+    ck_assert(queue_try_put(queue, (void *)40));
+    ck_assert(queue_try_put(queue, (void *)20));
+    ck_assert(queue_try_put(queue, (void *)39));
+    ck_assert(!queue_try_put(queue, (void *)2));
+    ck_assert(queue_try_put(queue, (void *)1));
+    /* four items that weigh 100: one that weighs 60 needs the place of two */
+    ck_assert(!queue_put_dropping(queue, (void *)60, even, &dropped));
+    ck_assert_ptr_eq(dropped, (void *)40);
+    ck_assert(queue_put_dropping(queue, (void *)60, even, &dropped));
+    ck_assert_ptr_eq(dropped, (void *)20);
+    ck_assert_uint_eq(queue_length(queue), 3);
+    ck_assert(queue_put_dropping(queue, (void *)41, even, &dropped));
+    ck_assert_ptr_eq(dropped, (void *)60);
+    ck_assert(!queue_put_dropping(queue, (void *)100, even, &dropped)); /* only odd ones left */
+    ck_assert_ptr_null(dropped);
+    ck_assert_ptr_eq(queue_try_get(queue), (void *)39);
+    ck_assert_ptr_eq(queue_try_get(queue), (void *)1);
+    ck_assert_ptr_eq(queue_try_get(queue), (void *)41);
+    ck_assert(queue_try_put(queue, (void *)99));
+    ck_assert_ptr_eq(queue_try_get(queue), (void *)99);
+    queue_destroy(queue);
+}
+END_TEST
+
+static void *put_heavy(void *queue) {
+    return (void *)(size_t)queue_put(queue, (void *)80);
+}
+
+/* It waits until there is room for its weight. */
+START_TEST(queue_waits_for_weight) {
+    struct queue *queue = queue_create_weighed(8, 100, itself);
+    pthread_t putter;
+    ck_assert(queue_try_put(queue, (void *)50));
+    ck_assert(queue_try_put(queue, (void *)30));
+    pthread_create(&putter, NULL, put_heavy, queue);
+    ck_assert_ptr_eq(queue_get(queue, -1), (void *)50);
+    ck_assert_ptr_eq(queue_get(queue, -1), (void *)30);
+    ck_assert_ptr_eq(queue_get(queue, 10000), (void *)80);
+    void *taken;
+    pthread_join(putter, &taken);
+    ck_assert_ptr_nonnull(taken);
+    queue_destroy(queue);
+}
+END_TEST
+
 #define MOVED 20000
 
 static void *drain(void *arg) {
@@ -336,6 +391,8 @@ int main(void) {
                                   ids_sort_by_time_and_survive_text,
                                   times_as_people_write_them,
                                   queue_drops_only_what_may_be_dropped,
+                                  queue_counts_weight,
+                                  queue_waits_for_weight,
                                   queue_moves_each_item_once,
                                   queue_get_gives_up,
                                   writes_survive_short_counts_and_signals,
