@@ -39,7 +39,7 @@ const struct key config__keys[] = {
     {"cameras.*.seed", KEY_WHOLE, SLOT_U64, CAMERA(seed), .min = 0, .max = 1e15, .fallback = "1"},
 
     {"model.dir", KEY_PATH, SLOT_MODEL_DIR, VALUE(model_dir),
-     .fallback = "/usr/share/creel/models/demo"},
+     .fallback = "/usr/share/creel/models/demo", .reloadable = true},
     {"model.device", KEY_DEVICE, SLOT_TEXT, VALUE(detector.device), .fallback = "auto"},
 
     {"inference.floor", KEY_REAL, SLOT_DOUBLE, VALUE(detector.floor), .min = 0.001, .max = 0.999,

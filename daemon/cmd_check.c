@@ -1,4 +1,4 @@
-/* model, config, version: is what is here right? */
+/* config, version: is what is here right? */
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
@@ -16,56 +16,6 @@ static void print_json(json_t *object) {
     json_dumpf(object, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(object);
-}
-
-/* ---- model ---- */
-
-static const char model_usage[] =
-    "usage: creel model check [DIR] [--json] [--config FILE] [--set KEY=VALUE]...\n"
-    "Checks a model directory (default: model.dir) completely, without running it.\n";
-
-static void model_print(const struct model *model, bool json) {
-    char hex[HASH_HEX_SIZE];
-    hash_hex(model->hash.bytes, sizeof(model->hash.bytes), hex);
-    if (json) {
-        print_json(json_pack("{s:s,s:s,s:s,s:i,s:i,s:i}", "name", model->name, "version",
-                             model->version, "hash", hex, "width", (int)model->input_width,
-                             "height", (int)model->input_height, "classes",
-                             (int)model->class_count));
-    } else {
-        printf("%s %s, hash %s, input %ux%u, %zu classes: good\n", model->name, model->version, hex,
-               model->input_width, model->input_height, model->class_count);
-    }
-}
-
-int cmd_model(int argc, char **argv) {
-    struct options options;
-    bool done;
-    int status = options_parse(argc, argv, model_usage, NULL, 0, 1, 2, &options, &done);
-    if (done) {
-        return status;
-    }
-    if (strcmp(options.operands[0], "check") != 0) {
-        fprintf(stderr, "creel: model knows `check`\n%s", model_usage);
-        return EXIT_USAGE;
-    }
-    struct err err = {0};
-    struct config *config = NULL;
-    if (options_config(&options, false, &config, &err)) {
-        return commands_fail(&err);
-    }
-    struct model *model = NULL;
-    const char *dir =
-        options.operand_count > 1 ? options.operands[1] : config_values(config)->model_dir;
-    if (model_open(dir, &model, &err)) {
-        status = commands_fail(&err);
-    } else {
-        model_print(model, options.json);
-        status = EXIT_OK;
-    }
-    model_close(model);
-    config_destroy(config);
-    return status;
 }
 
 /* ---- config ---- */

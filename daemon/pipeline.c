@@ -36,7 +36,7 @@
 
 struct worker {
     struct pipeline *pipeline;
-    struct detector *detector;
+    size_t seat; /* in eyes */
     pthread_t thread;
     bool running;
 };
@@ -51,6 +51,7 @@ struct pipeline {
     const struct config_values *values;
     struct store *store;
     struct queue *queue, *keep;
+    struct eyes *eyes;
     struct worker workers[PIPELINE_WORKERS_MAX];
     size_t worker_count;
     pthread_t keeper;
@@ -253,7 +254,7 @@ static void *worker_main(void *arg) {
     struct pipeline *pipeline = worker->pipeline;
     for (struct frame *frame; (frame = queue_get(pipeline->queue, -1));) {
         struct err err = {0};
-        int code = detector_run(worker->detector, frame, &err);
+        int code = eyes_look(pipeline->eyes, worker->seat, frame, &err);
         if (!code) {
             judge(pipeline, frame);
             continue;
@@ -517,20 +518,19 @@ static int start_thread(pthread_t *thread, void *(*main_fn)(void *), void *arg, 
     return 0;
 }
 
-static int start_workers(struct pipeline *pipeline, const struct model *model, struct err *err) {
-    size_t wanted = workers_wanted(pipeline->values);
-    for (size_t i = 0; i < wanted; i++) {
+static int start_workers(struct pipeline *pipeline, struct model *model, struct err *err) {
+    const struct config_values *values = pipeline->values;
+    size_t wanted = workers_wanted(values);
+    int code = eyes_open(&values->detector, wanted, model, values->model_dir, &pipeline->eyes, err);
+    for (size_t i = 0; !code && i < wanted; i++) {
         struct worker *worker = &pipeline->workers[i];
         worker->pipeline = pipeline;
-        int code = detector_start(&pipeline->values->detector, model, &worker->detector, err);
-        if (code) {
-            return code;
-        }
+        worker->seat = i;
         pipeline->worker_count++;
         code = start_thread(&worker->thread, worker_main, worker, &worker->running, err);
-        if (code) {
-            return code;
-        }
+    }
+    if (code) {
+        return code;
     }
     return start_thread(&pipeline->keeper, keeper_main, pipeline, &pipeline->keeper_running, err);
 }
@@ -553,8 +553,13 @@ static int start_sources(struct pipeline *pipeline, struct err *err) {
     return 0;
 }
 
-int pipeline_start(const struct config_values *values, const struct model *model,
-                   struct store *store, struct pipeline **out, struct err *err) {
+static void model_close_at(struct model **model) {
+    model_close(*model);
+}
+
+int pipeline_start(const struct config_values *values, struct model *taken, struct store *store,
+                   struct pipeline **out, struct err *err) {
+    CLEANUP(model_close_at) struct model *model = taken;
     struct pipeline *pipeline = mem_alloc(sizeof(*pipeline));
     if (!pipeline) {
         return err_set(err, ERR_NOMEM, "no memory for the pipeline");
@@ -577,7 +582,7 @@ int pipeline_start(const struct config_values *values, const struct model *model
             ? triage_create(&values->triage, &pipeline->triage_memory, &pipeline->triage, err)
             : err_set(err, ERR_NOMEM, "no memory for the queues");
     if (!code) {
-        code = start_workers(pipeline, model, err);
+        code = start_workers(pipeline, TAKE_PTR(model), err);
     }
     if (!code) {
         code = start_sources(pipeline, err);
@@ -628,9 +633,7 @@ void pipeline_stop(struct pipeline *pipeline) {
     for (size_t i = 0; i < pipeline->source_count; i++) {
         source_stop(pipeline->sources[i]);
     }
-    for (size_t i = 0; i < pipeline->worker_count; i++) {
-        detector_stop(pipeline->workers[i].detector);
-    }
+    eyes_close(pipeline->eyes);
     triage_destroy(pipeline->triage);
     pipeline_tick(pipeline);
     queue_destroy(pipeline->keep);
@@ -664,10 +667,11 @@ void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *out) {
     pthread_mutex_unlock(&pipeline->lock);
     out->queued = queue_length(pipeline->queue);
     out->queue_bound = queue_bound(pipeline->queue);
-    out->worker_count = pipeline->worker_count;
-    for (size_t i = 0; i < pipeline->worker_count; i++) {
-        detector_stats_get(pipeline->workers[i].detector, &out->workers[i]);
-    }
+    out->worker_count = eyes_stats_get(pipeline->eyes, out->workers);
+}
+
+struct eyes *pipeline_eyes(struct pipeline *pipeline) {
+    return pipeline->eyes;
 }
 
 size_t pipeline_cameras_get(struct pipeline *pipeline, struct pipeline_camera *out, size_t room) {

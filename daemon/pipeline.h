@@ -15,19 +15,21 @@
 
 #include "config/config.h"
 #include "daemon/base/err.h"
+#include "daemon/eyes.h"
 #include "inference/inference.h"
 #include "inference/source.h"
 #include "store/store.h"
 #include "webui/webui.h"
 
-#define PIPELINE_WORKERS_MAX 16
+#define PIPELINE_WORKERS_MAX EYES_SEATS_MAX
 #define PIPELINE_KEEP_MAX    32 /* frames between triage and the store */
 
 struct pipeline;
 
-/* `values`, `model` and `store` are borrowed until pipeline_stop. */
-int pipeline_start(const struct config_values *values, const struct model *model,
-                   struct store *store, struct pipeline **out, struct err *err);
+/* `values` and `store` are borrowed until pipeline_stop; `model`, that of values->model_dir, is
+ * taken also when this fails. */
+int pipeline_start(const struct config_values *values, struct model *model, struct store *store,
+                   struct pipeline **out, struct err *err);
 void pipeline_drain(struct pipeline *pipeline);
 void pipeline_stop(
     struct pipeline *pipeline); /* drains first if that was not done; NULL accepted */
@@ -40,6 +42,9 @@ int pipeline_submit(struct pipeline *pipeline, const char *camera, uint8_t *blob
 /* Replaces the triage rules and budgets. The old ones stay in force when it fails. */
 int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *config,
                         struct err *err);
+
+/* Who looks at the frames: which model, and how to change it. Borrowed. */
+struct eyes *pipeline_eyes(struct pipeline *pipeline);
 
 /* Writes what triage wants remembered; call it about once a second. Blocks on disk. */
 void pipeline_tick(struct pipeline *pipeline);

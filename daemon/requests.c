@@ -289,6 +289,8 @@ static const struct {
     {"pin", answer_pin},
     {"gc", answer_gc},
     {"why", answer_why},
+    {"model-use", answer_model_use},
+    {"model-state", answer_model_state},
     {"rm", answer_rm},
     {"state-backup", answer_state_backup},
     {"cloud-receipts", answer_cloud_receipts},

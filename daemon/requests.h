@@ -27,7 +27,6 @@ struct rooms {
     const struct config_values *values;
     struct store *store;
     struct store_reader *reader;
-    const struct model *model;
     struct pipeline *pipeline;
     struct sync *sync;
     struct webui *webui;
@@ -40,7 +39,8 @@ typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t *
                       struct control_bytes *bytes, struct err *err);
 /* requests_keep.c: what changes the store. */
 answer_fn answer_pin, answer_rm, answer_gc;
-answer_fn answer_why; /* requests_why.c */
+answer_fn answer_why;                           /* requests_why.c */
+answer_fn answer_model_use, answer_model_state; /* requests_model.c */
 /* requests_cloud.c: what the commands for a whole remote ask. */
 answer_fn answer_cloud_receipts, answer_cloud_look, answer_cloud_act, answer_cloud_frames;
 /* requests_sync.c: what a person decides about uploads. */
@@ -67,6 +67,8 @@ void requests_session_close(struct requests_session *session);
 
 /* The status document; NULL when memory ran out. New reference. */
 json_t *status_json(const struct rooms *rooms);
+/* Which model serves, and how the latest change of it goes; NULL when memory ran out. */
+json_t *model_state_json(struct eyes *eyes);
 /* Prometheus text exposition format of the same; malloc'd, NULL when memory ran out. */
 char *status_metrics(const struct rooms *rooms);
 

@@ -46,7 +46,6 @@ struct daemon {
     struct config *config; /* of the start: the rooms borrow its strings */
     struct config *latest; /* of the last reload that changed something; NULL: none did */
     const struct config_values *values;
-    struct model *model;
     struct control *control;
     struct webui_config web_config;
     struct live live;
@@ -146,14 +145,13 @@ static int start_store(struct daemon *daemon, struct err *err) {
 }
 
 static int start_eyes(struct daemon *daemon, struct err *err) {
-    int code = model_open(daemon->values->model_dir, &daemon->model, err);
+    struct model *model = NULL;
+    int code = model_open(daemon->values->model_dir, &model, err);
     if (code) {
         err_wrap(err, "model.dir: %s", daemon->values->model_dir);
         return err->code = ERR_CONFIG;
     }
-    daemon->rooms.model = daemon->model;
-    return pipeline_start(daemon->values, daemon->model, daemon->rooms.store,
-                          &daemon->rooms.pipeline, err);
+    return pipeline_start(daemon->values, model, daemon->rooms.store, &daemon->rooms.pipeline, err);
 }
 
 static int start_doors(struct daemon *daemon, struct err *err) {
@@ -191,11 +189,12 @@ static int start(struct daemon *daemon, struct err *err) {
 static void announce(const struct daemon *daemon) {
     uint16_t web, ingest;
     webui_ports(daemon->rooms.webui, &web, &ingest);
+    struct eyes_model model;
+    eyes_model_get(pipeline_eyes(daemon->rooms.pipeline), &model);
     log_info("creel runs",
              "version=%s device=%s model=%s cameras=%zu remotes=%zu store=%s web=%u ingest=%u",
-             CREEL_VERSION, daemon->values->device, daemon->model->name,
-             daemon->values->camera_count, daemon->values->sync.remote_count,
-             daemon->values->store.dir, web, ingest);
+             CREEL_VERSION, daemon->values->device, model.name, daemon->values->camera_count,
+             daemon->values->sync.remote_count, daemon->values->store.dir, web, ingest);
 }
 
 /* ---- the loop ---- */
@@ -224,8 +223,22 @@ static void apply_level(const struct config_values *values) {
     }
 }
 
-/* What may change while running (triage, log.level) changes; for the rest the log names the key.
- * Compared with what was read last, not with the start: a change that is taken back is one too. */
+/* The model that the configuration names now; where it still names the same, that one's files
+ * again: they may be others. The change goes on behind our back, and eyes say how it ended. */
+static void reload_model(struct daemon *daemon, const struct config *before,
+                         const struct config *fresh) {
+    const char *dir = config_values(fresh)->model_dir;
+    bool same = strcmp(dir, config_values(before)->model_dir) == 0;
+    uint64_t number;
+    struct err err = {0};
+    if (eyes_use(pipeline_eyes(daemon->rooms.pipeline), same ? NULL : dir, &number, &err)) {
+        log_err(LOG_LEVEL_ERROR, "model not changed", &err);
+    }
+}
+
+/* What may change while running (triage, the model, log.level) changes; for the rest the log names
+ * the key. Compared with what was read last, not with the start: a change that is taken back is one
+ * too. */
 static void reload(struct daemon *daemon) {
     notify_reloading();
     struct err err = {0};
@@ -242,6 +255,7 @@ static void reload(struct daemon *daemon) {
         log_err(LOG_LEVEL_ERROR, "configuration not reloaded; the old one stays in force", &err);
     } else {
         log_info("configuration reloaded", "changed_keys=%zu", count);
+        reload_model(daemon, before, fresh);
         config_destroy(daemon->latest);
         daemon->latest = TAKE_PTR(fresh);
     }
@@ -385,7 +399,6 @@ static void stop(struct daemon *daemon, bool ended_well) {
     if (rooms->sync) {
         sync_stop(rooms->sync, SYNC_STOP_MS);
     }
-    model_close(daemon->model);
     store_reader_close(rooms->reader);
     if (rooms->store) {
         store_close(rooms->store);

@@ -1,6 +1,5 @@
 /* status: one document for `creel status`, the status page and, flattened, Prometheus. */
 #include "daemon/base/clock.h"
-#include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "daemon/requests.h"
 #include <stdlib.h>
@@ -175,14 +174,6 @@ static json_t *sync_json(struct store *store, struct sync *sync,
     return list;
 }
 
-static json_t *model_json(const struct model *model) {
-    char hex[HASH_HEX_SIZE];
-    return json_pack("{s:s,s:s,s:s,s:i,s:i,s:o}", "name", model->name, "version", model->version,
-                     "hash", hash_hex(model->hash.bytes, sizeof(model->hash.bytes), hex),
-                     "input_width", (int)model->input_width, "input_height",
-                     (int)model->input_height, "classes", number(model->class_count));
-}
-
 /* The sums of one camera and rule; the list is short. */
 static json_t *triage_row(json_t *list, const struct store_tally *row) {
     size_t index;
@@ -230,7 +221,7 @@ json_t *status_json(const struct rooms *rooms) {
     if (rooms->pipeline) {
         int64_t up_s = (clock_boot_us() - rooms->started_boot_us) / 1000000;
         json_object_set_new(out, "uptime_seconds", json_integer(up_s));
-        json_object_set_new(out, "model", model_json(rooms->model));
+        json_object_set_new(out, "model", model_state_json(pipeline_eyes(rooms->pipeline)));
         json_object_set_new(out, "pipeline", pipeline_json(rooms->pipeline));
         json_object_set_new(out, "cameras", cameras_json(rooms->pipeline));
     }
