@@ -42,6 +42,12 @@ static void print_pipeline(const json_t *status) {
         number(pipeline, "frames_seen"), number(pipeline, "rejected"), number(pipeline, "bad"),
         number(pipeline, "dropped"), number(pipeline, "failed"),
         json_real_value(json_object_get(pipeline, "detect_ms_mean")));
+    const json_t *poison = json_object_get(pipeline, "poison");
+    if (number(poison, "files")) {
+        printf("poison      %lld frames that ended a worker are set aside in %s%s%s\n",
+               number(poison, "files"), text(poison, "dir"),
+               *text(poison, "last") ? ", the latest " : "", text(poison, "last"));
+    }
     size_t index;
     json_t *camera;
     json_array_foreach(json_object_get(status, "cameras"), index, camera) {

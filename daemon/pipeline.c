@@ -52,6 +52,7 @@ struct pipeline {
     struct store *store;
     struct queue *queue, *keep;
     struct eyes *eyes;
+    struct poison *poison;
     struct worker workers[PIPELINE_WORKERS_MAX];
     size_t worker_count;
     pthread_t keeper;
@@ -249,12 +250,26 @@ static void judge(struct pipeline *pipeline, struct frame *frame) {
     }
 }
 
+/* What ends its worker twice is set aside, and not given to another one for a while. */
+static int look(struct worker *worker, struct frame *frame, struct err *err) {
+    struct pipeline *pipeline = worker->pipeline;
+    int code = poison_check(pipeline->poison, frame, err);
+    if (code) {
+        return code;
+    }
+    code = eyes_look(pipeline->eyes, worker->seat, frame, err);
+    if (code == ERR_CRASHED) {
+        poison_add(pipeline->poison, frame, err);
+    }
+    return code;
+}
+
 static void *worker_main(void *arg) {
     struct worker *worker = arg;
     struct pipeline *pipeline = worker->pipeline;
     for (struct frame *frame; (frame = queue_get(pipeline->queue, -1));) {
         struct err err = {0};
-        int code = eyes_look(pipeline->eyes, worker->seat, frame, &err);
+        int code = look(worker, frame, &err);
         if (!code) {
             judge(pipeline, frame);
             continue;
@@ -553,6 +568,12 @@ static int start_sources(struct pipeline *pipeline, struct err *err) {
     return 0;
 }
 
+static int open_poison(struct pipeline *pipeline, struct err *err) {
+    char dir[FS_PATH_MAX];
+    int code = fs_join(dir, sizeof(dir), pipeline->values->store.dir, "poison", err);
+    return code ? code : poison_open(dir, &pipeline->poison, err);
+}
+
 static void model_close_at(struct model **model) {
     model_close(*model);
 }
@@ -581,6 +602,9 @@ int pipeline_start(const struct config_values *values, struct model *taken, stru
         pipeline->queue && pipeline->keep
             ? triage_create(&values->triage, &pipeline->triage_memory, &pipeline->triage, err)
             : err_set(err, ERR_NOMEM, "no memory for the queues");
+    if (!code) {
+        code = open_poison(pipeline, err);
+    }
     if (!code) {
         code = start_workers(pipeline, TAKE_PTR(model), err);
     }
@@ -634,6 +658,7 @@ void pipeline_stop(struct pipeline *pipeline) {
         source_stop(pipeline->sources[i]);
     }
     eyes_close(pipeline->eyes);
+    poison_close(pipeline->poison);
     triage_destroy(pipeline->triage);
     pipeline_tick(pipeline);
     queue_destroy(pipeline->keep);
@@ -668,6 +693,10 @@ void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *out) {
     out->queued = queue_length(pipeline->queue);
     out->queue_bound = queue_bound(pipeline->queue);
     out->worker_count = eyes_stats_get(pipeline->eyes, out->workers);
+}
+
+struct poison *pipeline_poison(struct pipeline *pipeline) {
+    return pipeline->poison;
 }
 
 struct eyes *pipeline_eyes(struct pipeline *pipeline) {

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "daemon/base/err.h"
 #include "daemon/eyes.h"
+#include "daemon/poison.h"
 #include "inference/inference.h"
 #include "inference/source.h"
 #include "store/store.h"
@@ -45,6 +46,8 @@ int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *c
 
 /* Who looks at the frames: which model, and how to change it. Borrowed. */
 struct eyes *pipeline_eyes(struct pipeline *pipeline);
+/* Frames that ended their worker. Borrowed. */
+struct poison *pipeline_poison(struct pipeline *pipeline);
 
 /* Writes what triage wants remembered; call it about once a second. Blocks on disk. */
 void pipeline_tick(struct pipeline *pipeline);

@@ -15,6 +15,18 @@ static json_t *number(uint64_t value) {
     return json_integer((json_int_t)value);
 }
 
+/* Frames that ended their worker twice. */
+static json_t *poison_json(struct pipeline *pipeline) {
+    CLEANUP(mem_free_at) struct poison_stats *stats = mem_alloc(sizeof(*stats));
+    if (!stats) {
+        return json_null();
+    }
+    poison_stats_get(pipeline_poison(pipeline), stats);
+    return json_pack("{s:s,s:o,s:o,s:o,s:s}", "dir", stats->dir, "files", number(stats->files),
+                     "bytes", number(stats->bytes), "added", number(stats->added), "last",
+                     stats->last);
+}
+
 static json_t *pipeline_json(struct pipeline *pipeline) {
     struct pipeline_stats stats;
     pipeline_stats_get(pipeline, &stats);
@@ -26,14 +38,15 @@ static json_t *pipeline_json(struct pipeline *pipeline) {
                                number(worker->frames), "bad", number(worker->bad), "restarts",
                                number(worker->restarts), "timeouts", number(worker->timeouts)));
     }
-    return json_pack("{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o}", "frames_seen",
-                     number(stats.seen), "kept", "annotated", number(stats.kept[TIER_ANNOTATED]),
-                     "unannotated", number(stats.kept[TIER_UNANNOTATED]), "kept_bytes",
-                     number(stats.kept_bytes), "rejected", number(stats.rejected), "over_budget",
-                     number(stats.over_budget), "bad", number(stats.bad), "dropped",
-                     number(stats.dropped), "failed", number(stats.failed), "detect_ms_mean",
-                     stats.detect_ms_mean, "queued", number(stats.queued), "queue_bound",
-                     number(stats.queue_bound), "last_error", stats.last_error, "workers", workers);
+    return json_pack("{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o,s:o}",
+                     "frames_seen", number(stats.seen), "kept", "annotated",
+                     number(stats.kept[TIER_ANNOTATED]), "unannotated",
+                     number(stats.kept[TIER_UNANNOTATED]), "kept_bytes", number(stats.kept_bytes),
+                     "rejected", number(stats.rejected), "over_budget", number(stats.over_budget),
+                     "bad", number(stats.bad), "dropped", number(stats.dropped), "failed",
+                     number(stats.failed), "detect_ms_mean", stats.detect_ms_mean, "queued",
+                     number(stats.queued), "queue_bound", number(stats.queue_bound), "last_error",
+                     stats.last_error, "workers", workers, "poison", poison_json(pipeline));
 }
 
 static json_t *cameras_json(struct pipeline *pipeline) {
@@ -277,6 +290,11 @@ static const struct metric metrics[] = {
      "counter",
      "Frames worth keeping that were not kept",
      {"pipeline", "failed"},
+     ""},
+    {"creel_frames_poison_total",
+     "counter",
+     "Frames that ended their worker twice",
+     {"pipeline", "poison", "added"},
      ""},
     {"creel_queue_length", "gauge", "Frames waiting for a worker", {"pipeline", "queued"}, ""},
     {"creel_store_frames",
