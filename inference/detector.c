@@ -29,9 +29,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if !defined(CREEL_LIBEXEC_DIR)
-#define CREEL_LIBEXEC_DIR "/usr/libexec/creel"
-#endif
 #if !defined(F_SEAL_FUTURE_WRITE)
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -74,29 +71,6 @@ struct detector {
 
 /* ---- which program ---- */
 
-static bool beside_us(const char *name, char *out, size_t size) {
-    char self[PATH_SIZE];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (length <= 0) {
-        return false;
-    }
-    self[length] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash == NULL) {
-        return false;
-    }
-    *slash = '\0';
-    return snprintf(out, size, "%s/%s", self, name) < (int)size && access(out, X_OK) == 0;
-}
-
-static bool program_find(const char *name, char *out, size_t size) {
-    if (beside_us(name, out, size)) {
-        return true;
-    }
-    return snprintf(out, size, "%s/%s", CREEL_LIBEXEC_DIR, name) < (int)size &&
-           access(out, X_OK) == 0;
-}
-
 /* Chooses program and device: "cuda:N" needs creel-worker-cuda; "auto" takes it where there are
  * both it and a device. */
 static int program_choose(const struct detector_config *config, char *path, size_t size,
@@ -108,7 +82,7 @@ static int program_choose(const struct detector_config *config, char *path, size
     }
     if (strcmp(device, "auto") == 0) {
         cuda = config->worker_path == NULL && access("/dev/nvidia0", F_OK) == 0 &&
-               program_find("creel-worker-cuda", path, size);
+               process_find("creel-worker-cuda", path, size);
         device = cuda ? "cuda:0" : "cpu";
     }
     snprintf(start->device, sizeof(start->device), "%s", device);
@@ -117,10 +91,10 @@ static int program_choose(const struct detector_config *config, char *path, size
         return 0;
     }
     const char *name = cuda ? "creel-worker-cuda" : "creel-worker-cpu";
-    if (!program_find(name, path, size)) {
+    if (!process_find(name, path, size)) {
         return err_set(err, ERR_NOT_FOUND,
                        "the worker program %s is neither beside this program nor in %s%s", name,
-                       CREEL_LIBEXEC_DIR, cuda ? "; use device: cpu" : "");
+                       process_libexec(), cuda ? "; use device: cpu" : "");
     }
     return 0;
 }
@@ -176,7 +150,7 @@ static int child_begin(struct detector *detector, struct err *err) {
         .start = detector->start,
     };
     int code = child_start(&setup, &detector->child, err);
-    atomic_store(&detector->pid, code == 0 ? (int)detector->child.pid : 0);
+    atomic_store(&detector->pid, code == 0 ? (int)detector->child.process.pid : 0);
     return code;
 }
 
@@ -205,10 +179,10 @@ static void back_off(const struct detector *detector) {
 /* A child that lives, or an error that is not the frame's fault: one that died or refused while it
  * loaded (want of memory, an upgrade half done) has not seen the frame, so its code is not told. */
 static int child_ensure(struct detector *detector, struct err *err) {
-    if (detector->child.pid > 0 && child_idle(&detector->child)) {
+    if (detector->child.process.pid > 0 && child_idle(&detector->child)) {
         return 0;
     }
-    if (detector->child.pid > 0) {
+    if (detector->child.process.pid > 0) {
         char how[CHILD_LINE_SIZE];
         child_fail(detector, how, sizeof(how)); /* it died between two frames: no frame's fault */
     }
@@ -282,7 +256,7 @@ int detector_start(const struct detector_config *config, const struct model *mod
     }
     detector->model = model;
     detector->files = (struct model_files){.cfg_fd = -1, .weights_fd = -1};
-    detector->child = (struct child){.socket = -1, .noise = -1, .output = -1};
+    detector->child = (struct child){.socket = -1, .process = PROCESS_NONE, .output = -1};
     detector->input_fd = detector->input_write_fd = -1;
     detector->timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : TIMEOUT_MS;
     int code = set_up(detector, config, err);
@@ -291,7 +265,7 @@ int detector_start(const struct detector_config *config, const struct model *mod
         return code;
     }
     log_debug("detector started", "model=%s pid=%d backend=\"%s\" seccomp=%d", model->name,
-              (int)detector->child.pid, detector->child.backend,
+              (int)detector->child.process.pid, detector->child.backend,
               (detector->child.sandbox & WORKER_SANDBOX_SECCOMP) != 0);
     *out = detector;
     return 0;
@@ -419,11 +393,11 @@ void detector_stats_get(const struct detector *detector, struct detector_stats *
 int detector_backend(const char *worker_path, char *out, size_t size, struct err *err) {
     char path[PATH_SIZE];
     if (worker_path == NULL) {
-        if (!program_find("creel-worker-cpu", path, sizeof(path))) {
+        if (!process_find("creel-worker-cpu", path, sizeof(path))) {
             return err_set(
                 err, ERR_NOT_FOUND,
                 "the worker program creel-worker-cpu is neither beside this program nor in %s",
-                CREEL_LIBEXEC_DIR);
+                process_libexec());
         }
         worker_path = path;
     }

@@ -7,19 +7,16 @@
 #define CREEL_INFERENCE_DETECTOR_CHILD_H
 
 #include "daemon/base/err.h"
+#include "inference/process.h"
 #include "inference/worker_protocol.h"
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
-#define CHILD_LINE_SIZE 256
+#define CHILD_LINE_SIZE PROCESS_LINE_SIZE
 
 struct child {
-    pid_t pid;                  /* 0: none */
-    int socket, noise, output;  /* owned; noise is its stdout and stderr */
-    char line[CHILD_LINE_SIZE]; /* of the noise, not yet ended */
-    size_t line_length;
-    char last[CHILD_LINE_SIZE]; /* last whole line */
+    struct process process;
+    int socket, output; /* owned */
     char backend[WORKER_BACKEND_SIZE];
     unsigned sandbox; /* enum worker_sandbox */
 };
