@@ -1,4 +1,5 @@
-/* Decoding of [yolo] layers (Redmon and Farhadi, YOLOv3, 2018, section 2.1) and greedy suppression.
+/* Decoding of [yolo] layers (Redmon and Farhadi, YOLOv3, 2018, section 2.1), of [region] layers
+ * (YOLO9000, 2016, section 2) and of classifiers, and suppression.
  *
  * Invariants: 1. items[0 .. count) is a heap whose root is the least confident while candidates are
  * collected, so that the best BOXES_CANDIDATES_MAX survive whatever the floor is. 2. After
@@ -7,6 +8,7 @@
  * Darknet does. */
 #include "inference/boxes.h"
 #include "daemon/base/mem.h"
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -88,42 +90,113 @@ static void unfit(struct boxes_item *item, const struct image_fit *fit) {
     item->h *= height / inner_height;
 }
 
+static float logistic(float value) {
+    return 1.0f / (1.0f + expf(-value));
+}
+
+/* A centre within its cell; scaled about the middle (Bochkovskiy et al., YOLOv4,
+ * 2020, 3.4). */
+static float centre(const struct boxes_head *head, float value) {
+    float inside = head->kind == BOXES_YOLO_READY ? value : logistic(value);
+    return head->scale * inside - 0.5f * (head->scale - 1.0f);
+}
+
+static float side(const struct boxes_head *head, float value) {
+    return head->kind == BOXES_YOLO_READY ? 4.0f * value * value : expf(value);
+}
+
 static bool decode(const struct boxes_head *head, const struct image_fit *fit, size_t cell,
                    size_t anchor, const float *values, struct boxes_item *out) {
     size_t plane = (size_t)head->grid_width * head->grid_height;
-    out->x = ((float)(cell % head->grid_width) + values[0]) / (float)head->grid_width;
-    out->y = ((float)(cell / head->grid_width) + values[plane]) / (float)head->grid_height;
-    out->w = expf(values[2 * plane]) * head->anchors[anchor][0] / (float)fit->net_width;
-    out->h = expf(values[3 * plane]) * head->anchors[anchor][1] / (float)fit->net_height;
+    float column = (float)(cell % head->grid_width), row = (float)(cell / head->grid_width);
+    out->x = (column + centre(head, values[0])) / (float)head->grid_width;
+    out->y = (row + centre(head, values[plane])) / (float)head->grid_height;
+    out->w = side(head, values[2 * plane]) * head->anchors[anchor][0] / (float)fit->net_width;
+    out->h = side(head, values[3 * plane]) * head->anchors[anchor][1] / (float)fit->net_height;
     unfit(out, fit);
     return isfinite(out->x) && isfinite(out->y) && isfinite(out->w) && isfinite(out->h);
 }
 
+/* What class k's number is a part of: exp(value - greatest) / total. */
+struct share {
+    float greatest, total;
+};
+
+static struct share share_of(const struct boxes_head *head, const float *classes, size_t plane) {
+    struct share share = {.greatest = classes[0]};
+    for (size_t k = 1; k < head->class_count; k++) {
+        share.greatest = fmaxf(share.greatest, classes[k * plane]);
+    }
+    for (size_t k = 0; k < head->class_count; k++) {
+        share.total += expf(classes[k * plane] - share.greatest);
+    }
+    return share;
+}
+
+/* The candidates of one anchor in one cell, whose objectness is above the floor. */
+static void collect_cell(struct boxes *boxes, const struct boxes_head *head,
+                         const struct image_fit *fit, float floor, size_t cell, size_t anchor,
+                         const float *values, float objectness) {
+    size_t plane = (size_t)head->grid_width * head->grid_height;
+    const float *classes = values + 5 * plane;
+    struct share share = {0};
+    struct boxes_item item = {0};
+    if (!decode(head, fit, cell, anchor, values, &item)) {
+        return;
+    }
+    if (head->kind == BOXES_REGION) {
+        share = share_of(head, classes, plane);
+    }
+    for (uint32_t k = 0; k < head->class_count; k++) {
+        float value = classes[k * plane];
+        float likely = head->kind == BOXES_YOLO_READY ? value
+                       : head->kind == BOXES_REGION   ? expf(value - share.greatest) / share.total
+                                                      : logistic(value);
+        item.confidence = objectness * likely;
+        item.class_index = k;
+        if (item.confidence > floor && item.confidence <= 1.0f && isfinite(value)) {
+            add(boxes, &item);
+        }
+    }
+}
+
+static void collect_tags(struct boxes *boxes, const struct boxes_head *head, float floor) {
+    for (uint32_t k = 0; k < head->class_count; k++) {
+        float likely = head->output[k];
+        if (likely > floor && likely <= 1.0f) {
+            struct boxes_item item = {0.5f, 0.5f, 1.0f, 1.0f, likely, k};
+            add(boxes, &item);
+        }
+    }
+}
+
+size_t boxes_head_values(const struct boxes_head *head) {
+    return head->kind == BOXES_TAGS ? head->class_count
+                                    : (size_t)head->grid_width * head->grid_height *
+                                          head->anchor_count * (head->class_count + 5);
+}
+
 void boxes_collect(struct boxes *boxes, const struct boxes_head *head, const struct image_fit *fit,
                    float floor) {
+    if (head->kind == BOXES_TAGS) {
+        collect_tags(boxes, head, floor);
+        return;
+    }
     size_t plane = (size_t)head->grid_width * head->grid_height;
     size_t depth = (size_t)head->class_count + 5;
+    bool ready = head->kind == BOXES_YOLO_READY;
+    /* most cells are empty: they are told by a comparison, without the logistic function */
+    float least = ready ? floor : logf(floor / (1.0f - floor)) - 1e-3f;
     for (size_t anchor = 0; anchor < head->anchor_count; anchor++) {
         const float *base = head->output + anchor * depth * plane;
         for (size_t cell = 0; cell < plane; cell++) {
-            float objectness = base[4 * plane + cell];
-            /* written so that NaN fails */
-            if (!(objectness > floor && objectness <= 1.0f)) {
+            float value = base[4 * plane + cell];
+            if (!(value > least && value <= FLT_MAX)) { /* written so that NaN fails */
                 continue;
             }
-            struct boxes_item item = {0};
-            bool decoded = false;
-            for (uint32_t k = 0; k < head->class_count; k++) {
-                item.confidence = objectness * base[(5 + (size_t)k) * plane + cell];
-                if (!(item.confidence > floor && item.confidence <= 1.0f)) {
-                    continue;
-                }
-                if (!decoded && !decode(head, fit, cell, anchor, base + cell, &item)) {
-                    break;
-                }
-                decoded = true;
-                item.class_index = k;
-                add(boxes, &item);
+            float objectness = ready ? value : logistic(value);
+            if (objectness > floor && objectness <= 1.0f) {
+                collect_cell(boxes, head, fit, floor, cell, anchor, base + cell, objectness);
             }
         }
     }
@@ -144,6 +217,19 @@ float boxes_iou(const struct boxes_item *a, const struct boxes_item *b) {
     return both / (a->w * a->h + b->w * b->h - both);
 }
 
+static float reach(float centre_a, float size_a, float centre_b, float size_b) {
+    float low = fminf(centre_a - size_a / 2, centre_b - size_b / 2);
+    float high = fmaxf(centre_a + size_a / 2, centre_b + size_b / 2);
+    return high - low;
+}
+
+float boxes_diou(const struct boxes_item *a, const struct boxes_item *b) {
+    float width = reach(a->x, a->w, b->x, b->w), height = reach(a->y, a->h, b->y, b->h);
+    float across = a->x - b->x, down = a->y - b->y;
+    float corners = width * width + height * height;
+    return boxes_iou(a, b) - (corners > 0 ? (across * across + down * down) / corners : 0);
+}
+
 /* Heap sort: the weakest goes last. (qsort of the C library asks the system how much memory there
  * is, which the worker may not.) */
 static void order(struct boxes *boxes) {
@@ -153,15 +239,22 @@ static void order(struct boxes *boxes) {
     }
 }
 
-size_t boxes_suppress(struct boxes *boxes, float nms) {
+static bool hides(const struct boxes_item *strong, const struct boxes_item *weak,
+                  enum model_nms kind, float nms) {
+    if (kind != MODEL_NMS_AGNOSTIC && strong->class_index != weak->class_index) {
+        return false;
+    }
+    return (kind == MODEL_NMS_DIOU ? boxes_diou(strong, weak) : boxes_iou(strong, weak)) > nms;
+}
+
+size_t boxes_suppress(struct boxes *boxes, enum model_nms kind, float nms) {
     order(boxes);
     size_t kept = 0;
     for (size_t i = 0; i < boxes->count; i++) {
         const struct boxes_item *item = &boxes->items[i];
         bool hidden = false;
         for (size_t j = 0; j < kept && !hidden; j++) {
-            hidden = boxes->items[j].class_index == item->class_index &&
-                     boxes_iou(&boxes->items[j], item) > nms;
+            hidden = hides(&boxes->items[j], item, kind, nms);
         }
         if (!hidden) {
             boxes->items[kept++] = *item;

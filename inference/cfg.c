@@ -4,6 +4,7 @@
  * copy of the text is cut up in place; sections and pairs point into it. */
 #include "inference/cfg.h"
 #include "daemon/base/mem.h"
+#include "inference/cfg_keys.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,9 @@ void cfg_write(const struct cfg *cfg, struct buf *out) {
     for (size_t i = 0; i < cfg->count; i++) {
         const struct cfg_section *section = &cfg->sections[i];
         const char *type = i == 0 ? "net" : section->type;
+        if (cfg_is_cost(section)) {
+            continue;
+        }
         buf_printf(out, "[%s]\n", type);
         if (i == 0) {
             buf_puts(out, "batch=1\nsubdivisions=1\n");

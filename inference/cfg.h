@@ -2,8 +2,8 @@
  *
  * Darknet's parser dies, or computes nonsense silently, on most mistakes (an unknown layer, a
  * weights file of another size, an option of another fork). So creel reads the file itself, works
- * out every layer's shape and the exact size of the weights, refuses what the built-in backend
- * would compute wrongly, and hands Darknet a cleaned copy: one image at a time, nothing that only
+ * out every layer's shape and the exact size of the weights, says which backends would compute it
+ * wrongly, and hands Darknet a cleaned copy: one image at a time, nothing that only
  * training needs. Errors name file:line, the section, and what was expected. Life cycle: cfg_parse
  * -> cfg_check, cfg_write -> cfg_destroy. Thread: any, pure.
  */
@@ -12,6 +12,8 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/err.h"
+#include "inference/backend.h"
+#include "inference/boxes.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,14 +60,16 @@ struct cfg_shape {
 struct cfg_plan {
     uint32_t input_width, input_height;
     uint32_t class_count, head_count;
+    struct boxes_head heads[BOXES_HEADS_MAX]; /* without outputs */
+    struct backend_refusals refusals;
     size_t layer_count;
     struct cfg_shape layers[CFG_LAYERS_MAX];
     uint64_t weights;      /* floats in the weights file, behind its header */
     uint64_t memory_bytes; /* estimate of what Darknet allocates for one image */
 };
 
-/* Fills `plan` (large: not for the stack). ERR_INVALID: file:line, section, expected; or why this
- * backend cannot compute it. */
+/* Fills `plan` (large: not for the stack). ERR_INVALID: file:line, section, expected. What only one
+ * backend computes rightly passes: see plan->refusals. */
 int cfg_check(const struct cfg *cfg, struct cfg_plan *plan, struct err *err);
 
 /* Appends the cleaned copy. */

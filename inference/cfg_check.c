@@ -7,31 +7,19 @@
  * added). Formulas: Darknet's make_*_layer and load_weights_upto. A convolution has a bias a
  * filter, with batch normalisation three more figures a filter, and channels / groups * filters *
  * size^2 weights. */
-#include "inference/boxes.h"
 #include "inference/cfg.h"
-#include "inference/cfg_keys.h"
+#include "inference/cfg_walk.h"
 #include <math.h>
 #include <string.h>
 
 enum { CHANNELS_MAX = 1 << 20, SIDE_MAX = 1 << 14 };
 
-struct walk {
-    const struct cfg *cfg;
-    const struct cfg_section *section;
-    struct cfg_plan *plan;
-    struct cfg_shape now;
-    uint64_t work; /* floats of the largest work space so far */
-};
-
-#define WHERE(walk) (walk)->cfg->name, (walk)->section->line, (walk)->section->type
-
 static uint64_t area(const struct cfg_shape *shape) {
     return (uint64_t)shape->width * shape->height * shape->channels;
 }
 
-/* Takes a new shape, and counts `copies` arrays of that many floats and `weights` of the file. */
-static int step(struct walk *walk, uint64_t width, uint64_t height, uint64_t channels,
-                unsigned copies, uint64_t weights, struct err *err) {
+int cfg__step(struct walk *walk, uint64_t width, uint64_t height, uint64_t channels,
+              unsigned copies, uint64_t weights, struct err *err) {
     if (width == 0 || height == 0 || width > SIDE_MAX || height > SIDE_MAX ||
         channels > CHANNELS_MAX) {
         return err_set(
@@ -82,8 +70,8 @@ static int walk_convolutional(struct walk *walk, struct err *err) {
     uint64_t depth = walk->now.channels / groups * size * size;
     uint64_t work = depth * width * height;
     walk->work = work > walk->work ? work : walk->work;
-    return step(walk, width, height, filters, norm ? 4 : 2,
-                filters * depth + filters * (norm ? 4 : 1), err);
+    return cfg__step(walk, width, height, filters, norm ? 4 : 2,
+                     filters * depth + filters * (norm ? 4 : 1), err);
 }
 
 static int walk_maxpool(struct walk *walk, struct err *err) {
@@ -95,8 +83,9 @@ static int walk_maxpool(struct walk *walk, struct err *err) {
                        "%s:%d: [%s] size=%llu is larger than its input of %u x %u", WHERE(walk),
                        (unsigned long long)size, walk->now.width, walk->now.height);
     }
-    return step(walk, (walk->now.width + padding - size) / stride + 1,
-                (walk->now.height + padding - size) / stride + 1, walk->now.channels, 3, 0, err);
+    return cfg__step(walk, (walk->now.width + padding - size) / stride + 1,
+                     (walk->now.height + padding - size) / stride + 1, walk->now.channels, 3, 0,
+                     err);
 }
 
 /* The layer that a route or shortcut names: from the front, or counted back from here. */
@@ -114,6 +103,21 @@ static int layer_named(struct walk *walk, const struct cfg_pair *pair, double nu
     }
     *out = &walk->plan->layers[(size_t)index];
     return 0;
+}
+
+/* With groups=n only one nth of what was joined is taken. */
+static int route_step(struct walk *walk, const struct cfg_shape *first, uint64_t channels,
+                      struct err *err) {
+    uint64_t groups = (uint64_t)cfg_int(walk->section, "groups", 1);
+    uint64_t group = (uint64_t)cfg_int(walk->section, "group_id", 0);
+    if (channels % groups != 0 || group >= groups) {
+        return err_set(err, ERR_INVALID,
+                       "%s:%d: [%s] groups=%llu, group_id=%llu of %llu channels; expected a number "
+                       "that divides them, and 0 to %llu",
+                       WHERE(walk), (unsigned long long)groups, (unsigned long long)group,
+                       (unsigned long long)channels, (unsigned long long)groups - 1);
+    }
+    return cfg__step(walk, first->width, first->height, channels / groups, 2, 0, err);
 }
 
 static int walk_route(struct walk *walk, struct err *err) {
@@ -141,7 +145,7 @@ static int walk_route(struct walk *walk, struct err *err) {
         }
         channels += from->channels;
     }
-    return code != 0 ? code : step(walk, first->width, first->height, channels, 2, 0, err);
+    return code != 0 ? code : route_step(walk, first, channels, err);
 }
 
 static int walk_shortcut(struct walk *walk, struct err *err) {
@@ -163,84 +167,36 @@ static int walk_shortcut(struct walk *walk, struct err *err) {
                        from->width, from->height, from->channels, now->width, now->height,
                        now->channels);
     }
-    return step(walk, now->width, now->height, now->channels, 2, 0, err);
+    return cfg__step(walk, now->width, now->height, now->channels, 2, 0, err);
 }
 
 static int walk_upsample(struct walk *walk, struct err *err) {
     uint64_t stride = (uint64_t)cfg_int(walk->section, "stride", 2);
-    return step(walk, walk->now.width * stride, walk->now.height * stride, walk->now.channels, 2, 0,
-                err);
+    return cfg__step(walk, walk->now.width * stride, walk->now.height * stride, walk->now.channels,
+                     2, 0, err);
 }
 
 static int walk_dropout(struct walk *walk, struct err *err) {
-    return step(walk, walk->now.width, walk->now.height, walk->now.channels, 1, 0, err);
+    return cfg__step(walk, walk->now.width, walk->now.height, walk->now.channels, 1, 0, err);
 }
 
-/* mask: which anchors this head has. Returns their number in `*count`. */
-static int check_anchors(struct walk *walk, size_t *count, struct err *err) {
-    const struct cfg_section *section = walk->section;
-    double values[2 * 64];
-    size_t given = 0, num = (size_t)cfg_int(section, "num", 1);
-    const struct cfg_pair *anchors = cfg_pair_find(section, "anchors");
-    const struct cfg_pair *mask = cfg_pair_find(section, "mask");
-    if (anchors == NULL) {
-        return err_set(err, ERR_INVALID, "%s:%d: [%s] expected anchors=<%zu pairs>", WHERE(walk),
-                       num);
-    }
-    int code = cfg_list(walk->cfg, section, anchors, values, 2 * 64, &given, err);
-    if (code != 0) {
-        return code;
-    }
-    if (given != 2 * num) {
+static int walk_reorg(struct walk *walk, struct err *err) {
+    uint64_t stride = (uint64_t)cfg_int(walk->section, "stride", 1);
+    const struct cfg_shape *now = &walk->now;
+    if (now->width % stride != 0 || now->height % stride != 0 ||
+        now->channels % (stride * stride) != 0) {
         return err_set(err, ERR_INVALID,
-                       "%s:%d: [%s] anchors has %zu numbers; num=%zu asks for %zu", walk->cfg->name,
-                       anchors->line, section->type, given, num, 2 * num);
+                       "%s:%d: [%s] stride=%llu cannot fold %u x %u x %u; expected sides that it "
+                       "divides, and channels that its square divides",
+                       WHERE(walk), (unsigned long long)stride, now->width, now->height,
+                       now->channels);
     }
-    for (size_t i = 0; i < given; i++) {
-        if (values[i] <= 0 || values[i] > 16 * CFG_INPUT_MAX) {
-            return err_set(err, ERR_INVALID, "%s:%d: [%s] anchors has the side %g; expected pixels",
-                           walk->cfg->name, anchors->line, section->type, values[i]);
-        }
-    }
-    *count = num;
-    code = mask == NULL ? 0
-                        : cfg_list(walk->cfg, section, mask, values, BOXES_ANCHORS_MAX, count, err);
-    for (size_t i = 0; code == 0 && mask != NULL && i < *count; i++) {
-        if (values[i] != floor(values[i]) || values[i] < 0 || values[i] >= (double)num) {
-            code = err_set(err, ERR_INVALID, "%s:%d: [%s] mask has %g; expected 0 to %zu (num=%zu)",
-                           walk->cfg->name, mask->line, section->type, values[i], num - 1, num);
-        }
-    }
-    return code;
+    return cfg__step(walk, now->width / stride, now->height / stride,
+                     now->channels * stride * stride, 2, 0, err);
 }
 
-static int walk_yolo(struct walk *walk, struct err *err) {
-    struct cfg_plan *plan = walk->plan;
-    uint32_t classes = (uint32_t)cfg_int(walk->section, "classes", 20);
-    size_t anchors = 0;
-    int code = check_anchors(walk, &anchors, err);
-    if (code != 0) {
-        return code;
-    }
-    if (anchors > BOXES_ANCHORS_MAX || plan->head_count == BOXES_HEADS_MAX) {
-        return err_set(err, ERR_INVALID, "%s:%d: [%s] more than %d anchors or %d [yolo] sections",
-                       WHERE(walk), BOXES_ANCHORS_MAX, BOXES_HEADS_MAX);
-    }
-    if (walk->now.channels != anchors * (classes + 5)) {
-        return err_set(
-            err, ERR_INVALID,
-            "%s:%d: [%s] gets %u channels; %zu anchors and %u classes need %zu: set filters=%zu "
-            "in the layer before",
-            WHERE(walk), walk->now.channels, anchors, classes, anchors * (classes + 5),
-            anchors * (classes + 5));
-    }
-    if (plan->head_count > 0 && plan->class_count != classes) {
-        return err_set(err, ERR_INVALID, "%s:%d: [%s] classes=%u; the [yolo] before has %u",
-                       WHERE(walk), classes, plan->class_count);
-    }
-    plan->class_count = classes;
-    plan->head_count++;
-    return step(walk, walk->now.width, walk->now.height, walk->now.channels, 2, 0, err);
+static int walk_avgpool(struct walk *walk, struct err *err) {
+    return cfg__step(walk, 1, 1, walk->now.channels, 2, 0, err);
 }
 
 static const struct {
@@ -253,7 +209,11 @@ static const struct {
     {"shortcut", walk_shortcut},
     {"upsample", walk_upsample},
     {"dropout", walk_dropout},
-    {"yolo", walk_yolo},
+    {"reorg", walk_reorg},
+    {"avgpool", walk_avgpool},
+    {"yolo", cfg__yolo},
+    {"region", cfg__region},
+    {"softmax", cfg__softmax},
 };
 
 static int walk_layer(struct walk *walk, struct err *err) {
@@ -262,13 +222,13 @@ static int walk_layer(struct walk *walk, struct err *err) {
         if (strcmp(canon, layers[i].type) != 0) {
             continue;
         }
-        int code = cfg_keys_check(walk->cfg, walk->section, err);
+        int code = cfg_keys_check(walk->cfg, walk->section, walk->plan, err);
         return code != 0 ? code : layers[i].walk(walk, err);
     }
     return err_set(
         err, ERR_INVALID,
         "%s:%d: [%s] is not a layer that creel runs; it runs convolutional, maxpool, route, "
-        "shortcut, upsample, dropout and yolo",
+        "shortcut, upsample, dropout, reorg, avgpool, yolo, region and softmax",
         WHERE(walk));
 }
 
@@ -284,7 +244,7 @@ static int walk_net(struct walk *walk, struct err *err) {
         return err_set(err, ERR_INVALID, "%s:%d: the first section is [%s]; expected [net]",
                        WHERE(walk));
     }
-    int code = cfg_keys_check(walk->cfg, walk->section, err);
+    int code = cfg_keys_check(walk->cfg, walk->section, walk->plan, err);
     if (code != 0) {
         return code;
     }
@@ -307,7 +267,25 @@ static int walk_net(struct walk *walk, struct err *err) {
     }
     walk->plan->input_width = (uint32_t)cfg_int(walk->section, "width", 0);
     walk->plan->input_height = (uint32_t)cfg_int(walk->section, "height", 0);
-    return step(walk, walk->plan->input_width, walk->plan->input_height, 3, 1, 0, err);
+    return cfg__step(walk, walk->plan->input_width, walk->plan->input_height, 3, 1, 0, err);
+}
+
+static int check_end(const struct cfg *cfg, const struct cfg_plan *plan, struct err *err) {
+    size_t end = cfg->count - (cfg_is_cost(&cfg->sections[cfg->count - 1]) ? 1 : 0);
+    const struct cfg_section *last = &cfg->sections[end > 0 ? end - 1 : 0];
+    if (plan->head_count == 0) {
+        return err_set(err, ERR_INVALID,
+                       "%s: the network has no [yolo], [region] or [softmax] section, so it finds "
+                       "nothing",
+                       cfg->name);
+    }
+    const struct boxes_head *head = &plan->heads[plan->head_count - 1];
+    if (head->layer + (head->kind == BOXES_TAGS ? 1 : 2) != plan->layer_count) {
+        return err_set(err, ERR_INVALID,
+                       "%s:%d: [%s] is the last section; expected [yolo], [region] or [softmax]",
+                       cfg->name, last->line, last->type);
+    }
+    return 0;
 }
 
 int cfg_check(const struct cfg *cfg, struct cfg_plan *plan, struct err *err) {
@@ -315,6 +293,9 @@ int cfg_check(const struct cfg *cfg, struct cfg_plan *plan, struct err *err) {
     memset(plan, 0, sizeof(*plan));
     for (size_t i = 0; i < cfg->count; i++) {
         walk.section = &cfg->sections[i];
+        if (i > 0 && i + 1 == cfg->count && cfg_is_cost(walk.section)) {
+            break; /* left out of the copy, too */
+        }
         int code = i == 0 ? walk_net(&walk, err) : walk_layer(&walk, err);
         if (code != 0) {
             return code;
@@ -324,14 +305,5 @@ int cfg_check(const struct cfg *cfg, struct cfg_plan *plan, struct err *err) {
         }
     }
     plan->memory_bytes += walk.work * sizeof(float);
-    const struct cfg_section *last = &cfg->sections[cfg->count - 1];
-    if (plan->head_count == 0) {
-        return err_set(err, ERR_INVALID,
-                       "%s: the network has no [yolo] section, so it finds no boxes", cfg->name);
-    }
-    if (strcmp(last->type, "yolo") != 0) {
-        return err_set(err, ERR_INVALID, "%s:%d: [%s] is the last section; expected [yolo]",
-                       cfg->name, last->line, last->type);
-    }
-    return 0;
+    return check_end(cfg, plan, err);
 }

@@ -1,10 +1,12 @@
-/* The table of keys. A key that is not in it is refused: Darknet would ignore it with a line on
- * stderr, and the network might then compute something else than its author meant (mish, route
- * groups, new_coords ...). What only training reads is in the table too, and is dropped from the
- * copy that Darknet gets. */
+/* The tables of keys: what they may be, and what one of the backends computes wrongly. A key that
+ * is not in it is refused: Darknet would ignore it with a line on stderr, and the network might
+ * then compute something else than its author meant. What only training reads is in the table too,
+ * and is dropped from the copy that Darknet gets. */
 #include "inference/cfg_keys.h"
+#include "daemon/base/mem.h"
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +29,9 @@ struct rule {
     const char *words; /* WORD: the choices. ONLY, NEVER: why */
 };
 
-#define ACTIVATIONS "leaky linear relu logistic tanh elu selu relie ramp hardtan"
+#define ACTIVATIONS "leaky linear relu logistic tanh elu selu relie ramp hardtan mish swish"
 #define IGNORED     "Darknet's library for the CPU ignores it and would compute something else"
+#define DETECTORS   "its meaning is not known to every Darknet"
 
 static const struct rule rules[] = {
     {"net", "width", WHOLE, 8, CFG_INPUT_MAX, NULL},
@@ -68,8 +71,8 @@ static const struct rule rules[] = {
     {"maxpool", "stride_y", NEVER, 0, 0, IGNORED},
 
     {"route", "layers", LIST, 0, 0, NULL},
-    {"route", "groups", ONLY, 1, 1, IGNORED},
-    {"route", "group_id", ONLY, 0, 0, IGNORED},
+    {"route", "groups", WHOLE, 1, 1024, NULL},
+    {"route", "group_id", WHOLE, 0, 1023, NULL},
 
     {"shortcut", "from", WHOLE, -CFG_LAYERS_MAX, CFG_LAYERS_MAX, NULL},
     {"shortcut", "activation", WORD, 0, 0, ACTIVATIONS},
@@ -90,17 +93,52 @@ static const struct rule rules[] = {
     {"yolo", "anchors", LIST, 0, 0, NULL},
     {"yolo", "classes", WHOLE, 1, 1024, NULL},
     {"yolo", "num", WHOLE, 1, 64, NULL},
-    {"yolo", "scale_x_y", ONLY, 1, 1, IGNORED},
-    {"yolo", "new_coords", ONLY, 0, 0, IGNORED},
+    {"yolo", "scale_x_y", NUMBER, 0, 0, NULL},
+    {"yolo", "new_coords", WHOLE, 0, 1, NULL},
     {"yolo", "embedding_layer", NEVER, 0, 0, IGNORED},
     {"yolo", "map", NEVER, 0, 0, "it names another file"},
     {"yolo", "jitter", NUMBER, 0, 0, NULL},
     {"yolo", "ignore_thresh", NUMBER, 0, 0, NULL},
     {"yolo", "truth_thresh", NUMBER, 0, 0, NULL},
 
+    {"region", "anchors", LIST, 0, 0, NULL},
+    {"region", "classes", WHOLE, 1, 1024, NULL},
+    {"region", "num", WHOLE, 1, 32, NULL},
+    {"region", "coords", ONLY, 4, 4, "a box has four numbers"},
+    {"region", "softmax", WHOLE, 0, 1, NULL},
+    {"region", "background", ONLY, 0, 0, DETECTORS},
+    {"region", "log", ONLY, 0, 0, DETECTORS},
+    {"region", "sqrt", ONLY, 0, 0, DETECTORS},
+    {"region", "tree", NEVER, 0, 0, "it names another file"},
+    {"region", "map", NEVER, 0, 0, "it names another file"},
+
+    {"reorg", "stride", WHOLE, 1, 16, NULL},
+    {"reorg", "reverse", ONLY, 0, 0, DETECTORS},
+    {"reorg", "flatten", ONLY, 0, 0, DETECTORS},
+    {"reorg", "extra", ONLY, 0, 0, DETECTORS},
+
+    {"softmax", "groups", ONLY, 1, 1, "one choice of a class is run"},
+    {"softmax", "temperature", ONLY, 1, 1, "another temperature is not run"},
+    {"softmax", "spatial", ONLY, 0, 0, "a class for each place is not run"},
+    {"softmax", "noloss", WHOLE, 0, 1, NULL},
+    {"softmax", "tree", NEVER, 0, 0, "it names another file"},
+
     {"*", "dontload", ONLY, 0, 0, "every layer's weights must come from the weights file"},
     {"*", "dontloadscales", ONLY, 0, 0, "every layer's weights must come from the weights file"},
     {"*", "numload", ONLY, 0, 0, "every layer's weights must come from the weights file"},
+};
+
+/* What one backend computes wrongly, without a word. */
+static const struct limit {
+    const char *section, *key;
+    enum backend backend;
+    const char *wrong; /* these words; NULL: every number but `right` */
+    double right;
+} limits[] = {
+    {"convolutional", "activation", BACKEND_PJREDDIE, "mish swish", 0},
+    {"shortcut", "activation", BACKEND_PJREDDIE, "mish swish", 0},
+    {"route", "groups", BACKEND_PJREDDIE, NULL, 1},
+    {"route", "group_id", BACKEND_PJREDDIE, NULL, 0},
 };
 
 /* For training only; the same words whatever the section. */
@@ -120,7 +158,9 @@ static const char *const layer_trains =
     "train_only_bn keep_delta_gpu random max jitter ignore_thresh truth_thresh absolute iou_thresh "
     "iou_loss iou_normalizer cls_normalizer obj_normalizer delta_normalizer max_delta nms_kind "
     "beta_nms focal_loss objectness_smooth label_smooth_eps counters_per_class resize "
-    "map_activation track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm ";
+    "map_activation track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm "
+    "bias_match rescore thresh classfix object_scale noobject_scale class_scale coord_scale "
+    "mask_scale ";
 
 static bool has_word(const char *words, const char *word) {
     size_t length = strlen(word);
@@ -146,7 +186,13 @@ const char *cfg_section_canon(const char *type) {
         {"shortcut", "shortcut"},
         {"upsample", "upsample"},
         {"dropout", "dropout"},
+        {"reorg", "reorg"},
+        {"avgpool", "avgpool"},
+        {"avg", "avgpool"},
         {"yolo", "yolo"},
+        {"region", "region"},
+        {"softmax", "softmax"},
+        {"soft", "softmax"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(type, names[i][0]) == 0) {
@@ -258,7 +304,32 @@ static bool value_fits(const struct cfg_pair *pair, const struct rule *rule) {
     }
 }
 
-int cfg_keys_check(const struct cfg *cfg, const struct cfg_section *section, struct err *err) {
+static void limits_note(const struct cfg *cfg, const struct cfg_section *section,
+                        const struct cfg_pair *pair, struct cfg_plan *plan) {
+    const char *canon = cfg_section_canon(section->type);
+    for (size_t i = 0; i < ARRAY_LENGTH(limits); i++) {
+        const struct limit *limit = &limits[i];
+        char *why = plan->refusals.why[limit->backend];
+        double value = limit->right;
+        if (strcmp(limit->section, canon) != 0 || strcmp(limit->key, pair->key) != 0 ||
+            why[0] != '\0') {
+            continue;
+        }
+        bool wrong = limit->wrong != NULL
+                         ? has_word(limit->wrong, pair->value)
+                         : parse_number(pair->value, &value) && value != limit->right;
+        if (wrong) {
+            snprintf(why, BACKEND_WHY_SIZE,
+                     "%.120s:%d: [%s] %s=%.20s: %s's Darknet ignores it and would compute "
+                     "something else",
+                     cfg->name, pair->line, section->type, pair->key, pair->value,
+                     backend_name(limit->backend));
+        }
+    }
+}
+
+int cfg_keys_check(const struct cfg *cfg, const struct cfg_section *section, struct cfg_plan *plan,
+                   struct err *err) {
     const char *canon = cfg_section_canon(section->type);
     for (size_t i = 0; i < section->count; i++) {
         const struct cfg_pair *pair = &section->pairs[i];
@@ -276,6 +347,7 @@ int cfg_keys_check(const struct cfg *cfg, const struct cfg_section *section, str
         if (!value_fits(pair, rule)) {
             return bad_value(cfg, section, pair, rule, err);
         }
+        limits_note(cfg, section, pair, plan);
         size_t count = 0;
         int code = rule->kind == LIST ? cfg_list(cfg, section, pair, NULL, 1024, &count, err) : 0;
         if (code != 0) {
@@ -292,4 +364,14 @@ long cfg_int(const struct cfg_section *section, const char *key, long missing) {
         return missing;
     }
     return (long)value;
+}
+
+double cfg_number(const struct cfg_section *section, const char *key, double missing) {
+    const struct cfg_pair *pair = cfg_pair_find(section, key);
+    double value = 0;
+    return pair != NULL && parse_number(pair->value, &value) ? value : missing;
+}
+
+bool cfg_is_cost(const struct cfg_section *section) {
+    return strcmp(section->type, "cost") == 0;
 }

@@ -71,32 +71,82 @@ struct detector {
 
 /* ---- which program ---- */
 
-/* Chooses program and device: "cuda:N" needs creel-worker-cuda; "auto" takes it where there are
- * both it and a device. */
-static int program_choose(const struct detector_config *config, char *path, size_t size,
-                          struct worker_start *start, struct err *err) {
-    const char *device = config->device != NULL ? config->device : "auto";
+/* Whether a program of the table may serve: the device asked for, the backend asked for. */
+static bool program_wanted(const struct backend_program *program, const char *device,
+                           const char *backend) {
     bool cuda = strncmp(device, "cuda", 4) == 0;
-    if (!cuda && strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0) {
+    if (strcmp(device, "auto") == 0 && program->cuda && access("/dev/nvidia0", F_OK) != 0) {
+        return false;
+    }
+    if (strcmp(device, "auto") != 0 && program->cuda != cuda) {
+        return false;
+    }
+    return strcmp(backend, "auto") == 0 || strcmp(backend, backend_name(program->backend)) == 0;
+}
+
+static int choice_check(const char *device, const char *backend, struct err *err) {
+    enum backend known;
+    if (strncmp(device, "cuda", 4) != 0 && strcmp(device, "cpu") != 0 &&
+        strcmp(device, "auto") != 0) {
         return err_set(err, ERR_INVALID, "device \"%s\": expected auto, cpu or cuda:N", device);
     }
-    if (strcmp(device, "auto") == 0) {
-        cuda = config->worker_path == NULL && access("/dev/nvidia0", F_OK) == 0 &&
-               process_find("creel-worker-cuda", path, size);
-        device = cuda ? "cuda:0" : "cpu";
+    if (strcmp(backend, "auto") != 0 && !backend_parse(backend, &known)) {
+        return err_set(err, ERR_INVALID, "backend \"%s\": expected auto, pjreddie or alexeyab",
+                       backend);
     }
-    snprintf(start->device, sizeof(start->device), "%s", device);
+    return 0;
+}
+
+/* Why no program serves: what it would compute wrongly, or that there is none. */
+static int none_serves(const char *why, const char *device, const char *backend, struct err *err) {
+    if (why != NULL) {
+        return err_set(err, ERR_INVALID, "%s", why);
+    }
+    bool cuda = strncmp(device, "cuda", 4) == 0;
+    return err_set(err, ERR_NOT_FOUND,
+                   "device %s, backend %s: the worker program for that (%s) is neither beside this "
+                   "program nor in %s%s",
+                   device, backend,
+                   strcmp(backend, "alexeyab") == 0 && !cuda ? "creel-worker-alexeyab"
+                   : cuda                                    ? "creel-worker-cuda"
+                                                             : "creel-worker-cpu",
+                   process_libexec(), cuda ? "; use device: cpu" : "");
+}
+
+/* Chooses program and device: the first that is here, is wanted and computes this model rightly;
+ * those for CUDA before the others. */
+static int program_choose(const struct detector_config *config, const struct model *model,
+                          char *path, size_t size, struct worker_start *start, struct err *err) {
+    const char *device = config->device != NULL ? config->device : "auto";
+    const char *backend = config->backend != NULL ? config->backend : "auto";
+    const char *why = NULL;
+    int code = choice_check(device, backend, err);
+    if (code != 0) {
+        return code;
+    }
     if (config->worker_path != NULL) {
+        snprintf(start->device, sizeof(start->device), "%s",
+                 strcmp(device, "auto") == 0 ? "cpu" : device);
         snprintf(path, size, "%s", config->worker_path);
         return 0;
     }
-    const char *name = cuda ? "creel-worker-cuda" : "creel-worker-cpu";
-    if (!process_find(name, path, size)) {
-        return err_set(err, ERR_NOT_FOUND,
-                       "the worker program %s is neither beside this program nor in %s%s", name,
-                       process_libexec(), cuda ? "; use device: cpu" : "");
+    for (int cuda = 1; cuda >= 0; cuda--) {
+        const struct backend_program *program;
+        for (size_t i = 0; (program = backend_program_at(i)) != NULL; i++) {
+            if (program->cuda != (cuda == 1) || !program_wanted(program, device, backend) ||
+                !process_find(program->name, path, size)) {
+                continue;
+            }
+            if (model->refusals.why[program->backend][0] == '\0') {
+                const char *automatic = program->cuda ? "cuda:0" : "cpu";
+                snprintf(start->device, sizeof(start->device), "%s",
+                         strcmp(device, "auto") == 0 ? automatic : device);
+                return 0;
+            }
+            why = model->refusals.why[program->backend];
+        }
     }
-    return 0;
+    return none_serves(why, device, backend, err);
 }
 
 /* ---- shared memory ---- */
@@ -217,12 +267,16 @@ static void start_fill(const struct detector_config *config, const struct detect
     start->memory_bytes = cpu ? WORKER_MEMORY + 2 * detector->files.memory_bytes : 0;
     start->floor = config->floor;
     start->nms = model->nms;
+    start->nms_kind = (uint32_t)model->nms_kind;
+    start->layer_count = detector->files.layer_count;
+    memcpy(start->heads, detector->files.heads, sizeof(start->heads));
+    start->refusals = model->refusals;
 }
 
 static int set_up(struct detector *detector, const struct detector_config *config,
                   struct err *err) {
     char path[PATH_SIZE];
-    int code = program_choose(config, path, sizeof(path), &detector->start, err);
+    int code = program_choose(config, detector->model, path, sizeof(path), &detector->start, err);
     if (code != 0) {
         return code;
     }

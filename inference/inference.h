@@ -1,10 +1,10 @@
 /* inference: a model, and worker processes that look at frames with it.
  *
  * Darknet ends the process on errors, prints, and leaks; JPEGs come from strangers. So both live in
- * a child process (`creel-worker-cpu`): bytes go over in a memfd that the child may only read, the
- * reply comes back in another, is copied once and then checked (finite, in range, counts bounded).
- * A death costs one retry of the frame in a fresh child, then the frame is FRAME_BAD with
- * ERR_CRASHED.
+ * a child process (`creel-worker-cpu` and its kin, see backend.h): bytes go over in a memfd that
+ * the child may only read, the reply comes back in another, is copied once and then checked
+ * (finite, in range, counts bounded). A death costs one retry of the frame in a fresh child, then
+ * the frame is FRAME_BAD with ERR_CRASHED.
  *
  * A `struct detector` is one child and serves one thread at a time; run several for several cores.
  * Life cycle: model_open -> detector_start -> detector_run ... -> detector_stop -> model_close.
@@ -14,6 +14,7 @@
 #define CREEL_INFERENCE_INFERENCE_H
 
 #include "daemon/base/err.h"
+#include "inference/backend.h"
 #include "inference/frame.h"
 #include "schemas/frame.h"
 #include <stdbool.h>
@@ -22,6 +23,13 @@
 #define MODEL_FILE_MAX    (1u << 30) /* bytes of a weights file */
 
 enum model_resize { MODEL_LETTERBOX = 0, MODEL_STRETCH = 1 };
+
+/* Which boxes may hide a weaker one. */
+enum model_nms {
+    MODEL_NMS_GREEDY = 0,   /* of the same class, by IoU */
+    MODEL_NMS_AGNOSTIC = 1, /* of any class, by IoU: one box, one class */
+    MODEL_NMS_DIOU = 2,     /* of the same class, by DIoU: spares neighbours that overlap */
+};
 
 /* A checked model directory (model.yaml): every file is there, hashed, and fits the others. */
 struct model {
@@ -33,8 +41,11 @@ struct model {
     size_t class_count;
     enum model_resize resize;
     double threshold; /* default of `creel detect`; 0.25 where model.yaml has none */
-    double nms;       /* IoU above which the weaker box of a class goes; 0.45 */
+    double nms;       /* overlap above which the weaker box goes; 0.45 */
+    enum model_nms nms_kind;
     uint32_t input_width, input_height;
+    bool tags; /* a classifier: what it finds is of the whole frame */
+    struct backend_refusals refusals;
 };
 
 /* Reads and checks everything, including the cfg's layers and the exact size of the weights,
@@ -54,6 +65,7 @@ struct detector_config {
     int timeout_ms;   /* a frame that takes longer costs the child its life; 0: 20,000 */
     uint32_t thumb_width; /* pixels; 0: 320 */
     const char *device;   /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
+    const char *backend;  /* "auto": the first that computes the model rightly; or one by name */
 };
 
 struct detector;
@@ -64,7 +76,7 @@ int detector_start(const struct detector_config *config, const struct model *mod
 void detector_stop(struct detector *detector);
 
 /* Fills the record's media, size, orientation, model, phash, quality and detections (all from the
- * floor up, NMS applied per class at model->nms), and the thumbnail. ERR_INVALID: not a decodable
+ * floor up, NMS applied as the model says), and the thumbnail. ERR_INVALID: not a decodable
  * image (the frame is to blame). ERR_CRASHED: the child died twice on it. Other codes: the detector
  * is to blame. Blocks until the verdict. */
 int detector_run(struct detector *detector, struct frame *frame, struct err *err);

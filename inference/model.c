@@ -34,6 +34,7 @@ struct spec { /* model.yaml */
     char cfg[MODEL_YAML_TEXT_SIZE], weights[MODEL_YAML_TEXT_SIZE], names[MODEL_YAML_TEXT_SIZE];
     struct frame_hash cfg_hash, weights_hash, names_hash;
     enum model_resize resize;
+    enum model_nms nms_kind;
     double threshold, nms;
 };
 
@@ -72,6 +73,18 @@ static int set_resize(const char *text, void *out) {
     return strcmp(text, "stretch") == 0 || strcmp(text, "letterbox") == 0 ? 0 : -1;
 }
 
+static int set_nms_kind(const char *text, void *out) {
+    static const char *const kinds[] = {"greedy", "agnostic", "diou"}; /* enum model_nms */
+    enum model_nms *kind = out;
+    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
+        if (strcmp(text, kinds[i]) == 0) {
+            *kind = (enum model_nms)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
 static int set_fraction(const char *text, void *out) {
     char *end = NULL;
     double value = strtod(text, &end);
@@ -105,6 +118,7 @@ static const struct {
     {"threshold", set_fraction, offsetof(struct spec, threshold), false,
      "a number between 0 and 1"},
     {"nms", set_fraction, offsetof(struct spec, nms), false, "a number between 0 and 1"},
+    {"nms_kind", set_nms_kind, offsetof(struct spec, nms_kind), false, "greedy, agnostic or diou"},
 };
 
 static int spec_set(struct spec *spec, const struct model_yaml_entry *entry, const char *path,
@@ -123,7 +137,7 @@ static int spec_set(struct spec *spec, const struct model_yaml_entry *entry, con
     return err_set(
         err, ERR_INVALID,
         "%s:%d: unknown key \"%s\"; known are name, version, cfg, weights, names, sha256 {cfg, "
-        "weights, names}, resize, threshold, nms",
+        "weights, names}, resize, threshold, nms, nms_kind",
         path, entry->line, entry->key);
 }
 
@@ -390,9 +404,8 @@ static int contents_read(struct model *model, const struct spec *spec, struct er
         code = check_hash(model->cfg_path, &hash, &spec->cfg_hash, err);
     }
     if (code == 0 && plan->class_count != model->class_count) {
-        code =
-            err_set(err, ERR_INVALID, "%s has %zu labels; the [yolo] layers of %s have %u classes",
-                    model->names_path, model->class_count, model->cfg_path, plan->class_count);
+        code = err_set(err, ERR_INVALID, "%s has %zu labels; the last layers of %s have %u classes",
+                       model->names_path, model->class_count, model->cfg_path, plan->class_count);
     }
     if (code == 0) {
         code = weights_read(model->weights_path, plan, &hash, NULL, err);
@@ -400,8 +413,14 @@ static int contents_read(struct model *model, const struct spec *spec, struct er
     if (code == 0) {
         code = check_hash(model->weights_path, &hash, &spec->weights_hash, err);
     }
+    const char *why = NULL;
+    if (code == 0 && !backend_can(&plan->refusals, &why)) {
+        code = err_set(err, ERR_INVALID, "%s", why);
+    }
     model->input_width = plan->input_width;
     model->input_height = plan->input_height;
+    model->refusals = plan->refusals;
+    model->tags = plan->heads[0].kind == BOXES_TAGS;
     hash_all(&spec->cfg_hash, &spec->weights_hash, &spec->names_hash, &model->hash);
     return code;
 }
@@ -431,6 +450,7 @@ int model_open(const char *dir, struct model **out, struct err *err) {
     model->resize = spec->resize;
     model->threshold = spec->threshold;
     model->nms = spec->nms;
+    model->nms_kind = spec->nms_kind;
     *out = TAKE_PTR(model);
     return 0;
 }
@@ -531,6 +551,8 @@ int model_files_open(const struct model *model, struct model_files *out, struct 
     out->cfg_fd = TAKE_FD(files.cfg_fd);
     out->weights_fd = TAKE_FD(files.weights_fd);
     out->head_count = plan->head_count;
+    out->layer_count = (uint32_t)plan->layer_count;
+    memcpy(out->heads, plan->heads, sizeof(out->heads));
     out->memory_bytes = plan->memory_bytes;
     return 0;
 }

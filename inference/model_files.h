@@ -3,13 +3,15 @@
 #ifndef CREEL_INFERENCE_MODEL_FILES_H
 #define CREEL_INFERENCE_MODEL_FILES_H
 
+#include "inference/boxes.h"
 #include "inference/inference.h"
 #include <stdint.h>
 
 struct model_files {
     int cfg_fd;     /* owned memfd: the cleaned cfg */
     int weights_fd; /* owned, read only */
-    uint32_t head_count;
+    uint32_t head_count, layer_count;
+    struct boxes_head heads[BOXES_HEADS_MAX];
     uint64_t memory_bytes; /* what Darknet will allocate, about */
 };
 

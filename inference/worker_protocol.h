@@ -11,6 +11,8 @@
 #ifndef CREEL_INFERENCE_WORKER_PROTOCOL_H
 #define CREEL_INFERENCE_WORKER_PROTOCOL_H
 
+#include "inference/backend.h"
+#include "inference/boxes.h"
 #include "schemas/frame.h"
 #include <stdint.h>
 
@@ -48,11 +50,15 @@ struct worker_start {
     uint32_t input_width, input_height, class_count, head_count; /* as the validator read the cfg */
     uint32_t resize;                                             /* enum model_resize */
     uint32_t thumb_width;                                        /* pixels */
-    uint32_t alarm_s; /* the worker ends itself when one frame takes longer */
-    uint32_t reserved;
+    uint32_t alarm_s;      /* the worker ends itself when one frame takes longer */
+    uint32_t nms_kind;     /* enum model_nms */
     uint64_t memory_bytes; /* limit of the address space; 0: none */
     double floor, nms;
     char device[WORKER_DEVICE_SIZE];
+    uint32_t layer_count; /* without [net] */
+    uint32_t reserved;
+    struct boxes_head heads[BOXES_HEADS_MAX]; /* head_count of them, outputs NULL */
+    struct backend_refusals refusals;
 };
 
 struct worker_hello { /* WORKER_READY, WORKER_FAILED */

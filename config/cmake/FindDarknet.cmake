@@ -5,7 +5,8 @@
 # its camera and window functions use. Where they are absent, empty libraries of those names stand in: the
 # unresolved functions are bound lazily and never called.
 #
-# With DARKNET_CUDA_ROOT, a Darknet built for CUDA beside it, darknet::cuda: a build for CUDA cannot serve machines
+# With DARKNET_ALEXEYAB_ROOT, AlexeyAB's beside it, darknet::alexeyab: where the first is pjreddie's, which cannot
+# compute all that his can. With DARKNET_CUDA_ROOT, a Darknet built for CUDA beside it, darknet::cuda: a build for CUDA cannot serve machines
 # without a driver, so it gets a worker program of its own.
 
 set(Darknet_private "${CMAKE_SOURCE_DIR}/build/darknet")
@@ -20,12 +21,22 @@ find_path(Darknet_INCLUDE_DIR darknet.h PATHS ${search_include} NO_DEFAULT_PATH)
 find_library(Darknet_LIBRARY darknet PATHS ${search_library} NO_DEFAULT_PATH)
 mark_as_advanced(Darknet_INCLUDE_DIR Darknet_LIBRARY)
 
+# The header tells whose it is: AlexeyAB's marks what it exports with LIB_API.
+function(darknet_backend include out)
+  file(STRINGS "${include}/darknet.h" marks REGEX "define[ \t]+LIB_API" LIMIT_COUNT 1)
+  set(${out} BACKEND_PJREDDIE PARENT_SCOPE)
+  if(marks)
+    set(${out} BACKEND_ALEXEYAB PARENT_SCOPE)
+  endif()
+endfunction()
+
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(Darknet REQUIRED_VARS Darknet_LIBRARY Darknet_INCLUDE_DIR)
 
 if(Darknet_FOUND AND NOT TARGET darknet::darknet)
   add_library(darknet::darknet SHARED IMPORTED GLOBAL)
   get_filename_component(Darknet_LIBRARY_DIR "${Darknet_LIBRARY}" DIRECTORY)
+  darknet_backend("${Darknet_INCLUDE_DIR}" Darknet_BACKEND)
   set_target_properties(darknet::darknet PROPERTIES
     IMPORTED_LOCATION "${Darknet_LIBRARY}" IMPORTED_NO_SONAME ON
     INTERFACE_INCLUDE_DIRECTORIES "${Darknet_INCLUDE_DIR}")
@@ -62,6 +73,25 @@ if(Darknet_FOUND AND NOT TARGET darknet::darknet)
   endif()
 endif()
 
+if(DARKNET_ALEXEYAB_ROOT AND NOT TARGET darknet::alexeyab)
+  find_path(Darknet_ALEXEYAB_INCLUDE_DIR darknet.h NO_DEFAULT_PATH REQUIRED
+    PATHS "${DARKNET_ALEXEYAB_ROOT}/include" "${DARKNET_ALEXEYAB_ROOT}")
+  find_library(Darknet_ALEXEYAB_LIBRARY darknet NO_DEFAULT_PATH REQUIRED
+    PATHS "${DARKNET_ALEXEYAB_ROOT}/lib" "${DARKNET_ALEXEYAB_ROOT}")
+  mark_as_advanced(Darknet_ALEXEYAB_INCLUDE_DIR Darknet_ALEXEYAB_LIBRARY)
+  darknet_backend("${Darknet_ALEXEYAB_INCLUDE_DIR}" backend)
+  if(NOT backend STREQUAL "BACKEND_ALEXEYAB")
+    message(FATAL_ERROR "DARKNET_ALEXEYAB_ROOT=${DARKNET_ALEXEYAB_ROOT}: its darknet.h is not AlexeyAB's")
+  endif()
+  get_filename_component(Darknet_ALEXEYAB_LIBRARY_DIR "${Darknet_ALEXEYAB_LIBRARY}" DIRECTORY)
+  add_library(darknet::alexeyab SHARED IMPORTED GLOBAL)
+  set_target_properties(darknet::alexeyab PROPERTIES
+    IMPORTED_LOCATION "${Darknet_ALEXEYAB_LIBRARY}" IMPORTED_NO_SONAME ON
+    INTERFACE_INCLUDE_DIRECTORIES "${Darknet_ALEXEYAB_INCLUDE_DIR}"
+    INTERFACE_LINK_OPTIONS
+      "-Wl,--disable-new-dtags,-rpath,${Darknet_ALEXEYAB_LIBRARY_DIR};-Wl,-z,lazy")
+endif()
+
 if(DARKNET_CUDA_ROOT AND NOT TARGET darknet::cuda)
   find_package(CUDAToolkit REQUIRED)
   find_path(Darknet_CUDA_INCLUDE_DIR darknet.h NO_DEFAULT_PATH REQUIRED
@@ -69,6 +99,7 @@ if(DARKNET_CUDA_ROOT AND NOT TARGET darknet::cuda)
   find_library(Darknet_CUDA_LIBRARY darknet NO_DEFAULT_PATH REQUIRED
     PATHS "${DARKNET_CUDA_ROOT}/lib" "${DARKNET_CUDA_ROOT}")
   mark_as_advanced(Darknet_CUDA_INCLUDE_DIR Darknet_CUDA_LIBRARY)
+  darknet_backend("${Darknet_CUDA_INCLUDE_DIR}" Darknet_CUDA_BACKEND)
   get_filename_component(Darknet_CUDA_LIBRARY_DIR "${Darknet_CUDA_LIBRARY}" DIRECTORY)
   add_library(darknet::cuda SHARED IMPORTED GLOBAL)
   set_target_properties(darknet::cuda PROPERTIES

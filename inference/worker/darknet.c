@@ -28,9 +28,9 @@
 #include <unistd.h>
 
 #if defined(LIB_API)
-#define BACKEND_NAME "alexeyab"
+#define BACKEND BACKEND_ALEXEYAB
 #else
-#define BACKEND_NAME "pjreddie"
+#define BACKEND BACKEND_PJREDDIE
 #endif
 #if defined(GPU)
 #define BACKEND_DEVICE "cuda"
@@ -42,8 +42,7 @@
 #endif
 
 static network *net;
-static struct net_shape shape;
-static const float *outputs[BOXES_HEADS_MAX];
+static struct net_heads heads;
 static net_fatal_fn *on_fatal;
 
 void net_fatal_set(net_fatal_fn *fatal) {
@@ -51,10 +50,11 @@ void net_fatal_set(net_fatal_fn *fatal) {
 }
 
 const char *net_backend(void) {
-    return "darknet " CREEL_DARKNET_VERSION "(" BACKEND_NAME ", " BACKEND_DEVICE ")";
+    static char text[64 + sizeof(CREEL_DARKNET_VERSION)];
+    snprintf(text, sizeof(text), "darknet " CREEL_DARKNET_VERSION "(%s, " BACKEND_DEVICE ")",
+             backend_name(BACKEND));
+    return text;
 }
-
-#if !defined(LIB_API)
 
 static _Noreturn void fatal(const char *what, const char *which) {
     char text[256];
@@ -64,6 +64,8 @@ static _Noreturn void fatal(const char *what, const char *which) {
     }
     _exit(3);
 }
+
+#if !defined(LIB_API)
 
 void file_error(char *path);
 void malloc_error(void);
@@ -187,6 +189,20 @@ static void predict(float *input) {
 extern int gpu_index;
 #endif
 
+void error(const char *text, const char *file, const char *function, int line);
+void file_error(const char *path);
+
+void error(const char *text, const char *file, const char *function, int line) {
+    (void)file;
+    (void)function;
+    (void)line;
+    fatal("Darknet: ", text);
+}
+
+void file_error(const char *path) {
+    fatal("Darknet cannot open ", path);
+}
+
 static network *load(char *cfg_path, char *weights_path) {
     return load_network_custom(cfg_path, weights_path, 1, 1);
 }
@@ -217,32 +233,39 @@ static int device_select(const char *device, struct err *err) {
 #endif
 }
 
-/* Notes a [yolo] layer; the fields have the same names in both libraries. */
-static int head_add(const layer *yolo, struct err *err) {
-    if (shape.head_count == BOXES_HEADS_MAX || yolo->n < 1 || yolo->n > BOXES_ANCHORS_MAX) {
+/* The library must have read the cfg as the validator did, or what it finds would be nonsense. */
+static int shape_check(const struct worker_start *start, struct err *err) {
+    if (net->w != (int)start->input_width || net->h != (int)start->input_height || net->c != 3 ||
+        net->n != (int)start->layer_count || start->head_count > BOXES_HEADS_MAX) {
         return err_set(err, ERR_INVALID,
-                       "the network has more [yolo] layers or anchors than %d and %d",
-                       BOXES_HEADS_MAX, BOXES_ANCHORS_MAX);
+                       "Darknet reads the cfg as %dx%dx%d and %d layers; expected %ux%ux3 and %u",
+                       net->w, net->h, net->c, net->n, start->input_width, start->input_height,
+                       start->layer_count);
     }
-    struct boxes_head *head = &shape.heads[shape.head_count];
-    head->grid_width = (uint32_t)yolo->w;
-    head->grid_height = (uint32_t)yolo->h;
-    head->anchor_count = (uint32_t)yolo->n;
-    head->class_count = (uint32_t)yolo->classes;
-    for (int i = 0; i < yolo->n; i++) {
-        head->anchors[i][0] = yolo->biases[2 * yolo->mask[i]];
-        head->anchors[i][1] = yolo->biases[2 * yolo->mask[i] + 1];
-    }
-    outputs[shape.head_count++] = yolo->output;
-    shape.class_count = head->class_count;
     return 0;
 }
 
-int net_load(const char *cfg_path, const char *weights_path, const char *device, struct err *err) {
+/* Notes where the numbers are that a head is read from. */
+static int head_add(const struct boxes_head *head, struct err *err) {
+    const layer *from = head->layer < (uint32_t)net->n ? &net->layers[head->layer] : NULL;
+    if (from == NULL || from->output == NULL || (size_t)from->outputs != boxes_head_values(head)) {
+        return err_set(err, ERR_INVALID, "Darknet gives layer %u %d numbers; expected %zu",
+                       head->layer, from != NULL ? from->outputs : 0, boxes_head_values(head));
+    }
+    heads.items[heads.count] = *head;
+    heads.items[heads.count++].output = from->output;
+    return 0;
+}
+
+int net_load(const char *cfg_path, const char *weights_path, const struct worker_start *start,
+             struct err *err) {
     char cfg[64], weights[64]; /* the library wants to be able to write to its arguments */
     snprintf(cfg, sizeof(cfg), "%s", cfg_path);
     snprintf(weights, sizeof(weights), "%s", weights_path);
-    int code = device_select(device, err);
+    if (start->refusals.why[BACKEND][0] != '\0') {
+        return err_set(err, ERR_INVALID, "%s", start->refusals.why[BACKEND]);
+    }
+    int code = device_select(start->device, err);
     if (code != 0) {
         return code;
     }
@@ -251,18 +274,25 @@ int net_load(const char *cfg_path, const char *weights_path, const char *device,
         return err_set(err, ERR_INVALID, "Darknet does not load the network");
     }
     set_batch_network(net, 1);
-    shape = (struct net_shape){
-        .width = (uint32_t)net->w, .height = (uint32_t)net->h, .channels = (uint32_t)net->c};
-    for (int i = 0; i < net->n && code == 0; i++) {
-        if (net->layers[i].type == YOLO) {
-            code = head_add(&net->layers[i], err);
-        }
+    code = shape_check(start, err);
+    for (size_t i = 0; code == 0 && i < start->head_count; i++) {
+        code = head_add(&start->heads[i], err);
     }
     return code;
 }
 
-const struct net_shape *net_shape_get(void) {
-    return &shape;
+const struct net_heads *net_heads_get(void) {
+    return &heads;
+}
+
+/* A GPU's memory is not ours: what we read comes over. */
+static void heads_pull(void) {
+#if defined(GPU)
+    for (size_t i = 0; i < heads.count; i++) {
+        const layer *from = &net->layers[heads.items[i].layer];
+        cuda_pull_array(from->output_gpu, from->output, (size_t)from->outputs);
+    }
+#endif
 }
 
 int net_predict(float *input, struct err *err) {
@@ -270,8 +300,6 @@ int net_predict(float *input, struct err *err) {
         return err_set(err, ERR_INVALID, "no network is loaded");
     }
     predict(input);
-    for (size_t i = 0; i < shape.head_count; i++) {
-        shape.heads[i].output = outputs[i];
-    }
+    heads_pull();
     return 0;
 }

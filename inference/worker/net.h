@@ -2,7 +2,7 @@
  *
  * One network a process; the library keeps global state and ends the process on many errors
  * (net_fatal_set says where its last words go), so this belongs into the worker process and nowhere
- * else. Life cycle: net_load once -> net_shape_get -> net_predict ...; the end of the process frees
+ * else. Life cycle: net_load once -> net_heads_get -> net_predict ...; the end of the process frees
  * it. Thread: one.
  */
 #ifndef CREEL_INFERENCE_WORKER_NET_H
@@ -10,24 +10,26 @@
 
 #include "daemon/base/err.h"
 #include "inference/boxes.h"
+#include "inference/worker_protocol.h"
 #include <stddef.h>
 #include <stdint.h>
 
-struct net_shape {
-    uint32_t width, height, channels, class_count;
-    size_t head_count;
-    struct boxes_head heads[BOXES_HEADS_MAX]; /* output is valid after net_predict */
+struct net_heads {
+    size_t count;
+    struct boxes_head items[BOXES_HEADS_MAX]; /* outputs are valid after net_predict */
 };
 
 /* Called with one line when the library gives up; must not return. */
 typedef void net_fatal_fn(const char *text);
 void net_fatal_set(net_fatal_fn *fatal);
 
-/* `device`: "cpu", or "cuda:N" where the library was built for it. The files must have been
- * checked: the library does not. */
-int net_load(const char *cfg_path, const char *weights_path, const char *device, struct err *err);
+/* The files must have been checked: the library does not. `start` is what the check made of the
+ * cfg, and the device. ERR_INVALID where the library reads the cfg differently, or is known to
+ * compute a layer wrongly. */
+int net_load(const char *cfg_path, const char *weights_path, const struct worker_start *start,
+             struct err *err);
 
-const struct net_shape *net_shape_get(void);
+const struct net_heads *net_heads_get(void);
 
 /* `input`: channels planes of height * width. Afterwards the heads' outputs are valid until the
  * next call. */

@@ -34,9 +34,14 @@
 #include <time.h>
 #include <unistd.h>
 
+/* The library takes names of files; these are WORKER_FD_CFG and WORKER_FD_WEIGHTS. */
+#define MODEL_CFG     "/proc/self/fd/6"
+#define MODEL_WEIGHTS "/proc/self/fd/7"
+
 struct worker {
     struct worker_start start;
-    const struct net_shape *shape;
+    const struct net_heads *heads;
+    bool tags;                    /* a classifier */
     const uint8_t *input;         /* FRAME_BLOB_MAX bytes */
     struct worker_result *result; /* in the output memfd, the thumbnail behind it */
     float *planar;
@@ -104,34 +109,17 @@ static int maps_open(struct worker *worker, struct err *err) {
     return 0;
 }
 
-/* The library must have read the cfg as the validator did, or the boxes would be nonsense. */
-static int shape_check(const struct worker_start *start, const struct net_shape *shape,
-                       struct err *err) {
-    if (shape->width != start->input_width || shape->height != start->input_height ||
-        shape->channels != 3 || shape->class_count != start->class_count ||
-        shape->head_count != start->head_count) {
-        return err_set(err, ERR_INVALID,
-                       "Darknet reads the cfg as %ux%ux%u with %u classes and %zu [yolo] layers; "
-                       "expected %ux%ux3 with %u and %u",
-                       shape->width, shape->height, shape->channels, shape->class_count,
-                       shape->head_count, start->input_width, start->input_height,
-                       start->class_count, start->head_count);
-    }
-    return 0;
-}
-
 /* One run on an even grey: touches the memory, starts the library's threads, and shows weights that
  * are not numbers. */
 static int warm_up(struct worker *worker, struct err *err) {
-    size_t count = (size_t)worker->shape->width * worker->shape->height * 3;
+    size_t count = (size_t)worker->start.input_width * worker->start.input_height * 3;
     for (size_t i = 0; i < count; i++) {
         worker->planar[i] = 0.5f;
     }
     int code = net_predict(worker->planar, err);
-    for (size_t i = 0; code == 0 && i < worker->shape->head_count; i++) {
-        const struct boxes_head *head = &worker->shape->heads[i];
-        count = (size_t)head->grid_width * head->grid_height * head->anchor_count *
-                (head->class_count + 5);
+    for (size_t i = 0; code == 0 && i < worker->heads->count; i++) {
+        const struct boxes_head *head = &worker->heads->items[i];
+        count = boxes_head_values(head);
         for (size_t k = 0; code == 0 && k < count; k++) {
             if (!isfinite(head->output[k])) {
                 code = err_set(err, ERR_INVALID,
@@ -150,16 +138,13 @@ static int set_up(struct worker *worker, struct err *err) {
         code = sandbox_limits(start->memory_bytes, err);
     }
     if (code == 0) {
-        code = net_load("/proc/self/fd/6", "/proc/self/fd/7", start->device, err);
+        code = net_load(MODEL_CFG, MODEL_WEIGHTS, start, err);
     }
     if (code != 0) {
         return code;
     }
-    worker->shape = net_shape_get();
-    code = shape_check(start, worker->shape, err);
-    if (code != 0) {
-        return code;
-    }
+    worker->heads = net_heads_get();
+    worker->tags = worker->heads->items[0].kind == BOXES_TAGS;
     worker->planar = mem_array((size_t)start->input_width * start->input_height, 3 * sizeof(float));
     worker->resizer = image_resizer_create(start->input_width, start->input_height);
     worker->boxes = boxes_create();
@@ -192,10 +177,13 @@ static int detect(struct worker *worker, struct worker_result *result, struct er
         return code;
     }
     boxes_reset(worker->boxes);
-    for (size_t i = 0; i < worker->shape->head_count; i++) {
-        boxes_collect(worker->boxes, &worker->shape->heads[i], &fit, (float)worker->start.floor);
+    for (size_t i = 0; i < worker->heads->count; i++) {
+        boxes_collect(worker->boxes, &worker->heads->items[i], &fit, (float)worker->start.floor);
     }
-    put_detections(worker->boxes, boxes_suppress(worker->boxes, (float)worker->start.nms), result);
+    /* tags all have one box, and do not hide each other */
+    enum model_nms kind = worker->tags ? MODEL_NMS_GREEDY : (enum model_nms)worker->start.nms_kind;
+    size_t count = boxes_suppress(worker->boxes, kind, (float)worker->start.nms);
+    put_detections(worker->boxes, count, result);
     return 0;
 }
 

@@ -65,8 +65,8 @@ static const struct {
     {"too wide", "[net]\nwidth=160000\nheight=64\nchannels=3\n" CONV YOLO, "[net] width=160000"},
     {"width is text", "[net]\nwidth=wide\n", "width=wide: expected a whole number"},
     {"one channel", "[net]\nwidth=64\nheight=64\nchannels=1\n" CONV YOLO, "only 3 can be run"},
-    {"mish", NET "[convolutional]\nfilters=21\nactivation=mish\n" YOLO,
-     "activation=mish: expected one of"},
+    {"activation", NET "[convolutional]\nfilters=21\nactivation=gelu\n" YOLO,
+     "activation=gelu: expected one of"},
     {"mask beyond num", NET CONV "[yolo]\nmask=0,1,7\nanchors=1,1,2,2,3,3\nclasses=2\nnum=3\n",
      "mask has 7; expected 0 to 2"},
     {"mask negative", NET CONV "[yolo]\nmask=0,1,-1\nanchors=1,1,2,2,3,3\nclasses=2\nnum=3\n",
@@ -81,9 +81,30 @@ static const struct {
     {"classes 0", NET CONV "[yolo]\nmask=0,1,2\nanchors=1,1,2,2,3,3\nclasses=0\nnum=3\n",
      "classes=0"},
     {"route groups", NET CONV "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" YOLO,
-     "groups=2: only 1"},
-    {"new_coords", NET CONV YOLO "new_coords=1\n", "new_coords=1: only 0"},
-    {"scale_x_y", NET CONV YOLO "scale_x_y=1.05\n", "scale_x_y=1.05: only 1"},
+     "groups=2, group_id=1 of 21 channels"},
+    {"route group beyond", NET CONV "[route]\nlayers=-1\ngroups=3\ngroup_id=3\n" YOLO,
+     "expected a number that divides them, and 0 to 2"},
+    {"new_coords", NET CONV YOLO "new_coords=2\n", "new_coords=2: expected a whole number from 0"},
+    {"scale_x_y", NET CONV YOLO "scale_x_y=0\n", "scale_x_y=0; expected above 0"},
+    {"scale_x_y is text", NET CONV YOLO "scale_x_y=a\n", "scale_x_y=a: expected a number"},
+    {"region without softmax", NET CONV "[region]\nanchors=1,1,2,2,3,3\nclasses=2\nnum=3\n",
+     "x.cfg:11: [region] expected softmax=1"},
+    {"region without anchors", NET CONV "[region]\nsoftmax=1\nclasses=2\nnum=3\n",
+     "[region] expected anchors=<3 pairs>"},
+    {"region of a tree",
+     NET CONV "[region]\nsoftmax=1\nanchors=1,1,2,2,3,3\nclasses=2\nnum=3\ntree=a\n",
+     "[region] tree cannot be run"},
+    {"region and yolo of other classes",
+     NET CONV YOLO "[route]\nlayers=0\n[region]\nsoftmax=1\nanchors=1,1\nclasses=16\nnum=1\n",
+     "classes=16"},
+    {"softmax of groups", NET CONV "[avgpool]\n[softmax]\ngroups=3\n", "groups=3: only 1"},
+    {"softmax without pooling", NET CONV "[softmax]\n", "over 86016 numbers"},
+    {"tags and boxes",
+     NET CONV YOLO "[route]\nlayers=0\n[convolutional]\nfilters=2\n[avgpool]\n[softmax]\n",
+     "finds boxes or tags"},
+    {"two softmax", NET CONV "[avgpool]\n[softmax]\n[softmax]\n", "finds boxes or tags"},
+    {"cost in the middle", NET CONV "[avgpool]\n[cost]\n[softmax]\n", "x.cfg:12: [cost] is not"},
+    {"reorg does not divide", NET CONV "[reorg]\nstride=2\n" YOLO, "cannot fold 64 x 64 x 21"},
     {"dilation", NET "[convolutional]\nfilters=21\ndilation=2\n" YOLO, "dilation=2: only 1"},
     {"another file", NET CONV YOLO "map=/etc/passwd\n", "map cannot be run"},
     {"weights left out", NET CONV "dontload=1\n" YOLO, "dontload=1: only 0"},
@@ -94,7 +115,7 @@ static const struct {
      "[net]\nwidth=8\nheight=8\nchannels=3\n"
      "[convolutional]\nfilters=21\nsize=31\nactivation=linear\n" YOLO,
      "size=31 is larger"},
-    {"no yolo", NET CONV, "no [yolo] section"},
+    {"no yolo", NET CONV, "no [yolo], [region] or [softmax] section"},
     {"yolo is not last", NET CONV YOLO CONV, "expected [yolo]"},
     {"two class counts",
      NET CONV YOLO "[route]\nlayers=0\n[convolutional]\nfilters=18\nactivation=linear\n"
@@ -203,6 +224,73 @@ START_TEST(shapes_and_weights) {
 }
 END_TEST
 
+/* Heads as the four generations have them. */
+START_TEST(heads) {
+    static const char v7[] = NET CONV YOLO "scale_x_y=2.0\nnew_coords=1\n";
+    ck_assert_msg(judge(v7, sizeof(v7) - 1) == 0, "%s", err.msg);
+    const struct boxes_head *head = &plan.heads[0];
+    ck_assert(head->kind == BOXES_YOLO_READY && head->layer == 0 && head->anchor_count == 3);
+    ck_assert(head->scale == 2 && head->anchors[2][1] == 32 && head->grid_width == 64);
+    static const char v4[] =
+        NET CONV "[yolo]\nmask=2,0\nanchors=8,8,16,16,32,31\nclasses=2\nnum=3\n";
+    ck_assert_int_eq(judge(v4, sizeof(v4) - 1), ERR_INVALID); /* 14 channels */
+    static const char v3[] =
+        NET "[conv]\nfilters=14\n[yolo]\nmask=2,0\nanchors=8,8,16,16,32,31\nclasses=2\nnum=3\n"
+            "scale_x_y=1.05\n[route]\nlayers=0\n[yolo]\nmask=1,2\nanchors=8,8,16,16,32,31\n"
+            "classes=2\nnum=3\n";
+    ck_assert_msg(judge(v3, sizeof(v3) - 1) == 0, "%s", err.msg);
+    ck_assert_uint_eq(plan.head_count, 2);
+    ck_assert(head->kind == BOXES_YOLO && head->anchors[0][1] == 31 && head->anchors[1][0] == 8);
+    ck_assert(head->scale == 1.05f && plan.heads[1].scale == 1 && plan.heads[1].layer == 2);
+    static const char v2[] = NET CONV "[maxpool]\nsize=2\nstride=2\n[region]\nsoftmax=1\nnum=3\n"
+                                      "anchors=1,2,3.5,4,5,6\nclasses=2\ncoords=4\nrescore=1\n";
+    ck_assert_msg(judge(v2, sizeof(v2) - 1) == 0, "%s", err.msg);
+    ck_assert(head->kind == BOXES_REGION && head->layer == 1 && head->grid_height == 32);
+    ck_assert(head->anchors[1][0] == 7 && head->anchors[0][1] == 4); /* in pixels */
+}
+END_TEST
+
+START_TEST(classifiers) {
+    static const char text[] = NET CONV "[reorg]\nstride=1\n[avgpool]\n[softmax]\ngroups=1\n"
+                                        "[cost]\ntype=sse\n";
+    ck_assert_msg(judge(text, sizeof(text) - 1) == 0, "%s", err.msg);
+    ck_assert_uint_eq(plan.class_count, 21);
+    ck_assert_uint_eq(plan.layer_count, 4); /* [cost] is left out */
+    ck_assert(plan.heads[0].kind == BOXES_TAGS && plan.heads[0].layer == 3);
+    ck_assert_uint_eq(boxes_head_values(&plan.heads[0]), 21);
+    struct cfg *cfg = NULL;
+    struct buf out = BUF_INIT(4096);
+    ck_assert_int_eq(cfg_parse(text, sizeof(text) - 1, "x.cfg", &cfg, &err), 0);
+    cfg_write(cfg, &out);
+    ck_assert_ptr_null(strstr(out.data, "cost"));
+    buf_finish(&out);
+    cfg_destroy(cfg);
+}
+END_TEST
+
+/* Accepted, with the reason why one of the libraries must not have it. */
+START_TEST(what_one_backend_computes_wrongly) {
+    static const struct {
+        const char *text, *pjreddie;
+    } cases[] = {
+        {NET CONV YOLO, ""},
+        {NET CONV YOLO "scale_x_y=1.05\n", ""}, /* decoded by us */
+        {NET CONV "[route]\nlayers=-1\ngroups=1\ngroup_id=0\n" YOLO, ""},
+        {NET "[convolutional]\nfilters=42\n[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" YOLO,
+         "x.cfg:9: [route] groups=2: pjreddie's Darknet ignores it"},
+        {NET "[convolutional]\nfilters=4\nactivation=mish\n" CONV YOLO,
+         "x.cfg:7: [convolutional] activation=mish: pjreddie's"},
+        {NET CONV "[shortcut]\nfrom=-1\nactivation=swish\n" YOLO, "[shortcut] activation=swish"},
+    };
+    ck_assert_msg(judge(cases[_i].text, strlen(cases[_i].text)) == 0, "%s", err.msg);
+    const char *why = plan.refusals.why[BACKEND_PJREDDIE];
+    ck_assert_msg(strstr(why, cases[_i].pjreddie) != NULL, "\"%s\" lacks \"%s\"", why,
+                  cases[_i].pjreddie);
+    ck_assert_int_eq(why[0] == '\0', cases[_i].pjreddie[0] == '\0');
+    ck_assert_str_eq(plan.refusals.why[BACKEND_ALEXEYAB], "");
+}
+END_TEST
+
 START_TEST(clean_copy_has_one_image_and_no_training) {
     static const char text[] =
         "[network]\nbatch=64\nwidth=64\nheight=64\nchannels=3\npolicy=steps\nsteps=1\n"
@@ -246,6 +334,9 @@ int main(void) {
     tcase_add_test(tests, any_cut_is_safe);
     tcase_add_test(tests, any_change_is_safe);
     tcase_add_test(tests, shapes_and_weights);
+    tcase_add_test(tests, heads);
+    tcase_add_test(tests, classifiers);
+    tcase_add_loop_test(tests, what_one_backend_computes_wrongly, 0, 6);
     tcase_add_test(tests, clean_copy_has_one_image_and_no_training);
     tcase_add_test(tests, memory_runs_out);
     suite_add_tcase(suite, tests);

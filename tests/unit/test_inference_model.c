@@ -99,7 +99,7 @@ static void refused(int code, const char *said, const char *also) {
 }
 
 START_TEST(good_one) {
-    put_yaml("resize: stretch\nthreshold: 0.4\nnms: 0.3\n");
+    put_yaml("resize: stretch\nthreshold: 0.4\nnms: 0.3\nnms_kind: diou\n");
     ck_assert_msg(model_open(dir, &model, &err) == 0, "%s", err.msg);
     ck_assert_str_eq(model->name, "tiny");
     ck_assert_str_eq(model->version, "3");
@@ -108,6 +108,7 @@ START_TEST(good_one) {
     ck_assert_int_eq(model->resize, MODEL_STRETCH);
     ck_assert_double_eq(model->threshold, 0.4);
     ck_assert_double_eq(model->nms, 0.3);
+    ck_assert_int_eq(model->nms_kind, MODEL_NMS_DIOU);
     ck_assert_uint_eq(model->input_width, 8);
     struct model_files files = {.cfg_fd = -1, .weights_fd = -1};
     ck_assert_msg(model_files_open(model, &files, &err) == 0, "%s", err.msg);
@@ -128,6 +129,7 @@ START_TEST(hash_and_defaults) {
     ck_assert_int_eq(model->resize, MODEL_LETTERBOX);
     ck_assert_double_eq(model->threshold, 0.25);
     ck_assert_double_eq(model->nms, 0.45);
+    ck_assert_int_eq(model->nms_kind, MODEL_NMS_GREEDY);
     model_close(model);
     put_text("a.names", "other\r\n\n");
     put_yaml("");
@@ -210,7 +212,7 @@ START_TEST(labels) {
     static const struct {
         const char *names, *said;
     } cases[] = {
-        {"one\ntwo\n", "has 2 labels; the [yolo] layers"},
+        {"one\ntwo\n", "has 2 labels; the last layers"},
         {"", "has 0 labels"},
         {"\nthing\n", "a.names:1: a label of 0 bytes"},
         {"a label that is far too long for any thing there is\n", "a label of 51 bytes"},
@@ -231,6 +233,7 @@ START_TEST(bad_yaml) {
          "model.yaml:10: threshold: found \"1.5\", expected a number between 0 and 1"},
         {"nms: many\n", "expected a number between"},
         {"resize: crop\n", "expected letterbox or stretch"},
+        {"nms_kind: soft\n", "expected greedy, agnostic or diou"},
         {"name: again\n", "name stands twice (first in line 1)"},
         {"list: [1, 2]\n", "found a list"},
         {"deep: {a: {b: c}}\n", "found a mapping"},
