@@ -28,7 +28,8 @@ build_packages='
 test_packages='
     check clang-format:clang-format curl:curl openssl:openssl
     radosgw ceph-mon ceph-osd nginx:nginx-light chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
-    groff:groff-base rclone awscli'
+    groff:groff-base rclone awscli
+    aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-aarch64:qemu-user'
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

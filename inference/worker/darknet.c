@@ -9,9 +9,11 @@
  * the worker can be had again.
  * - gemm, im2col_cpu, activate_array, fill_cpu, copy_cpu, normalize_cpu are its inner loops (see
  * kernels.h). These are the only names of ours without a prefix, and they must be those.
+ * On the CPU most layers are not the library's anyway (darknet_layers.h).
  *
  * Rejected: get_network_boxes (mixes the two halves of a batch of two, and lays out `detection`
  * differently in each library), load_image_* (hands file names to a shell). */
+#include "inference/worker/darknet_layers.h"
 #include "inference/worker/kernels.h"
 #include "inference/worker/net.h"
 #pragma GCC diagnostic push
@@ -43,6 +45,9 @@
 
 static network *net;
 static struct net_heads heads;
+#if !defined(GPU)
+static struct darknet_layers *layers;
+#endif
 static net_fatal_fn *on_fatal;
 
 void net_fatal_set(net_fatal_fn *fatal) {
@@ -179,10 +184,6 @@ static network *load(char *cfg_path, char *weights_path) {
     return load_network(cfg_path, weights_path, 1);
 }
 
-static void predict(float *input) {
-    network_predict(net, input);
-}
-
 #else
 
 #if defined(GPU)
@@ -207,8 +208,31 @@ static network *load(char *cfg_path, char *weights_path) {
     return load_network_custom(cfg_path, weights_path, 1, 1);
 }
 
+#endif
+
+#if defined(GPU)
+
+static int layers_replace(struct err *err) {
+    (void)err;
+    return 0;
+}
+
 static void predict(float *input) {
+#if defined(LIB_API)
     network_predict_ptr(net, input);
+#else
+    network_predict(net, input);
+#endif
+}
+
+#else
+
+static int layers_replace(struct err *err) {
+    return darknet_layers_create(net, kernels_get(0), &layers, err);
+}
+
+static void predict(float *input) {
+    darknet_layers_predict(layers, input);
 }
 
 #endif
@@ -278,7 +302,7 @@ int net_load(const char *cfg_path, const char *weights_path, const struct worker
     for (size_t i = 0; code == 0 && i < start->head_count; i++) {
         code = head_add(&start->heads[i], err);
     }
-    return code;
+    return code == 0 ? layers_replace(err) : code;
 }
 
 const struct net_heads *net_heads_get(void) {

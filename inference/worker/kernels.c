@@ -1,12 +1,13 @@
-/* Goal: take the calls through the linkage table out of the inner loops and use the vectors that
- * the machine has, in a page of code. (The library calls a function a float there; that, not the
- * arithmetic, is most of its time.) A replacement of whole layers is faster still and may follow;
- * these stay as what it falls back to.
+/* The choice of a table, and what the layers that are not replaced run on: take the calls through
+ * the linkage table out of the library's inner loops and use the vectors that the machine has, in a
+ * page of code. (The library calls a function a float there; that, not the arithmetic, is most of
+ * its time.)
  *
  * gemm: blocks of ROWS x 2 vectors of the result live in registers while the depth runs; b is read
  * in order. The body is written once with the compiler's vector types and compiled for each
  * instruction set. */
 #include "inference/worker/kernels.h"
+#include "inference/worker/kernels_sets.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -15,6 +16,23 @@
 #define QUAD   4
 #define ROWS   4
 #define INLINE static inline __attribute__((always_inline))
+
+const struct kernels *kernels_get(size_t i) {
+    const struct kernels *found[4];
+    size_t count = 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) {
+        found[count++] = &kernels_avx512;
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        found[count++] = &kernels_avx2;
+    }
+#elif defined(__aarch64__)
+    found[count++] = &kernels_neon;
+#endif
+    found[count++] = &kernels_plain;
+    return i < count ? found[i] : NULL;
+}
 
 /* aligned(4): Darknet's arrays are aligned for float only */
 typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));

@@ -68,8 +68,12 @@ confined turbojpeg.h inference 0
 confined png.h inference 0
 
 # The worker's own; the trainer of the demo model is a program apart.
-count=$(sources inference | grep -v '^inference/demo/' | xargs grep -lE '#[[:space:]]*include[[:space:]]*<darknet.h>' | wc -l)
-[ "$count" -le 1 ] || breach inference "<darknet.h> is in $count files, at most 1"
+for file in $(sources inference | xargs grep -lE '#[[:space:]]*include[[:space:]]*<darknet.h>'); do
+    case $file in
+    inference/demo/* | inference/worker/darknet.c | inference/worker/darknet_layers.c) ;;
+    *) breach "$file" "<darknet.h> belongs in inference/worker/darknet.c and darknet_layers.c" ;;
+    esac
+done
 
 # ---- the top of the tree, as the owner fixed it ----
 

@@ -1,0 +1,29 @@
+/* darknet_layers: a network of Darknet, run layer by layer with layers of ours.
+ *
+ * The network stays the library's: its shapes, weights and outputs. What is not replaced is run by
+ * the library's own function. Life cycle: darknet_layers_create after the network was loaded and
+ * its batch set to one -> darknet_layers_predict ... -> darknet_layers_destroy. Thread: one a
+ * network.
+ */
+#ifndef CREEL_INFERENCE_WORKER_DARKNET_LAYERS_H
+#define CREEL_INFERENCE_WORKER_DARKNET_LAYERS_H
+
+#include "daemon/base/err.h"
+#include "inference/worker/kernels.h"
+#include <stddef.h>
+
+struct network; /* Darknet's */
+struct darknet_layers;
+
+/* `net` is borrowed and must live longer. */
+int darknet_layers_create(struct network *net, const struct kernels *kernels,
+                          struct darknet_layers **out, struct err *err);
+void darknet_layers_destroy(struct darknet_layers *layers);
+
+/* How many of the network's layers are ours. */
+size_t darknet_layers_replaced(const struct darknet_layers *layers);
+
+/* Fills the outputs of the network's layers. */
+void darknet_layers_predict(struct darknet_layers *layers, float *input);
+
+#endif

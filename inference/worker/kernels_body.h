@@ -1,0 +1,333 @@
+/* kernels_body: one table of kernels, for the instruction set whose file includes this.
+ *
+ * Before it: KERNELS_TABLE (the table's name), KERNELS_NAME, KERNELS_ISA (the function attribute),
+ * LANES, ROWS, the type `vec`, and over it v_load, v_store, v_store_part (the first n), v_set,
+ * v_add, v_mul, v_div, v_fma (a * b + c), v_max and v_min (the second where one is not a number, as
+ * x86 does it), v_load_even (every second of 2 * LANES floats) and v_power (2^n from n + 1.5 *
+ * 2^23). Loads and stores need no alignment.
+ *
+ * Why a header and not a file a set: the loops are the same, only the widths differ, and a table
+ * written twice is wrong once. Loops over registers have constant bounds and are unrolled by
+ * pragma, because -O2 does not do it; `const int` parameters are constants after inlining.
+ *
+ * Columns that do not fill the last vector: it is moved back until it ends with the row and
+ * computes some columns a second time, to the same result. */
+#include <math.h>
+#include <string.h>
+
+#define KERNEL static KERNELS_ISA
+#define INNER  static inline __attribute__((always_inline)) KERNELS_ISA
+#define PANEL  ((size_t)KERNELS_VECTORS * LANES)
+
+INNER vec activated(vec value, vec slope) {
+    return v_max(v_mul(value, slope), value);
+}
+
+/* ---- products ---- */
+
+/* rows x vectors of the result; the last vector begins at column `last`. */
+INNER void block(const int rows, const int vectors, const struct kernels_product *p, const float *a,
+                 const float *bias, const float *b, float *c, size_t last) {
+    vec sum[ROWS][KERNELS_VECTORS];
+    size_t at[KERNELS_VECTORS] = {0, LANES, 2 * LANES};
+    at[vectors - 1] = last;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            sum[r][v] = p->resume ? v_load(c + (size_t)r * p->c_stride + at[v]) : v_set(bias[r]);
+        }
+    }
+    for (size_t k = 0, depth = p->depth; k < depth; k++, a += rows, b += p->b_stride) {
+        vec right[KERNELS_VECTORS];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            right[v] = v_load(b + at[v]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vec left = v_set(a[r]);
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++) {
+                sum[r][v] = v_fma(left, right[v], sum[r][v]);
+            }
+        }
+    }
+    vec slope = v_set(p->slope);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            v_store(c + (size_t)r * p->c_stride + at[v], activated(sum[r][v], slope));
+        }
+    }
+}
+
+typedef void block_fn(const struct kernels_product *p, const float *a, const float *bias,
+                      const float *b, float *c, size_t last);
+
+#define BLOCK(rows, vectors)                                                                       \
+    KERNEL void block_##rows##_##vectors(const struct kernels_product *p, const float *a,          \
+                                         const float *bias, const float *b, float *c,              \
+                                         size_t last) {                                            \
+        block(rows, vectors, p, a, bias, b, c, last);                                              \
+    }
+#define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2) BLOCK(rows, 3)
+#define BLOCK_ROW(rows)                                                                            \
+    { block_##rows##_1, block_##rows##_2, block_##rows##_3 }
+
+BLOCKS(1)
+BLOCKS(2)
+BLOCKS(3)
+BLOCKS(4)
+#if ROWS > 4
+BLOCKS(5)
+BLOCKS(6)
+BLOCKS(7)
+BLOCKS(8)
+#endif
+
+static block_fn *const blocks[ROWS][KERNELS_VECTORS] = {
+    BLOCK_ROW(1), BLOCK_ROW(2), BLOCK_ROW(3), BLOCK_ROW(4),
+#if ROWS > 4
+    BLOCK_ROW(5), BLOCK_ROW(6), BLOCK_ROW(7), BLOCK_ROW(8),
+#endif
+};
+
+KERNEL void product(const struct kernels_product *p) {
+    for (size_t j = 0; j < p->columns; j += PANEL) {
+        size_t first = j, width = p->columns - j < PANEL ? p->columns - j : PANEL;
+        if (width < LANES) {
+            first = p->columns - LANES;
+            width = LANES;
+        }
+        size_t vectors = (width + LANES - 1) / LANES;
+        for (size_t r = 0; r < p->rows; r += ROWS) {
+            size_t rows = p->rows - r < ROWS ? p->rows - r : ROWS;
+            blocks[rows - 1][vectors - 1](p, p->a + r * p->a_depth + p->a_first * rows, p->bias + r,
+                                          p->b + first, p->c + r * p->c_stride + first,
+                                          width - LANES);
+        }
+    }
+}
+
+/* ---- unfolding ---- */
+
+/* `count` pixels, `step` apart. Reads and writes whole vectors. */
+INNER void pixels_copy(float *to, const float *from, size_t count, size_t step) {
+    if (step == 1) {
+        for (size_t i = 0; i < count; i += LANES) {
+            v_store(to + i, v_load(from + i));
+        }
+    } else if (step == 2) {
+        for (size_t i = 0; i < count; i += LANES) {
+            v_store(to + i, v_load_even(from + 2 * i));
+        }
+    } else {
+        for (size_t i = 0; i < count; i++) {
+            to[i] = from[i * step];
+        }
+    }
+}
+
+KERNEL void unfold(const struct kernels_plane *from, size_t first_row, size_t row_count,
+                   size_t first_column, size_t column_count, float *to, size_t to_stride) {
+    struct {
+        size_t at, count;
+    } runs[PANEL]; /* pieces of rows of the result; at most one a column */
+    size_t run_count = 0;
+    for (size_t i = 0; i < column_count; run_count++) {
+        size_t x = (first_column + i) % from->out_width, y = (first_column + i) / from->out_width;
+        size_t count = from->out_width - x;
+        runs[run_count].at = (y * from->stride + x) * from->step;
+        runs[run_count].count = count < column_count - i ? count : column_count - i;
+        i += runs[run_count].count;
+    }
+    size_t window = from->size * from->size;
+    for (size_t r = first_row; r < first_row + row_count; r++, to += to_stride) {
+        size_t within = r % window;
+        const float *pixels = from->pixels + r / window * from->plane +
+                              within / from->size * from->stride + within % from->size;
+        float *at = to;
+        for (size_t i = 0; i < run_count; at += runs[i++].count) {
+            pixels_copy(at, pixels + runs[i].at, runs[i].count, from->step);
+        }
+    }
+}
+
+/* ---- depthwise ---- */
+
+#define STRIP 4 /* rows of the result at once: they share the rows that they read */
+
+/* rows x LANES of the result. */
+INNER void strip(const int rows, const int size, const int step, const float *from, size_t stride,
+                 const vec *weights, vec bias, vec slope, vec *out) {
+    vec sum[STRIP];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        sum[r] = bias;
+    }
+#pragma GCC unroll 16
+    for (int y = 0; y < (rows - 1) * step + size; y++) {
+#pragma GCC unroll 5
+        for (int x = 0; x < size; x++) {
+            const float *at = from + (size_t)y * stride + x;
+            vec pixel = step == 1 ? v_load(at) : v_load_even(at);
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++) {
+                int dy = y - r * step;
+                if (dy >= 0 && dy < size) {
+                    sum[r] = v_fma(pixel, weights[dy * size + x], sum[r]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        out[r] = activated(sum[r], slope);
+    }
+}
+
+INNER void depthwise_rows(const int rows, const int size, const int step,
+                          const struct kernels_plane *from, const vec *weights, vec bias, vec slope,
+                          size_t y, float *to) {
+    size_t width = from->out_width;
+    const float *pixels = from->pixels + y * (size_t)step * from->stride;
+    float *row = to + y * width;
+    for (size_t j = 0; j < width; j += LANES) {
+        vec out[STRIP];
+        size_t x = j + LANES > width && width >= LANES ? width - LANES : j;
+        strip(rows, size, step, pixels + x * (size_t)step, from->stride, weights, bias, slope, out);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            if (width >= LANES) {
+                v_store(row + (size_t)r * width + x, out[r]);
+            } else {
+                v_store_part(row + (size_t)r * width, out[r], width);
+            }
+        }
+    }
+}
+
+INNER void depthwise_plane(const int size, const int step, const struct kernels_plane *from,
+                           const float *weights, float bias, float slope, float *to) {
+    vec window[5 * 5];
+#pragma GCC unroll 25
+    for (int i = 0; i < size * size; i++) {
+        window[i] = v_set(weights[i]);
+    }
+    size_t height = from->out_height;
+    for (size_t y = 0; height < STRIP && y < height; y++) {
+        depthwise_rows(1, size, step, from, window, v_set(bias), v_set(slope), y, to);
+    }
+    for (size_t y = 0; height >= STRIP && y < height; y += STRIP) {
+        size_t first = y + STRIP > height ? height - STRIP : y;
+        depthwise_rows(STRIP, size, step, from, window, v_set(bias), v_set(slope), first, to);
+    }
+}
+
+KERNEL void depthwise(const struct kernels_plane *from, const float *weights, float bias,
+                      float slope, float *to) {
+    if (from->size == 3 && from->step == 1) {
+        depthwise_plane(3, 1, from, weights, bias, slope, to);
+    } else if (from->size == 3) {
+        depthwise_plane(3, 2, from, weights, bias, slope, to);
+    } else if (from->step == 1) {
+        depthwise_plane(5, 1, from, weights, bias, slope, to);
+    } else {
+        depthwise_plane(5, 2, from, weights, bias, slope, to);
+    }
+}
+
+/* ---- value by value ---- */
+
+KERNEL void largest_beside(float *to, const float *from, size_t count, size_t size, size_t step) {
+    if (step > 2) {
+        for (size_t i = 0; i < count; i++) {
+            to[i] = from[i * step];
+            for (size_t k = 1; k < size; k++) {
+                to[i] = from[i * step + k] > to[i] ? from[i * step + k] : to[i];
+            }
+        }
+        return;
+    }
+    for (size_t i = 0; i < count; i += LANES) {
+        const float *at = from + i * step;
+        vec largest = step == 1 ? v_load(at) : v_load_even(at);
+        for (size_t k = 1; k < size; k++) {
+            largest = v_max(step == 1 ? v_load(at + k) : v_load_even(at + k), largest);
+        }
+        v_store(to + i, largest);
+    }
+}
+
+KERNEL void largest_below(float *to, const float *from, size_t stride, size_t count, size_t size) {
+    for (size_t i = 0; i < count; i += LANES) {
+        vec largest = v_load(from + i);
+        for (size_t k = 1; k < size; k++) {
+            largest = v_max(v_load(from + k * stride + i), largest);
+        }
+        if (count - i >= LANES) {
+            v_store(to + i, largest);
+        } else {
+            v_store_part(to + i, largest, count - i);
+        }
+    }
+}
+
+KERNEL void sum(float *to, const float *a, float a_factor, const float *b, float b_factor,
+                float slope, size_t count) {
+    size_t whole = count - count % LANES;
+    for (size_t i = 0; i < whole; i += LANES) {
+        vec value = v_fma(v_set(b_factor), v_load(b + i), v_mul(v_set(a_factor), v_load(a + i)));
+        v_store(to + i, activated(value, v_set(slope)));
+    }
+    for (size_t i = whole; i < count; i++) {
+        float value = a_factor * a[i] + b_factor * b[i];
+        to[i] = value * slope > value ? value * slope : value;
+    }
+}
+
+/* e^x = 2^n * e^r with |r| <= ln 2 / 2: n comes from adding a number so large that the fraction is
+ * lost, e^r from its Taylor polynomial (the seventh term is below 2e-7 of the value). */
+INNER vec exponential(vec x) {
+    const vec shift = v_set(0x1.8p23f);
+    x = v_min(v_set(87.0f), v_max(v_set(-87.0f), x));
+    vec shifted = v_fma(x, v_set(1.44269504f), shift);
+    vec n = v_add(shifted, v_set(-0x1.8p23f));
+    vec r = v_fma(n, v_set(-0.693359375f), x); /* ln 2 in two parts: the first has few digits */
+    r = v_fma(n, v_set(2.12194440e-4f), r);
+    vec power = v_set(1.0f / 720);
+    power = v_fma(power, r, v_set(1.0f / 120));
+    power = v_fma(power, r, v_set(1.0f / 24));
+    power = v_fma(power, r, v_set(1.0f / 6));
+    power = v_fma(power, r, v_set(0.5f));
+    power = v_fma(power, r, v_set(1.0f));
+    power = v_fma(power, r, v_set(1.0f));
+    return v_mul(power, v_power(shifted));
+}
+
+KERNEL void logistic(float *to, const float *from, size_t count) {
+    const vec one = v_set(1.0f);
+    size_t whole = count - count % LANES;
+    for (size_t i = 0; i < whole; i += LANES) {
+        vec negative = v_mul(v_set(-1.0f), v_load(from + i));
+        v_store(to + i, v_div(one, v_add(one, exponential(negative))));
+    }
+    for (size_t i = whole; i < count; i++) {
+        to[i] = 1.0f / (1.0f + expf(-from[i]));
+    }
+}
+
+const struct kernels KERNELS_TABLE = {
+    .name = KERNELS_NAME,
+    .lanes = LANES,
+    .rows = ROWS,
+    .product = product,
+    .unfold = unfold,
+    .depthwise = depthwise,
+    .largest_beside = largest_beside,
+    .largest_below = largest_below,
+    .sum = sum,
+    .logistic = logistic,
+};
