@@ -121,6 +121,20 @@ static void fill_rules(const struct cell *cell) {
     }
 }
 
+static void fill_region(const struct cell *cell) {
+    struct frame_box box = {0};
+    if (!cell->value.is_word) {
+        view_region_parse(cell->text, &box);
+    }
+    put(cell, &box, sizeof(box));
+}
+
+static void fill_mask(const struct cell *cell) {
+    struct view_mask mask = {0};
+    view_mask_parse(cell->text, &mask);
+    put(cell, &mask, sizeof(mask));
+}
+
 static void fill_tag(const struct cell *cell) {
     if (strlen(cell->text) > CONFIG_TAG_MAX) {
         config__problem(cell->load, &cell->setting->origin, cell->setting->path,
@@ -221,6 +235,8 @@ static void (*const fillers[])(const struct cell *) = {
     [SLOT_DEVICE_ID] = fill_device_id,
     [SLOT_STATE_DIR] = fill_state_dir,
     [SLOT_MODEL_DIR] = fill_model_dir,
+    [SLOT_REGION] = fill_region,
+    [SLOT_MASK] = fill_mask,
     [SLOT_SOCKET] = fill_socket,
 };
 

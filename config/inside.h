@@ -59,6 +59,8 @@ enum key_type {
     KEY_DURATION,
     KEY_CHOICE, /* one of `choices`, numbered from `min` */
     KEY_SECRET,
+    KEY_REGION, /* a box: "x y w h" */
+    KEY_SHAPES, /* a list of boxes and polygons; kept as "x y w h;x y x y x y" */
 };
 
 enum key_slot {
@@ -76,6 +78,8 @@ enum key_slot {
     SLOT_DEVICE_ID, /* "auto": made from the machine id */
     SLOT_MODEL_DIR, /* the default: the installed model, or that of the source tree */
     SLOT_STATE_DIR, /* "auto": systemd's state directory where the store is elsewhere */
+    SLOT_REGION,    /* struct frame_box */
+    SLOT_MASK,      /* struct view_mask */
     SLOT_SOCKET,    /* "auto": by where the configuration and the store are */
 };
 

@@ -37,6 +37,12 @@ const struct key config__keys[] = {
      .fallback = "leave"},
     {"cameras.*.move_to", KEY_PATH, SLOT_TEXT, CAMERA(move_to)},
     {"cameras.*.seed", KEY_WHOLE, SLOT_U64, CAMERA(seed), .min = 0, .max = 1e15, .fallback = "1"},
+    {"cameras.*.rotation", KEY_CHOICE, SLOT_UINT, CAMERA(view.quarters), .choices = "0|90|180|270",
+     .fallback = "0"},
+    {"cameras.*.region", KEY_REGION, SLOT_REGION, CAMERA(view.region), .fallback = "whole",
+     .word = "whole"},
+    {"cameras.*.ignore", KEY_SHAPES, SLOT_MASK, CAMERA(view.ignore)},
+    {"cameras.*.privacy", KEY_SHAPES, SLOT_MASK, CAMERA(view.privacy)},
 
     {"model.dir", KEY_PATH, SLOT_MODEL_DIR, VALUE(model_dir),
      .fallback = "/usr/share/creel/models/demo", .reloadable = true},

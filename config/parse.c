@@ -114,6 +114,18 @@ static bool parse_choice(const struct key *key, const char *text, struct key_val
     }
 }
 
+static bool parse_region(const struct key *key, const char *text, struct key_value *out) {
+    struct frame_box box;
+    (void)key, (void)out;
+    return view_region_parse(text, &box);
+}
+
+static bool parse_shapes(const struct key *key, const char *text, struct key_value *out) {
+    struct view_mask mask;
+    (void)key, (void)out;
+    return view_mask_parse(text, &mask);
+}
+
 struct type {
     bool (*parse)(const struct key *key, const char *text, struct key_value *out);
     const char *expected;       /* without a range */
@@ -138,6 +150,14 @@ static const struct type types[] = {
     [KEY_CHOICE] = {parse_choice, NULL, NULL},
     [KEY_SECRET] = {parse_text, "${VARIABLE}, file:PATH, credential:NAME or the secret itself",
                     NULL},
+    [KEY_REGION] = {parse_region,
+                    "a box x y w h in parts of the picture such as \"0 0.5 1 0.5\", within it",
+                    NULL},
+    [KEY_SHAPES] =
+        {parse_shapes,
+         "at most 16 boxes (x y w h) or polygons (x y x y x y ..., at most 24 points) in "
+         "parts of the picture such as [\"0 0 1 0.1\", \"0.5 1 0.7 0.6 0.9 1\"]",
+         NULL},
 };
 
 bool config__key_parse(const struct key *key, const char *text, struct key_value *out) {

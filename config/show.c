@@ -68,6 +68,12 @@ static void print_value(const struct key *key, const char *text, struct buf *out
     struct buf masked = BUF_INIT(CONFIG__TEXT_MAX * 2);
     if (key->type == KEY_SECRET) {
         buf_puts(out, "\"***\"");
+    } else if (key->type == KEY_SHAPES) {
+        buf_puts(out, "[\"");
+        for (const char *p = text; *p != '\0'; p++) {
+            buf_printf(out, "%s", *p == ';' ? "\", \"" : (char[]){*p, '\0'});
+        }
+        buf_puts(out, "\"]");
     } else if (key->type == KEY_NAMES) {
         buf_puts(out, "[");
         for (const char *p = text; *p != '\0'; p++) {

@@ -175,6 +175,37 @@ static void take_list(struct reader *reader, const struct key *key, const char *
     buf_finish(&joined);
 }
 
+/* A list of shapes becomes one text, its items joined by semicolons. */
+static void take_shapes(struct reader *reader, const struct key *key, const char *path,
+                        const yaml_node_t *node) {
+    struct origin origin = origin_at(reader, node->start_mark);
+    struct buf joined = BUF_INIT(CONFIG__TEXT_MAX);
+    bool fine = true;
+    for (yaml_node_item_t *item = node->data.sequence.items.start;
+         item < node->data.sequence.items.top; item++) {
+        const yaml_node_t *part = yaml_document_get_node(&reader->document, *item);
+        struct origin here = origin_at(reader, part->start_mark);
+        struct key_value value;
+        if (part->type != YAML_SCALAR_NODE || !config__key_parse(key, scalar_text(part), &value)) {
+            config__problem(reader->load, &here, path,
+                            "found %.60s, expected a box (x y w h) or a polygon (x y x y x y ...) "
+                            "in parts of the picture, each number from 0 to 1",
+                            part->type == YAML_SCALAR_NODE ? scalar_text(part) : node_kind(part));
+            fine = false;
+        } else {
+            buf_printf(&joined, "%s%s", joined.len > 0 ? ";" : "", scalar_text(part));
+        }
+    }
+    if (fine && joined.failed) {
+        config__problem(reader->load, &origin, path, "is longer than %d bytes", CONFIG__TEXT_MAX);
+    } else if (fine && joined.len == 0) {
+        config__unset(reader->load, path);
+    } else if (fine) {
+        config__take(reader->load, key, path, joined.data, &origin);
+    }
+    buf_finish(&joined);
+}
+
 static void take_value(struct reader *reader, const struct key *key, const char *path,
                        const yaml_node_t *node) {
     struct origin origin = origin_at(reader, node->start_mark);
@@ -186,6 +217,8 @@ static void take_value(struct reader *reader, const struct key *key, const char 
         }
     } else if (node->type == YAML_SEQUENCE_NODE && key->type == KEY_NAMES) {
         take_list(reader, key, path, node);
+    } else if (node->type == YAML_SEQUENCE_NODE && key->type == KEY_SHAPES) {
+        take_shapes(reader, key, path, node);
     } else {
         struct buf expected = BUF_INIT(512);
         config__key_expected(key, &expected);

@@ -250,6 +250,18 @@ static void judge(struct pipeline *pipeline, struct frame *frame) {
     }
 }
 
+/* A camera's view holds for whatever comes under its name, pushed frames too. */
+static const struct view *view_of(const struct pipeline *pipeline, const char *camera) {
+    const struct config_values *values = pipeline->values;
+    for (size_t i = 0; i < values->camera_count; i++) {
+        const struct source_config *config = &values->cameras[i];
+        if (strcmp(config->name, camera) == 0) {
+            return view_plain(&config->view) ? NULL : &config->view;
+        }
+    }
+    return NULL;
+}
+
 /* What ends its worker twice is set aside, and not given to another one for a while. */
 static int look(struct worker *worker, struct frame *frame, struct err *err) {
     struct pipeline *pipeline = worker->pipeline;
@@ -269,6 +281,7 @@ static void *worker_main(void *arg) {
     struct pipeline *pipeline = worker->pipeline;
     for (struct frame *frame; (frame = queue_get(pipeline->queue, -1));) {
         struct err err = {0};
+        frame->view = view_of(pipeline, frame->record.camera);
         int code = look(worker, frame, &err);
         if (!code) {
             judge(pipeline, frame);

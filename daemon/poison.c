@@ -157,6 +157,12 @@ void poison_add(struct poison *poison, const struct frame *frame, const struct e
     struct err err = {0};
     char id[HASH_ID_SIZE], name[64], text[2 * ERR_TEXT_MAX];
     hash_sha256(frame->blob, (size_t)frame->record.blob_bytes, &hash);
+    if (frame->format == FRAME_ENCODED && frame->view && frame->view->privacy.count > 0) {
+        remember(poison, frame, &hash, "");
+        log_warn("a frame ended its worker; it is not set aside, as its camera has privacy masks",
+                 "camera=%s", frame->record.camera);
+        return;
+    }
     snprintf(name, sizeof(name), "%s%s", frame_id_format(&frame->record.id, id), ending_of(frame));
     err_text(why, text, sizeof(text));
     pthread_mutex_lock(&poison->writing);

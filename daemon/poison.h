@@ -27,8 +27,9 @@ void poison_close(struct poison *poison); /* NULL accepted */
 /* 0, or ERR_CRASHED: these bytes ended a worker a while ago; names the file. */
 int poison_check(struct poison *poison, const struct frame *frame, struct err *err);
 
-/* Sets the frame's bytes aside; `why` is what detector_run said. Logs where they are, or that they
- * could not be written. Blocks on the disk. */
+/* Sets the frame's bytes aside; `why` is what detector_run said. Those of a camera with privacy
+ * masks, which nobody has painted yet, are only refused from now on. Logs where they are, or that
+ * they could not be written. Blocks on the disk. */
 void poison_add(struct poison *poison, const struct frame *frame, const struct err *why);
 
 struct poison_stats {

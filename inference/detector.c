@@ -18,6 +18,7 @@
 #include "daemon/base/mem.h"
 #include "inference/detector_child.h"
 #include "inference/detector_reply.h"
+#include "inference/image_view.h"
 #include "inference/inference.h"
 #include "inference/model_files.h"
 #include <errno.h>
@@ -42,7 +43,8 @@ enum {
     TRIES = 2,
     BACKOFF_MS = 100,
     BACKOFF_MOST_MS = 5000,
-    INPUT_KEPT = 16 << 20, /* bytes of the input memory that stay in use between frames */
+    INPUT_KEPT = 16 << 20,  /* bytes of the input memory that stay in use between frames */
+    OUTPUT_KEPT = 16 << 20, /* likewise of the output */
     PATH_SIZE = 4096,
 };
 
@@ -54,7 +56,7 @@ struct detector {
     const struct model *model; /* borrowed */
     char *worker_path;         /* owned */
     int input_fd;              /* read only: the child's */
-    uint8_t *input;            /* FRAME_BLOB_MAX, shared */
+    uint8_t *input;            /* WORKER_INPUT_SIZE, shared */
     size_t input_used;         /* bytes touched since the last trim */
     int input_write_fd;
     int timeout_ms;
@@ -155,10 +157,10 @@ static int program_choose(const struct detector_config *config, const struct mod
 static int input_make(struct detector *detector, struct err *err) {
     int fd = memfd_create("creel-frame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     detector->input_write_fd = fd;
-    if (fd < 0 || ftruncate(fd, FRAME_BLOB_MAX) != 0) {
+    if (fd < 0 || ftruncate(fd, WORKER_INPUT_SIZE) != 0) {
         return err_sys(err, errno, "making shared memory for frames");
     }
-    void *input = mmap(NULL, FRAME_BLOB_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *input = mmap(NULL, WORKER_INPUT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (input == MAP_FAILED) {
         return err_sys(err, errno, "mapping shared memory for frames");
     }
@@ -186,6 +188,9 @@ static void input_put(struct detector *detector, const struct frame *frame) {
     }
     memcpy(detector->input, frame->blob, size);
     detector->input_used = size > detector->input_used ? size : detector->input_used;
+    if (frame->view != NULL) {
+        memcpy(detector->input + WORKER_VIEW_AT, frame->view, sizeof(*frame->view));
+    }
 }
 
 /* ---- the child ---- */
@@ -332,7 +337,7 @@ void detector_stop(struct detector *detector) {
     child_end(&detector->child);
     model_files_close(&detector->files);
     if (detector->input != NULL) {
-        munmap(detector->input, FRAME_BLOB_MAX);
+        munmap(detector->input, WORKER_INPUT_SIZE);
     }
     fd_close_at(&detector->input_fd);
     fd_close_at(&detector->input_write_fd);
@@ -361,12 +366,56 @@ static int result_copy(struct detector *detector, struct err *err) {
     return 0;
 }
 
+static bool view_changes(const struct frame *frame) {
+    const struct view *view = frame->view;
+    return frame->format == FRAME_ENCODED && view != NULL &&
+           (view->quarters != 0 || view->privacy.count > 0);
+}
+
+/* A raw frame has the size that was given; a frame that is to be masked has come back masked. */
+static int fits_question(const struct detector *detector, const struct frame *frame,
+                         struct err *err) {
+    const struct worker_result *result = &detector->result;
+    bool raw = frame->format != FRAME_ENCODED;
+    if (raw && (result->width != frame->record.width || result->height != frame->record.height)) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered another size than was given");
+    }
+    if (raw ? result->picture_bytes != 0 : view_changes(frame) && result->picture_bytes == 0) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered %s picture",
+                       raw ? "an unasked" : "without a");
+    }
+    return 0;
+}
+
+/* The frame as it may be stored takes the place of what came in. */
+static int picture_take(struct detector *detector, struct frame *frame, struct err *err) {
+    size_t size = detector->result.picture_bytes;
+    CLEANUP(mem_free_at) uint8_t *picture = mem_alloc(size);
+    if (picture == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a frame of %zu bytes", size);
+    }
+    ssize_t got = pread(detector->child.output, picture, size, (off_t)WORKER_PICTURE_AT);
+    if (got != (ssize_t)size || size < 2 || picture[0] != 0xff || picture[1] != 0xd8) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered a picture that is no JPEG");
+    }
+    if (size > OUTPUT_KEPT) { /* as for the input */
+        fallocate(detector->child.output, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)WORKER_PICTURE_AT, (off_t)size);
+    }
+    free(frame->blob);
+    frame->blob = TAKE_PTR(picture);
+    frame->record.blob_bytes = size;
+    frame->record.masked = frame->view != NULL && frame->view->privacy.count > 0;
+    return 0;
+}
+
 /* One question to a living child, and its checked answer in detector->result. */
 static int ask(struct detector *detector, const struct frame *frame, struct err *err) {
     struct worker_job job = {.version = WORKER_PROTOCOL_VERSION,
                              .kind = WORKER_RUN,
                              .size = frame->record.blob_bytes,
-                             .format = (uint32_t)frame->format};
+                             .format = (uint32_t)frame->format,
+                             .has_view = frame->view != NULL};
     if (frame->format != FRAME_ENCODED) {
         job.width = frame->record.width;
         job.height = frame->record.height;
@@ -385,12 +434,7 @@ static int ask(struct detector *detector, const struct frame *frame, struct err 
         return err_set(err, ERR_CORRUPT, "the worker process answered another question");
     }
     code = result_copy(detector, err);
-    const struct worker_result *result = &detector->result;
-    if (code == 0 && result->code == 0 && frame->format != FRAME_ENCODED &&
-        (result->width != job.width || result->height != job.height)) {
-        return err_set(err, ERR_CORRUPT, "the worker process answered another size than was given");
-    }
-    return code;
+    return code == 0 && detector->result.code == 0 ? fits_question(detector, frame, err) : code;
 }
 
 static int verdict_take(struct detector *detector, struct frame *frame, struct err *err) {
@@ -403,7 +447,8 @@ static int verdict_take(struct detector *detector, struct frame *frame, struct e
     if (result->code != 0) {
         return err_set(err, result->code, "%s", result->text);
     }
-    return detector_reply_apply(result, detector->thumb, detector->model, frame, err);
+    int code = detector_reply_apply(result, detector->thumb, detector->model, frame, err);
+    return code == 0 && result->picture_bytes > 0 ? picture_take(detector, frame, err) : code;
 }
 
 int detector_run(struct detector *detector, struct frame *frame, struct err *err) {
@@ -412,6 +457,13 @@ int detector_run(struct detector *detector, struct frame *frame, struct err *err
     if (frame->record.blob_bytes == 0 || frame->record.blob_bytes > FRAME_BLOB_MAX) {
         return err_set(err, ERR_INVALID, "a frame of %llu bytes; expected 1 to %u",
                        (unsigned long long)frame->record.blob_bytes, FRAME_BLOB_MAX);
+    }
+    if (frame->format != FRAME_ENCODED && frame->view != NULL && !frame->viewed) {
+        int code = image_view_raw(frame, frame->view, err);
+        if (code != 0) {
+            return code;
+        }
+        frame->viewed = true;
     }
     input_put(detector, frame);
     for (int i = 0; i < TRIES; i++) {

@@ -87,6 +87,9 @@ int detector_reply_check(struct worker_result *result, uint64_t generation, size
     if (result->thumb_bytes > FRAME_THUMB_MAX) {
         return lie(err, "thumb_bytes", result->thumb_bytes);
     }
+    if (result->picture_bytes > FRAME_BLOB_MAX) {
+        return lie(err, "picture_bytes", result->picture_bytes);
+    }
     if (result->detection_count > FRAME_DETECTIONS_MAX) {
         return lie(err, "detection_count", result->detection_count);
     }

@@ -10,6 +10,7 @@
 #define CREEL_INFERENCE_FRAME_H
 
 #include "daemon/base/err.h"
+#include "inference/view.h"
 #include "schemas/frame.h"
 #include <stdbool.h>
 
@@ -53,6 +54,8 @@ struct frame {
     uint8_t *blob;              /* owned; record.blob_bytes long */
     enum frame_format format;   /* of the blob; raw: record.width and height are set from the start,
                                    and record.blob_bytes are the raw bytes until frame_encode */
+    const struct view *view;    /* of its camera; borrowed; NULL: looked at and kept as it came */
+    bool viewed;                /* raw: the view was applied to the pixels */
     uint8_t *thumb;             /* owned JPEG, or NULL */
     size_t thumb_bytes;
     bool live;        /* from a camera that will not wait: may be dropped when the queue is full */

@@ -7,6 +7,7 @@
  * Progressive JPEGs of thousands of scans are stopped by the library's own limit. */
 #include "inference/image_decode.h"
 #include "daemon/base/mem.h"
+#include "inference/image_bmp.h"
 #include <png.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,9 +143,12 @@ int image_decode(const uint8_t *bytes, size_t size, struct image_pixels *out, st
     if (size >= sizeof(png) && memcmp(bytes, png, sizeof(png)) == 0) {
         return decode_png(bytes, size, out, err);
     }
+    if (size >= 2 && bytes[0] == 'B' && bytes[1] == 'M') {
+        return image_bmp_decode(bytes, size, out, err);
+    }
     uint8_t head[4] = {0};
     memcpy(head, bytes, size < sizeof(head) ? size : sizeof(head));
     return err_set(err, ERR_INVALID,
-                   "neither JPEG nor PNG (%zu bytes, the first are %02x %02x %02x %02x)", size,
+                   "neither JPEG, PNG nor BMP (%zu bytes, the first are %02x %02x %02x %02x)", size,
                    head[0], head[1], head[2], head[3]);
 }

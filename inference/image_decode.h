@@ -1,4 +1,4 @@
-/* image_decode: JPEG and PNG bytes from strangers into RGB pixels.
+/* image_decode: JPEG, PNG and BMP bytes from strangers into RGB pixels.
  *
  * The header's dimensions are judged before a pixel is allocated. A JPEG that ends early is an
  * error, never a picture with a grey rest. PNG: 16 bits become 8, transparency is laid over white.
@@ -19,11 +19,12 @@ struct image_pixels {
     uint8_t *rgb; /* owned; width * height * 3, rows without gaps */
     size_t room;  /* bytes allocated */
     uint32_t width, height;
-    enum frame_media media;
-    uint8_t orientation; /* EXIF 1..8; 1 where there is none */
+    enum frame_media media; /* MEDIA_NONE: a BMP, which is not stored as it is */
+    uint8_t orientation;    /* EXIF 1..8; 1 where there is none */
 };
 
-/* ERR_INVALID: neither JPEG nor PNG, damaged, cut off, or more than FRAME_PIXELS_MAX pixels. */
+/* ERR_INVALID: neither JPEG, PNG nor BMP, damaged, cut off, or more than FRAME_PIXELS_MAX pixels.
+ */
 int image_decode(const uint8_t *bytes, size_t size, struct image_pixels *out, struct err *err);
 void image_pixels_finish(struct image_pixels *pixels);
 /* Room for width * height * `channels` bytes in out->rgb, and the sides. ERR_INVALID: none, or more

@@ -26,6 +26,7 @@ struct image_resizer {
     struct column *columns;
     float *rows[2];     /* each 3 * net_width: planes of one resized source row */
     uint32_t row_of[2]; /* which source row, UINT32_MAX: none */
+    struct view_window window;
 };
 
 struct image_resizer *image_resizer_create(uint32_t net_width, uint32_t net_height) {
@@ -102,7 +103,8 @@ static const float *row_get(struct image_resizer *resizer, const struct image_pi
         return row;
     }
     resizer->row_of[slot] = y;
-    const uint8_t *source = pixels->rgb + (size_t)y * pixels->width * 3;
+    size_t place = (size_t)(resizer->window.y + y) * pixels->width + resizer->window.x;
+    const uint8_t *source = pixels->rgb + place * 3;
     const float *unit = resizer->unit;
     float *red = row, *green = row + width, *blue = row + 2 * (size_t)width;
     for (uint32_t c = 0; c < width; c++) {
@@ -124,10 +126,18 @@ static void mix_row(const float *top, const float *bottom, float part, float *ou
 
 void image_resize(struct image_resizer *resizer, const struct image_pixels *pixels,
                   enum model_resize resize, float *planar, struct image_fit *fit) {
+    struct view_window whole = {0, 0, pixels->width, pixels->height};
+    image_resize_window(resizer, pixels, &whole, resize, planar, fit);
+}
+
+void image_resize_window(struct image_resizer *resizer, const struct image_pixels *pixels,
+                         const struct view_window *window, enum model_resize resize, float *planar,
+                         struct image_fit *fit) {
     uint32_t net_width = resizer->net_width, net_height = resizer->net_height;
     size_t plane = (size_t)net_width * net_height;
-    image_fit_make(resize, pixels->width, pixels->height, net_width, net_height, fit);
-    plan_columns(resizer, pixels->width, fit->width);
+    resizer->window = *window;
+    image_fit_make(resize, window->width, window->height, net_width, net_height, fit);
+    plan_columns(resizer, window->width, fit->width);
     resizer->row_of[0] = resizer->row_of[1] = UINT32_MAX;
     if (fit->width < net_width || fit->height < net_height) {
         for (size_t i = 0; i < 3 * plane; i++) {
@@ -135,12 +145,12 @@ void image_resize(struct image_resizer *resizer, const struct image_pixels *pixe
         }
     }
     size_t left = (net_width - fit->width) / 2, above = (net_height - fit->height) / 2;
-    float scale = scale_of(pixels->height, fit->height);
+    float scale = scale_of(window->height, fit->height);
     for (uint32_t r = 0; r < fit->height; r++) {
         float place = (float)r * scale;
         uint32_t y = (uint32_t)place;
-        bool last = r == fit->height - 1 || y + 1 >= pixels->height;
-        y = last ? pixels->height - 1 : y;
+        bool last = r == fit->height - 1 || y + 1 >= window->height;
+        y = last ? window->height - 1 : y;
         float part = place - (float)y;
         const float *top = row_get(resizer, pixels, y, fit->width);
         const float *bottom = last ? top : row_get(resizer, pixels, y + 1, fit->width);

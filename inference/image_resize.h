@@ -10,6 +10,7 @@
 #include "daemon/base/err.h"
 #include "inference/image_decode.h"
 #include "inference/inference.h"
+#include "inference/view.h"
 
 /* Where the image lies in the network's input, in pixels of it. */
 struct image_fit {
@@ -28,5 +29,9 @@ void image_fit_make(enum model_resize resize, uint32_t width, uint32_t height, u
 /* Fills `planar` (3 * net_width * net_height floats: red, green, blue planes, in [0, 1]). */
 void image_resize(struct image_resizer *resizer, const struct image_pixels *pixels,
                   enum model_resize resize, float *planar, struct image_fit *fit);
+/* The same of a part of the image; the window lies within it. */
+void image_resize_window(struct image_resizer *resizer, const struct image_pixels *pixels,
+                         const struct view_window *window, enum model_resize resize, float *planar,
+                         struct image_fit *fit);
 
 #endif

@@ -27,6 +27,7 @@ struct source_config {
     enum source_after after;       /* directory: what happens to a file that is done with */
     const char *move_to;           /* directory, SOURCE_MOVE: NULL means "<dir>/done" */
     uint64_t seed;                 /* demo: which world is rendered */
+    struct view view;
 };
 
 /* Durable memory of what was taken. Slots may block briefly on disk; only the source's own thread

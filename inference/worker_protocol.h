@@ -13,6 +13,7 @@
 
 #include "inference/backend.h"
 #include "inference/boxes.h"
+#include "inference/view.h"
 #include "schemas/frame.h"
 #include <stdint.h>
 
@@ -77,7 +78,7 @@ struct worker_job { /* WORKER_RUN: size of the frame; WORKER_DONE: bytes used of
     uint64_t size;
     uint32_t format;        /* enum frame_format of the input */
     uint32_t width, height; /* of raw pixels; 0 for FRAME_ENCODED */
-    uint32_t spare;
+    uint32_t has_view;      /* 1: struct view lies at WORKER_VIEW_AT of the input */
 };
 
 struct worker_detection {
@@ -86,12 +87,18 @@ struct worker_detection {
     uint32_t class_index;
 };
 
-/* The output memfd; `thumb_bytes` of JPEG follow the struct. */
+/* The input memfd: the frame's bytes, and behind their room its view. */
+#define WORKER_VIEW_AT    FRAME_BLOB_MAX
+#define WORKER_INPUT_SIZE (FRAME_BLOB_MAX + sizeof(struct view))
+
+/* The output memfd; `thumb_bytes` of JPEG follow the struct, and `picture_bytes` of JPEG lie at
+ * WORKER_PICTURE_AT: the frame as it may be stored, where that is not as it came (turned, masked,
+ * or a BMP). */
 struct worker_result {
     uint64_t generation;
     int32_t code; /* 0, ERR_INVALID (the frame is to blame), ERR_NOMEM */
     uint32_t media, width, height, orientation;
-    uint32_t detection_count, thumb_bytes;
+    uint32_t detection_count, thumb_bytes, picture_bytes;
     float luma_mean, luma_stddev, sharpness;
     uint64_t phash;
     double detect_ms;
@@ -99,6 +106,7 @@ struct worker_result {
     struct worker_detection detections[FRAME_DETECTIONS_MAX];
 };
 
-#define WORKER_OUTPUT_SIZE (sizeof(struct worker_result) + FRAME_THUMB_MAX)
+#define WORKER_PICTURE_AT  (sizeof(struct worker_result) + FRAME_THUMB_MAX)
+#define WORKER_OUTPUT_SIZE (WORKER_PICTURE_AT + FRAME_BLOB_MAX)
 
 #endif

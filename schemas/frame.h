@@ -5,6 +5,7 @@
 #ifndef CREEL_SCHEMAS_FRAME_H
 #define CREEL_SCHEMAS_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,7 +69,10 @@ struct frame_record {
     enum frame_media media;
     uint32_t width, height; /* pixels as stored, before EXIF orientation */
     uint8_t orientation;    /* EXIF 1..8; 1 where there is none */
-    struct frame_hash blob; /* SHA-256 of the bytes that came in; set by the store */
+    bool masked;            /* privacy masks were painted black before anything was stored */
+    struct frame_hash blob; /* SHA-256 of the bytes that are stored (as they came in, but for raw
+                               pixels, BMP, and what a camera's view turns or masks); set by the
+                               store */
     uint64_t blob_bytes;
 
     struct frame_hash

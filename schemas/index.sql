@@ -83,7 +83,7 @@ CREATE TABLE frame (
     camera      INTEGER NOT NULL,
     rule        INTEGER NOT NULL,
     model       INTEGER NOT NULL,
-    orientation INTEGER NOT NULL,
+    orientation INTEGER NOT NULL,            -- plus 128: masked
     value       REAL NOT NULL,
     phash       INTEGER NOT NULL,
     luma_mean   REAL NOT NULL,

@@ -160,7 +160,7 @@ static int frame_insert(struct index *index, const struct record_frame *kept,
         &index->db, IX_FRAME_NEW, err, "ubiibnniiiinduddddbuu", kept->seq, frame->id.bytes,
         sizeof(frame->id.bytes), frame->captured.utc_us, frame->captured.boot_us,
         frame->captured.boot_id, sizeof(frame->captured.boot_id), (int)frame->captured.state,
-        (int)frame->tier, index->blob.id, camera, rule, model, (int)frame->orientation,
+        (int)frame->tier, index->blob.id, camera, rule, model, (int)store__looks_pack(frame),
         frame->value, frame->phash, (double)frame->quality.luma_mean,
         (double)frame->quality.luma_stddev, (double)frame->quality.sharpness,
         best_confidence(frame), packed.data, packed.len, found->header.segment, found->at);

@@ -186,7 +186,7 @@ int store__row_read(sqlite3_stmt *statement, struct store_row *row, struct log_p
         &quarantined);
     record->captured.state = clock ? CLOCK_SYNCHRONISED : CLOCK_UNSYNCHRONISED;
     record->tier = (enum frame_tier)tier;
-    record->orientation = (uint8_t)orientation;
+    store__looks_unpack((unsigned)orientation, record);
     record->media = (enum frame_media)media;
     record->width = (uint32_t)width;
     record->height = (uint32_t)height;

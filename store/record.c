@@ -15,9 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC      0x314c5243u /* "CRL1" */
-#define CRC_AT     68u
-#define DETECT_MIN (2u + 4u + 4u * 8u + 1u)
+#define MAGIC        0x314c5243u /* "CRL1" */
+#define CRC_AT       68u
+#define LOOKS_MASKED 0x80u
+#define DETECT_MIN   (2u + 4u + 4u * 8u + 1u)
 
 /* ---- little endian, out ---- */
 
@@ -297,6 +298,15 @@ int store__detections_decode(const uint8_t *bytes, size_t size, struct frame_det
     return 0;
 }
 
+unsigned store__looks_pack(const struct frame_record *frame) {
+    return frame->orientation | (frame->masked ? LOOKS_MASKED : 0);
+}
+
+void store__looks_unpack(unsigned packed, struct frame_record *frame) {
+    frame->orientation = (uint8_t)(packed & (LOOKS_MASKED - 1));
+    frame->masked = (packed & LOOKS_MASKED) != 0;
+}
+
 /* ---- payloads: one pair each ---- */
 
 static void segment_encode(const struct record *record, struct buf *out) {
@@ -331,7 +341,7 @@ static void frame_encode(const struct record *record, struct buf *out) {
     put_u8(out, kept->kept_state);
     put_u8(out, frame->tier);
     put_u8(out, frame->media);
-    put_u8(out, frame->orientation);
+    put_u8(out, store__looks_pack(frame));
     put_uint(out, frame->width, 4);
     put_uint(out, frame->height, 4);
     put_hash(out, &frame->blob);
@@ -363,7 +373,7 @@ static void frame_decode(struct input *in, struct record *record) {
     kept->kept_state = get_choice(in, 0, CLOCK_SYNCHRONISED);
     frame->tier = get_choice(in, 0, TIER_COUNT - 1);
     frame->media = get_choice(in, 0, MEDIA_PNG);
-    frame->orientation = get_u8(in);
+    store__looks_unpack((unsigned)get_u8(in), frame);
     frame->width = (uint32_t)get_uint(in, 4);
     frame->height = (uint32_t)get_uint(in, 4);
     get_array(in, frame->blob.bytes, sizeof(frame->blob.bytes));

@@ -190,6 +190,10 @@ void store__record_finish(struct record *record);
 
 /* The detections of a frame as bytes (count, then each), as in the frame record and the index.
  * `floor` leaves out what is less confident. */
+/* Orientation and whether it is masked, as one byte (index and log alike). */
+unsigned store__looks_pack(const struct frame_record *frame);
+void store__looks_unpack(unsigned packed, struct frame_record *frame);
+
 void store__detections_encode(const struct frame_detection *detections, size_t count, double floor,
                               struct buf *out);
 int store__detections_decode(const uint8_t *bytes, size_t size, struct frame_detection **out,

@@ -85,13 +85,13 @@ static json_t *image_json(const struct frame_record *record) {
                                         [MEDIA_PNG] = "image/png"};
     char phash[17];
     snprintf(phash, sizeof phash, "%016llx", (unsigned long long)record->phash);
-    return json_pack("{s:o,s:I,s:s,s:I,s:I,s:i,s:s,s:{s:f,s:f,s:f}}", "sha256",
+    return json_pack("{s:o,s:I,s:s,s:I,s:I,s:i,s:b,s:s,s:{s:f,s:f,s:f}}", "sha256",
                      hex_json(record->blob.bytes, sizeof record->blob.bytes), "bytes",
                      (json_int_t)record->blob_bytes, "media",
                      media[record->media <= MEDIA_PNG ? record->media : 0], "width",
                      (json_int_t)record->width, "height", (json_int_t)record->height, "orientation",
-                     (int)record->orientation, "phash", phash, "quality", "luma_mean",
-                     rounded((double)record->quality.luma_mean), "luma_stddev",
+                     (int)record->orientation, "masked", record->masked, "phash", phash, "quality",
+                     "luma_mean", rounded((double)record->quality.luma_mean), "luma_stddev",
                      rounded((double)record->quality.luma_stddev), "sharpness",
                      rounded((double)record->quality.sharpness));
 }

@@ -228,6 +228,7 @@ static void facts_of_picture(struct buf *page, const struct frame_record *record
     if (record->orientation > 1) {
         buf_printf(page, ", EXIF orientation %u", (unsigned)record->orientation);
     }
+    buf_puts(page, record->masked ? ", privacy masks painted black" : "");
     fact(page, "Light");
     buf_printf(page, "mean %.2f, spread %.2f, sharpness %.3g", (double)record->quality.luma_mean,
                (double)record->quality.luma_stddev, (double)record->quality.sharpness);

@@ -98,6 +98,7 @@ static int put_image(json_t *frame, const struct frame_record *record) {
            put(frame, "width", json_integer(record->width)) ||
            put(frame, "height", json_integer(record->height)) ||
            put(frame, "orientation", json_integer(record->orientation)) ||
+           put(frame, "masked", json_boolean(record->masked)) ||
            put(frame, "phash", json_string(phash)) ||
            put(frame, "quality", quality_json(&record->quality));
 }

@@ -19,6 +19,7 @@
 #include "inference/image_raw.h"
 #include "inference/image_resize.h"
 #include "inference/image_summary.h"
+#include "inference/image_view.h"
 #include "inference/worker/net.h"
 #include "inference/worker/sandbox.h"
 #include "inference/worker_protocol.h"
@@ -38,14 +39,17 @@
 #define MODEL_CFG     "/proc/self/fd/6"
 #define MODEL_WEIGHTS "/proc/self/fd/7"
 
+enum { PICTURE_QUALITY = 90 }; /* of a frame that is not stored as it came */
+
 struct worker {
     struct worker_start start;
     const struct net_heads *heads;
     bool tags;                    /* a classifier */
-    const uint8_t *input;         /* FRAME_BLOB_MAX bytes */
+    const uint8_t *input;         /* WORKER_INPUT_SIZE bytes */
     struct worker_result *result; /* in the output memfd, the thumbnail behind it */
     float *planar;
-    struct image_pixels pixels;
+    struct image_pixels pixels, spare; /* spare: of image_turn */
+    bool stored_so;                    /* the frame may be stored as it came */
     struct image_resizer *resizer;
     struct boxes *boxes;
     uint32_t sandbox;
@@ -98,7 +102,7 @@ static void alarm_set(uint32_t seconds) {
 }
 
 static int maps_open(struct worker *worker, struct err *err) {
-    void *input = mmap(NULL, FRAME_BLOB_MAX, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
+    void *input = mmap(NULL, WORKER_INPUT_SIZE, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
     void *output =
         mmap(NULL, WORKER_OUTPUT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_OUTPUT, 0);
     if (input == MAP_FAILED || output == MAP_FAILED) {
@@ -157,21 +161,33 @@ static int set_up(struct worker *worker, struct err *err) {
     return code == 0 ? sandbox_seal(&worker->sandbox, err) : code;
 }
 
-static void put_detections(const struct boxes *boxes, size_t count, struct worker_result *result) {
+/* Boxes relative to the window, as boxes of the picture. */
+static void put_detections(struct worker *worker, const struct view *view,
+                           const struct view_window *window, size_t count) {
+    struct worker_result *result = worker->result;
+    double width = worker->pixels.width, height = worker->pixels.height;
     for (size_t i = 0; i < count && result->detection_count < FRAME_DETECTIONS_MAX; i++) {
-        const struct boxes_item *item = boxes_get(boxes, i);
+        const struct boxes_item *item = boxes_get(worker->boxes, i);
         struct frame_box box;
-        if (boxes_clip(item, &box)) {
+        if (!boxes_clip(item, &box)) {
+            continue;
+        }
+        box = (struct frame_box){(window->x + box.x * window->width) / width,
+                                 (window->y + box.y * window->height) / height,
+                                 box.w * window->width / width, box.h * window->height / height};
+        if (view == NULL || !view_mask_drops(&view->ignore, &box)) {
             result->detections[result->detection_count++] = (struct worker_detection){
                 box.x, box.y, box.w, box.h, item->confidence, item->class_index};
         }
     }
 }
 
-static int detect(struct worker *worker, struct worker_result *result, struct err *err) {
+static int detect(struct worker *worker, const struct view *view, struct err *err) {
     struct image_fit fit;
-    image_resize(worker->resizer, &worker->pixels, (enum model_resize)worker->start.resize,
-                 worker->planar, &fit);
+    struct view_window window;
+    view_window_make(view, worker->pixels.width, worker->pixels.height, &window);
+    image_resize_window(worker->resizer, &worker->pixels, &window,
+                        (enum model_resize)worker->start.resize, worker->planar, &fit);
     int code = net_predict(worker->planar, err);
     if (code != 0) {
         return code;
@@ -183,7 +199,7 @@ static int detect(struct worker *worker, struct worker_result *result, struct er
     /* tags all have one box, and do not hide each other */
     enum model_nms kind = worker->tags ? MODEL_NMS_GREEDY : (enum model_nms)worker->start.nms_kind;
     size_t count = boxes_suppress(worker->boxes, kind, (float)worker->start.nms);
-    put_detections(worker->boxes, count, result);
+    put_detections(worker, view, &window, count);
     return 0;
 }
 
@@ -224,23 +240,75 @@ static int look(struct worker *worker, const struct worker_job *job, struct err 
     return image_raw_pixels(&raw, &worker->pixels, err);
 }
 
+/* What was decoded becomes what may be stored. */
+static int view_apply(struct worker *worker, const struct view *view, struct err *err) {
+    struct image_pixels *pixels = &worker->pixels;
+    bool changes = view != NULL && (view->quarters != 0 || view->privacy.count > 0);
+    worker->stored_so = !changes && pixels->media != MEDIA_NONE;
+    if (!worker->stored_so) {
+        pixels->media = MEDIA_JPEG;
+    }
+    if (!changes) {
+        return 0;
+    }
+    int code = image_turn(pixels, pixels->orientation, &worker->spare, err);
+    if (code == 0) {
+        code = image_turn(pixels, view_orientation(view), &worker->spare, err);
+    }
+    if (code == 0) {
+        image_blacken(pixels, &view->privacy);
+    }
+    return code;
+}
+
+static int picture_put(struct worker *worker, struct err *err) {
+    const struct image_pixels *pixels = &worker->pixels;
+    CLEANUP(mem_free_at) uint8_t *jpeg = NULL;
+    size_t size = 0;
+    int code = image_encode(pixels->rgb, pixels->width, pixels->height, PICTURE_QUALITY, &jpeg,
+                            &size, err);
+    if (code == 0 && size > FRAME_BLOB_MAX) {
+        code = err_set(err, ERR_INVALID, "the frame has %zu bytes as a JPEG; at most %u are kept",
+                       size, FRAME_BLOB_MAX);
+    }
+    if (code == 0) {
+        memcpy((uint8_t *)worker->result + WORKER_PICTURE_AT, jpeg, size);
+        worker->result->picture_bytes = (uint32_t)size;
+    }
+    return code;
+}
+
+/* From bytes to everything that is told of them. */
+static int examine(struct worker *worker, const struct worker_job *job, struct err *err) {
+    struct worker_result *result = worker->result;
+    const struct view *view =
+        job->has_view != 0 ? (const void *)(worker->input + WORKER_VIEW_AT) : NULL;
+    int code = look(worker, job, err);
+    worker->stored_so = true;
+    if (code == 0 && job->format == FRAME_ENCODED) {
+        code = view_apply(worker, view, err);
+    }
+    if (code != 0) {
+        return code;
+    }
+    result->media = worker->pixels.media;
+    result->width = worker->pixels.width;
+    result->height = worker->pixels.height;
+    result->orientation = worker->pixels.orientation;
+    code = detect(worker, view, err);
+    if (code == 0) {
+        code = summarise(worker, result, err);
+    }
+    return code == 0 && !worker->stored_so ? picture_put(worker, err) : code;
+}
+
 static void run(struct worker *worker, struct worker_job *job) {
     struct worker_result *result = worker->result;
     struct err err = {0};
     double began = now_ms();
     memset(result, 0, sizeof(*result));
     result->generation = job->generation;
-    int code = look(worker, job, &err);
-    if (code == 0) {
-        result->media = worker->pixels.media;
-        result->width = worker->pixels.width;
-        result->height = worker->pixels.height;
-        result->orientation = worker->pixels.orientation;
-        code = detect(worker, result, &err);
-    }
-    if (code == 0) {
-        code = summarise(worker, result, &err);
-    }
+    int code = examine(worker, job, &err);
     if (code != 0) {
         char text[2 * ERR_TEXT_MAX];
         result->detection_count = 0;

@@ -98,6 +98,7 @@ static inline struct store_frame case_frame(uint64_t n, size_t size) {
     record->width = 640;
     record->height = 480;
     record->orientation = 1;
+    record->masked = n % 5 == 4;
     record->blob_bytes = size;
     memset(record->model.bytes, 7, sizeof(record->model.bytes));
     snprintf(record->model_name, sizeof(record->model_name), "demo");
@@ -190,6 +191,8 @@ static inline void case_check_valued(struct store_reader *reader, uint64_t n, si
     ck_assert_double_eq(got->value, want.record.value);
     ck_assert_uint_eq(got->phash, want.record.phash);
     ck_assert_uint_eq(got->width, want.record.width);
+    ck_assert_uint_eq(got->orientation, want.record.orientation);
+    ck_assert_int_eq(got->masked, want.record.masked);
     ck_assert_uint_eq(got->detection_count, want.record.detection_count);
     for (size_t i = 0; i < got->detection_count; i++) {
         ck_assert_int_eq(memcmp(&got->detections[i].box, &want.record.detections[i].box,

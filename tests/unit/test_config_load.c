@@ -45,10 +45,12 @@ static const char *const everything =
     "version: 1\n"
     "device: {id: line-3, clock: trusted, tags: {site: north, hall: \"7\"}}\n"
     "cameras:\n"
-    "  dock: {source: 'demo:', fps: 2.5, seed: 42}\n"
+    "  dock: {source: 'demo:', fps: 2.5, seed: 42, rotation: 270, region: 0 0.5 1 0.5,\n"
+    "         ignore: [0 0 1 0.1, \"0.5,1,0.7,0.6,0.9,1\"], privacy: 0.1 0.1 0.2 0.2}\n"
     "  inbox: {source: 'directory:/srv/in', after: move, move_to: /srv/done}\n"
     "model: {dir: /opt/model, device: 'cuda:1'}\n"
-    "inference: {floor: 0.1, workers: 3, queue: 16, timeout: 30s, thumb_width: 200, worker: /w}\n"
+    "inference: {floor: 0.1, workers: 3, queue: 16, queue_size: 64MiB, timeout: 30s, thumb_width: "
+    "200, worker: /w}\n"
     "triage: {confident: 0.7, uncertain: 0.2, budget: {per: off, day: 7}, empty_fraction: 0.5,\n"
     "         rules: [confident, unsure]}\n"
     "store:\n"
@@ -109,6 +111,12 @@ START_TEST(every_key_reaches_its_field) {
     ck_assert_int_eq((int)v->cameras[0].after, SOURCE_LEAVE);
     ck_assert_str_eq(v->cameras[1].name, "inbox");
     ck_assert_int_eq((int)v->cameras[1].after, SOURCE_MOVE);
+    ck_assert_uint_eq(v->cameras[0].view.quarters, 3);
+    ck_assert_double_eq_tol(v->cameras[0].view.region.h, 0.5, 1e-12);
+    ck_assert_uint_eq(v->cameras[0].view.ignore.count, 2);
+    ck_assert_uint_eq(v->cameras[0].view.ignore.shapes[1].count, 3);
+    ck_assert_uint_eq(v->cameras[0].view.privacy.count, 1);
+    ck_assert(view_plain(&v->cameras[1].view));
     ck_assert_str_eq(v->cameras[1].move_to, "/srv/done");
     ck_assert_double_eq_tol(v->cameras[1].fps, 0, 1e-12);
     ck_assert_str_eq(v->model_dir, "/opt/model");
@@ -119,6 +127,7 @@ START_TEST(every_key_reaches_its_field) {
     ck_assert_str_eq(v->detector.worker_path, "/w");
     ck_assert_uint_eq(v->workers, 3);
     ck_assert_uint_eq(v->queue, 16);
+    ck_assert_uint_eq(v->queue_bytes, 64u << 20);
     ck_assert_double_eq_tol(v->triage.confident, 0.7, 1e-12);
     ck_assert_double_eq_tol(v->triage.uncertain_floor, 0.2, 1e-12);
     ck_assert_int_eq(v->triage.budget_per_ms, 0);
@@ -324,6 +333,14 @@ static const struct mistake mistakes[] = {
                                    "whole number from 1 to 64, or auto"},
     {"inference: {floor: 0}\n", "creel.yaml:1:20: inference.floor: found \"0\", expected a number "
                                 "from 0.001 to 0.999"},
+    {"cameras: {a: {source: 'demo:', rotation: 45}}\n",
+     "creel.yaml:1:42: cameras.a.rotation: found \"45\", expected 0, 90, 180 or 270"},
+    {"cameras: {a: {source: 'demo:', region: 0.5 0 0.6 1}}\n",
+     "creel.yaml:1:40: cameras.a.region: found \"0.5 0 0.6 1\", expected a box x y w h in parts of "
+     "the picture such as \"0 0.5 1 0.5\", within it, or whole"},
+    {"cameras: {a: {source: 'demo:', privacy: [0 0 1 1, 0 0 640 480]}}\n",
+     "creel.yaml:1:51: cameras.a.privacy: found 0 0 640 480, expected a box (x y w h) or a polygon "
+     "(x y x y x y ...) in parts of the picture, each number from 0 to 1"},
     {"web: {next_free_port: yes}\n",
      "creel.yaml:1:23: web.next_free_port: found \"yes\", expected true or false"},
     {"sync: {order: oldset}\n",

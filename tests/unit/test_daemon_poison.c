@@ -110,6 +110,19 @@ START_TEST(known_again) {
 }
 END_TEST
 
+/* What has not been masked is not written anywhere. */
+START_TEST(private_bytes_stay_out) {
+    struct view view = {.privacy = {.count = 1}};
+    struct frame *frame = frame_of("\xff\xd8\xff\xe0", 100, 1);
+    frame->view = &view;
+    poison_add(poison, frame, &why);
+    ck_assert_int_ne(access(dir, F_OK), 0);
+    ck_assert_uint_eq(stats().added, 1);
+    ck_assert_int_eq(poison_check(poison, frame, &err), ERR_CRASHED);
+    frame_destroy(frame);
+}
+END_TEST
+
 START_TEST(never_more_than_the_bounds) {
     char first[64], path[256];
     add("first", 100, 0, first);
@@ -153,6 +166,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, set_aside_whole_and_with_its_reason);
     tcase_add_test(tests, known_again);
+    tcase_add_test(tests, private_bytes_stay_out);
     tcase_add_test(tests, never_more_than_the_bounds);
     tcase_add_test(tests, a_disk_that_takes_nothing_is_survived);
     suite_add_tcase(suite, tests);

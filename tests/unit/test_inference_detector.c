@@ -258,7 +258,7 @@ START_TEST(real_worker_sees) {
     }
     frame_destroy(frame);
     ck_assert_int_eq(run("text", 4), ERR_INVALID);
-    ck_assert_ptr_nonnull(strstr(err.msg, "neither JPEG nor PNG"));
+    ck_assert_ptr_nonnull(strstr(err.msg, "neither JPEG, PNG nor BMP"));
     ck_assert_int_eq(run(jpeg, size / 2), ERR_INVALID);
     ck_assert_int_eq(run(jpeg, size), 0); /* a bad frame harms no other */
     struct detector_stats seen = stats();

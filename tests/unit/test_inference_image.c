@@ -220,8 +220,8 @@ START_TEST(what_is_no_image) {
         const char *said;
     } things[] = {
         {"", 0, "empty"},
-        {"\xff", 1, "neither JPEG nor PNG"},
-        {"GIF89a", 6, "neither JPEG nor PNG (6 bytes, the first are 47 49 46 38)"},
+        {"\xff", 1, "neither JPEG, PNG nor BMP"},
+        {"GIF89a", 6, "neither JPEG, PNG nor BMP (6 bytes, the first are 47 49 46 38)"},
         {"hello, this is text", 19, "neither"},
         {"\xff\xd8\xff", 3, "no pixels"},
         {"\xff\xd8\xff\xd9", 4, "no pixels"},
