@@ -50,6 +50,7 @@ enum key_type {
     KEY_LISTEN, /* host:port */
     KEY_NAME,   /* [a-z0-9][a-z0-9-]{0,31} */
     KEY_NAMES,  /* a list of names; kept as "a,b,c" */
+    KEY_LABELS, /* the same of a model's classes: any text without commas */
     KEY_DEVICE, /* cpu or cuda:N */
     KEY_BOOL,
     KEY_WHOLE,
@@ -83,7 +84,7 @@ enum key_slot {
     SLOT_SOCKET,    /* "auto": by where the configuration and the store are */
 };
 
-enum key_group { GROUP_NONE, GROUP_TAG, GROUP_CAMERA, GROUP_REMOTE, GROUP_COUNT };
+enum key_group { GROUP_NONE, GROUP_TAG, GROUP_CAMERA, GROUP_RULE, GROUP_REMOTE, GROUP_COUNT };
 
 struct key {
     const char *path; /* "sync.remotes.*.url": '*' stands for a name */

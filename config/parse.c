@@ -57,6 +57,22 @@ static bool parse_names(const struct key *key, const char *text, struct key_valu
     }
 }
 
+static bool parse_labels(const struct key *key, const char *text, struct key_value *out) {
+    (void)key;
+    out->whole = 0;
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        if (length == 0 || length > FRAME_LABEL_MAX || out->whole == TRIAGE_NAMES_MAX) {
+            return false;
+        }
+        out->whole++;
+        at += length;
+        if (*at == '\0') {
+            return config__text_valid(text);
+        }
+    }
+}
+
 static bool parse_device(const struct key *key, const char *text, struct key_value *out) {
     (void)key;
     if (strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0) {
@@ -139,6 +155,8 @@ static const struct type types[] = {
     [KEY_LISTEN] = {parse_listen, "an address and port such as 127.0.0.1:8080 or [::1]:8080", NULL},
     [KEY_NAME] = {parse_name, "a name of a-z, 0-9 and -, at most 32 long", NULL},
     [KEY_NAMES] = {parse_names, "a list of at most 32 names such as [unsure, confident]", NULL},
+    [KEY_LABELS] = {parse_labels, "a list of at most 64 classes such as [person, traffic light]",
+                    NULL},
     [KEY_DEVICE] = {parse_device, "auto, cpu or cuda:N", NULL},
     [KEY_BOOL] = {parse_bool, "true or false", NULL},
     [KEY_WHOLE] = {parse_whole, "a whole number", "a whole number"},

@@ -160,10 +160,11 @@ static void take_list(struct reader *reader, const struct key *key, const char *
             config__problem(reader->load, &here, path, "found %s, expected a name",
                             node_kind(part));
             fine = false;
-        } else if (!config__name_valid(scalar_text(part))) {
-            config__problem(reader->load, &here, path,
-                            "found \"%.40s\", expected a name of a-z, 0-9 and -",
-                            scalar_text(part));
+        } else if (key->type == KEY_LABELS ? strchr(scalar_text(part), ',') != NULL
+                                           : !config__name_valid(scalar_text(part))) {
+            config__problem(
+                reader->load, &here, path, "found \"%.40s\", expected a %s", scalar_text(part),
+                key->type == KEY_LABELS ? "class, without commas" : "name of a-z, 0-9 and -");
             fine = false;
         } else {
             buf_printf(&joined, "%s%s", joined.len > 0 ? "," : "", scalar_text(part));
@@ -215,7 +216,8 @@ static void take_value(struct reader *reader, const struct key *key, const char 
         if (scalar_clean(reader, node, path, &origin)) {
             config__take(reader->load, key, path, scalar_text(node), &origin);
         }
-    } else if (node->type == YAML_SEQUENCE_NODE && key->type == KEY_NAMES) {
+    } else if (node->type == YAML_SEQUENCE_NODE &&
+               (key->type == KEY_NAMES || key->type == KEY_LABELS)) {
         take_list(reader, key, path, node);
     } else if (node->type == YAML_SEQUENCE_NODE && key->type == KEY_SHAPES) {
         take_shapes(reader, key, path, node);

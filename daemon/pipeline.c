@@ -15,6 +15,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "daemon/base/queue.h"
+#include "daemon/recent.h"
 #include "inference/triage.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -41,10 +42,14 @@ struct worker {
     bool running;
 };
 
-/* A triage count that is not yet in the store. */
+/* What triage wants remembered, and is not yet in the store. */
 struct note {
     char key[NOTE_KEY_MAX + 1];
-    uint64_t count;
+    size_t size;
+    union {
+        uint64_t count;
+        uint8_t bytes[TRIAGE_BYTES_MAX];
+    } value;
 };
 
 struct pipeline {
@@ -65,6 +70,7 @@ struct pipeline {
     struct triage *triage;
     struct note notes[NOTES_MAX];
     size_t note_count;
+    struct recent *recent; /* rejected frames that a rule may still ask for */
     struct source_memory source_memory;
     struct source_sink sink;
 
@@ -223,30 +229,69 @@ static void *keeper_main(void *arg) {
 
 /* ---- workers: what is in it, and is it worth keeping ---- */
 
-static void judge(struct pipeline *pipeline, struct frame *frame) {
-    struct triage_verdict verdict;
-    pthread_mutex_lock(&pipeline->triage_lock);
-    triage_decide(pipeline->triage, &frame->record, &verdict);
-    pthread_mutex_unlock(&pipeline->triage_lock);
-    frame->record.tier = verdict.tier;
-    frame->record.value = verdict.value;
-    snprintf(frame->record.rule, sizeof(frame->record.rule), "%s", verdict.rule);
-    count_seen(pipeline, frame, verdict.over_budget);
+static void take_verdict(struct pipeline *pipeline, struct frame *frame,
+                         const struct triage_verdict *verdict) {
+    frame->record.tier = verdict->tier;
+    frame->record.value = verdict->value;
+    snprintf(frame->record.rule, sizeof(frame->record.rule), "%s", verdict->rule);
     store_outcome_note(pipeline->store,
                        &(struct store_outcome){.record = frame->record,
-                                               .kept = verdict.keep,
-                                               .over_budget = verdict.over_budget});
-    frame_detected(frame);
-    if (!verdict.keep) {
-        settle(pipeline, frame, FRAME_REJECTED, NULL);
-        return;
-    }
+                                               .kept = verdict->keep,
+                                               .over_budget = verdict->over_budget});
+}
+
+static void keep_later(struct pipeline *pipeline, struct frame *frame) {
     struct err err = {0};
     if (frame_encode(frame, JPEG_QUALITY, &err)) {
         settle(pipeline, frame, FRAME_FAILED, &err);
     } else if (!queue_try_put(pipeline->keep, frame)) {
         err_set(&err, ERR_FULL, "the store is slower than the frames worth keeping");
         settle(pipeline, frame, FRAME_FAILED, &err);
+    }
+}
+
+/* Earlier frames of the camera that were rejected, and are wanted now. Returns how many are kept.
+ */
+static unsigned rescue(struct pipeline *pipeline, const char *camera,
+                       const struct triage_verdict *verdict) {
+    unsigned kept = 0;
+    for (size_t i = 0; i < verdict->rescue_count; i++) {
+        const struct triage_rescue *wanted = &verdict->rescues[i];
+        for (struct frame *frame;
+             (frame = recent_take(pipeline->recent, camera, wanted->from_us, wanted->to_us));) {
+            struct triage_verdict again;
+            pthread_mutex_lock(&pipeline->triage_lock);
+            triage_rescue(pipeline->triage, wanted, &frame->record, &again);
+            pthread_mutex_unlock(&pipeline->triage_lock);
+            if (!again.keep) {
+                frame_destroy(frame); /* its origin has heard of it long ago */
+                continue;
+            }
+            take_verdict(pipeline, frame, &again);
+            pthread_mutex_lock(&pipeline->lock);
+            pipeline->stats.rescued++;
+            pthread_mutex_unlock(&pipeline->lock);
+            keep_later(pipeline, frame);
+            kept++;
+        }
+    }
+    return kept;
+}
+
+static void judge(struct pipeline *pipeline, struct frame *frame) {
+    struct triage_verdict verdict;
+    pthread_mutex_lock(&pipeline->triage_lock);
+    triage_decide(pipeline->triage, &frame->record, &verdict);
+    pthread_mutex_unlock(&pipeline->triage_lock);
+    take_verdict(pipeline, frame, &verdict);
+    count_seen(pipeline, frame, verdict.over_budget);
+    frame_detected(frame);
+    rescue(pipeline, frame->record.camera, &verdict);
+    if (verdict.keep) {
+        keep_later(pipeline, frame);
+    } else {
+        recent_put(pipeline->recent, frame);
+        settle(pipeline, frame, FRAME_REJECTED, NULL);
     }
 }
 
@@ -468,35 +513,43 @@ static struct note *note_find(struct pipeline *pipeline, const char *key) {
     return NULL;
 }
 
-/* Called by triage, with triage_lock held: on a camera's first frame of a day. */
-static uint64_t count_get(void *ctx, const char *key) {
+/* Called by triage, with triage_lock held: when it first sees a camera, or a day. */
+static size_t bytes_get(void *ctx, const char *key, void *out, size_t room) {
     struct pipeline *pipeline = ctx;
     const struct note *note = note_find(pipeline, key);
-    if (note) {
-        return note->count;
+    size_t size = 0;
+    if (note && note->size <= room) {
+        memcpy(out, &note->value, note->size);
+        return note->size;
     }
-    uint64_t count = 0;
-    size_t size;
-    if (store_state_get(pipeline->store, "triage", key, strlen(key), &count, sizeof(count), &size,
-                        NULL) ||
-        size != sizeof(count)) {
-        return 0;
-    }
-    return count;
+    return !note && !store_state_get(pipeline->store, "triage", key, strlen(key), out, room, &size,
+                                     NULL)
+               ? size
+               : 0;
 }
 
-/* Called by triage, with triage_lock held. A count that finds no room here is written with its next
+static uint64_t count_get(void *ctx, const char *key) {
+    uint64_t count = 0;
+    return bytes_get(ctx, key, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+/* Called by triage, with triage_lock held. What finds no room here is written with its next
  * change. */
-static void count_put(void *ctx, const char *key, uint64_t count) {
+static void bytes_put(void *ctx, const char *key, const void *bytes, size_t size) {
     struct pipeline *pipeline = ctx;
     struct note *note = note_find(pipeline, key);
     if (!note && pipeline->note_count < NOTES_MAX) {
         note = &pipeline->notes[pipeline->note_count++];
         snprintf(note->key, sizeof(note->key), "%s", key);
     }
-    if (note) {
-        note->count = count;
+    if (note && size <= sizeof(note->value)) {
+        memcpy(&note->value, bytes, size);
+        note->size = size;
     }
+}
+
+static void count_put(void *ctx, const char *key, uint64_t count) {
+    bytes_put(ctx, key, &count, sizeof(count));
 }
 
 void pipeline_tick(struct pipeline *pipeline) {
@@ -512,17 +565,41 @@ void pipeline_tick(struct pipeline *pipeline) {
             return;
         }
         struct err err;
-        if (store_state_put(pipeline->store, "triage", note.key, strlen(note.key), &note.count,
-                            sizeof(note.count), &err)) {
-            log_err(LOG_LEVEL_WARN, "triage budget not remembered", &err);
+        if (store_state_put(pipeline->store, "triage", note.key, strlen(note.key), &note.value,
+                            note.size, &err)) {
+            log_err(LOG_LEVEL_WARN, "what triage has seen is not remembered", &err);
             pthread_mutex_lock(&pipeline->triage_lock);
-            if (!note_find(pipeline, note.key)) { /* else triage has a newer count already */
-                count_put(pipeline, note.key, note.count);
+            if (!note_find(pipeline, note.key)) { /* else triage has newer news already */
+                bytes_put(pipeline, note.key, &note.value, note.size);
             }
             pthread_mutex_unlock(&pipeline->triage_lock);
             return;
         }
     }
+}
+
+int pipeline_trigger(struct pipeline *pipeline, const char *camera, unsigned *kept,
+                     struct err *err) {
+    struct triage_verdict verdict;
+    bool known = false;
+    pthread_mutex_lock(&pipeline->lock);
+    for (size_t i = 0; i < pipeline->camera_count; i++) {
+        known = known || strcmp(pipeline->cameras[i].name, camera) == 0;
+    }
+    pthread_mutex_unlock(&pipeline->lock);
+    if (!known) {
+        return err_set(err, ERR_NOT_FOUND, "there is no camera %.32s, and no frame of it came in",
+                       camera);
+    }
+    pthread_mutex_lock(&pipeline->triage_lock);
+    int code =
+        triage_trigger(pipeline->triage, camera, clock_boot_us(), clock_utc_us(), &verdict, err);
+    pthread_mutex_unlock(&pipeline->triage_lock);
+    if (!code) {
+        *kept = rescue(pipeline, camera, &verdict);
+        log_info("triggered", "camera=%s frames_before=%u", camera, *kept);
+    }
+    return code;
 }
 
 /* ---- life cycle ---- */
@@ -534,6 +611,13 @@ static size_t workers_wanted(const struct config_values *values) {
                                                    : (size_t)online;
     size_t wanted = values->workers ? values->workers : automatic;
     return wanted < PIPELINE_WORKERS_MAX ? wanted : PIPELINE_WORKERS_MAX;
+}
+
+/* As far as triage's rules may ask for rejected frames. */
+static void reach_back(struct pipeline *pipeline) {
+    unsigned frames = 0;
+    int64_t reach_ms = triage_reach_ms(pipeline->triage, &frames);
+    recent_reach_set(pipeline->recent, reach_ms, frames);
 }
 
 static int start_thread(pthread_t *thread, void *(*main_fn)(void *), void *arg, bool *running,
@@ -602,8 +686,11 @@ int pipeline_start(const struct config_values *values, struct model *taken, stru
     pthread_mutex_init(&pipeline->triage_lock, NULL);
     pipeline->values = values;
     pipeline->store = store;
-    pipeline->triage_memory =
-        (struct triage_memory){.ctx = pipeline, .count_get = count_get, .count_put = count_put};
+    pipeline->triage_memory = (struct triage_memory){.ctx = pipeline,
+                                                     .count_get = count_get,
+                                                     .count_put = count_put,
+                                                     .bytes_get = bytes_get,
+                                                     .bytes_put = bytes_put};
     pipeline->source_memory = (struct source_memory){
         .ctx = pipeline, .has = taken_has, .add = taken_add, .forget = taken_forget};
     pipeline->sink = (struct source_sink){.ctx = pipeline, .submit = sink_submit};
@@ -611,11 +698,13 @@ int pipeline_start(const struct config_values *values, struct model *taken, stru
         values->queue ? values->queue : QUEUE_DEFAULT,
         values->queue_bytes ? values->queue_bytes : QUEUE_BYTES_DEFAULT, bytes_of);
     pipeline->keep = queue_create(PIPELINE_KEEP_MAX);
+    pipeline->recent = recent_create();
     int code =
-        pipeline->queue && pipeline->keep
+        pipeline->queue && pipeline->keep && pipeline->recent
             ? triage_create(&values->triage, &pipeline->triage_memory, &pipeline->triage, err)
             : err_set(err, ERR_NOMEM, "no memory for the queues");
     if (!code) {
+        reach_back(pipeline);
         code = open_poison(pipeline, err);
     }
     if (!code) {
@@ -674,6 +763,7 @@ void pipeline_stop(struct pipeline *pipeline) {
     poison_close(pipeline->poison);
     triage_destroy(pipeline->triage);
     pipeline_tick(pipeline);
+    recent_destroy(pipeline->recent);
     queue_destroy(pipeline->keep);
     queue_destroy(pipeline->queue);
     pthread_mutex_destroy(&pipeline->triage_lock);
@@ -692,6 +782,7 @@ int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *c
     triage_destroy(
         pipeline->triage); /* first: it notes the day's counts, which the new one reads */
     pipeline->triage = triage;
+    reach_back(pipeline);
     pthread_mutex_unlock(&pipeline->triage_lock);
     return 0;
 }

@@ -48,12 +48,18 @@ int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *c
 struct eyes *pipeline_eyes(struct pipeline *pipeline);
 /* Frames that ended their worker. Borrowed. */
 struct poison *pipeline_poison(struct pipeline *pipeline);
+/* Somebody wants the frames around this moment (rules of kind trigger): those after it are kept as
+ * they come, and `*kept` of those before it are. ERR_NOT_FOUND: no such camera, or no such rule for
+ * it. */
+int pipeline_trigger(struct pipeline *pipeline, const char *camera, unsigned *kept,
+                     struct err *err);
 
 /* Writes what triage wants remembered; call it about once a second. Blocks on disk. */
 void pipeline_tick(struct pipeline *pipeline);
 
 struct pipeline_stats {
     uint64_t seen, kept[TIER_COUNT], kept_bytes, rejected, over_budget, bad, dropped, failed;
+    uint64_t rescued;      /* of kept: they were rejected at first, and counted so */
     double detect_ms_mean; /* of the frames seen so far */
     size_t queued, queue_bound;
     struct detector_stats workers[PIPELINE_WORKERS_MAX];

@@ -67,6 +67,11 @@ static int hook_submit(void *ctx, const char *camera, uint8_t *blob, size_t size
                            reply_ctx, err);
 }
 
+static int hook_trigger(void *ctx, const char *camera, unsigned *kept, struct err *err) {
+    const struct daemon *daemon = ctx;
+    return pipeline_trigger(daemon->web_rooms.pipeline, camera, kept, err);
+}
+
 static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
                      const char **kind, struct err *err) {
     const struct daemon *daemon = ctx;
@@ -159,6 +164,7 @@ static int start_doors(struct daemon *daemon, struct err *err) {
     memcpy(daemon->web_config.link_key, daemon->rooms.link_key, sizeof(daemon->rooms.link_key));
     struct webui_hooks hooks = {.ctx = daemon,
                                 .submit_frame = hook_submit,
+                                .trigger = hook_trigger,
                                 .mint_link = hook_link,
                                 .status = hook_status,
                                 .metrics = hook_metrics};

@@ -1,360 +1,302 @@
-/* Triage: one table of rules, one small ledger a camera.
+/* Triage: what a frame's way through the rules is.
  *
  * Goal: the same frames in the same order give the same verdicts, whatever the machine.
  *
- * A decision has two halves. `look_at` reads the detections once into a `struct look`: how many
- * count, how many of them are unsure, how near the least certain one is to the middle of the band.
- * Then the rules are asked in the configured order; each is a row of `rules[]` with its tier and a
- * function from a look to a value. The first that matches and has budget left wins.
- *
- * What counts. Detections below `uncertain_floor` are noise. One more kind is left out: a detector
- * with per-class suppression often reports a second class on the box of a thing that it knows well
- * ("car" 0.92 and on the same pixels "truck" 0.20). That is the tail of one class distribution, not
- * a second thing that the model wonders about, and counting it would put nearly every sure frame
- * among the unsure ones. So a detection in the band is a shadow, and left out, when a confident one
- * covers it with IoU above SHADOW_IOU and it has less than SHADOW_SHARE of that one's confidence.
- * Above that share the two classes do compete, and it counts.
- *
- * Values, all in [0, 1]:
- *   unsure        0.8 * nearness + 0.2 * min(n, 5) / 5. Nearness is 1 in the middle of the band
- *                 and 0 at its ends, of the detection nearest to the middle; n unsure ones.
- *   confident     0.10 + 0.25 * min(n, 8) / 8 + 0.25 * rarity. Rarity is 1 - the share of its
- *                 rarest class among the things that this camera showed lately. Evidence stays
- *                 below 0.60, under a good question.
- *   empty-sample  0.10
- *
- * Budgets. A window is counted in boot time, which never jumps; a day is a UTC date, because that
- * is what people pay by. Day counts are read from the memory when a camera is first seen or its
- * date changes, and written back every DAY_SAVE_COUNT frames, every DAY_SAVE_US, at a change of
- * date, when a camera is forgotten, and at the end: a crash forgets less than DAY_SAVE_COUNT frames
- * of each, in the camera's favour.
+ * The camera's state is found (and its page turned to the date), its objects are followed, and the
+ * rules are asked in the configured order; the first that matches and has budget left wins. A frame
+ * may also be wanted for what another one showed: the frames around one that a rule keeps
+ * (`before`, `after`), around a moment that somebody named (trigger), or the one in which an object
+ * was missing (flicker). Later ones come by and match; earlier ones are named as rescues, and the
+ * caller asks again for those that it still has.
  *
  * Invariants:
- *  1. At most TRIAGE_CAMERAS_MAX ledgers; the one not seen for longest makes room (its counts are
- *     saved first).
- *  2. A frame takes budget only from the rule that keeps it.
- *  3. Thresholds are compared as floats: 0.7 in the config and 0.7f from the network are the same
- *     border.
+ *  1. At most TRIAGE_CAMERAS_MAX cameras; the one not seen for longest makes room (what is counted
+ *     of it is saved first).
+ *  2. A frame that is kept for its neighbour begins no event of its own.
+ *  3. Without memory for tracks or prints, flicker and novelty keep nothing; the rest goes on.
  */
-#include "inference/triage.h"
+#include "inference/triage_parts.h"
 
-#include "daemon/base/buf.h"
-#include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
-#include "inference/frame.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FLOOR_DEFAULT   0.15
-#define SHADOW_IOU      0.7
-#define SHADOW_SHARE    0.5F
-#define UNSURE_MANY     5
-#define CONFIDENT_MANY  8
-#define EMPTY_VALUE     0.10
-#define DAY_SAVE_COUNT  16
-#define DAY_SAVE_US     (10 * INT64_C(1000000))
-#define RARITY_BUCKETS  64   /* classes share buckets modulo this: good enough for a rank */
-#define RARITY_MEMORY   2048 /* things remembered before all counts are halved */
-#define MEMORY_KEY_SIZE 128  /* what struct triage_memory promises, with the NUL */
+#define FLOOR_DEFAULT 0.15
+#define TRIGGER_VALUE 0.90
 
-struct ledger_tier {
-    bool kept_any;
-    int64_t kept_boot_us; /* of the last frame kept */
-    uint64_t day_count;
-    uint64_t day_saved; /* what the memory holds */
-    int64_t saved_boot_us;
-};
+/* ---- cameras ---- */
 
-struct ledger {
-    char camera[FRAME_NAME_MAX + 1];
-    char date[CLOCK_DATE_SIZE]; /* "" before the first decision */
-    uint64_t seen;              /* value of triage->turn when last used */
-    struct ledger_tier tiers[TIER_COUNT];
-    uint32_t class_counts[RARITY_BUCKETS];
-    uint32_t class_total;
-};
-
-struct look {
-    size_t counted, unsure;
-    double nearness; /* of the unsure detection nearest to the middle of the band */
-    double rarity;   /* of the rarest confident class */
-    double chance;   /* [0, 1), from the frame's id */
-};
-
-struct rule {
-    const char *name;
-    enum frame_tier tier;
-    bool (*match)(const struct triage_config *config, const struct look *look, double *value);
-};
-
-struct triage {
-    struct triage_config config;
-    struct triage_memory memory;
-    const struct rule *rules[TRIAGE_RULES_MAX];
-    struct ledger *ledgers; /* owned, TRIAGE_CAMERAS_MAX of them */
-    size_t ledger_count;
-    uint64_t turn;
-};
-
-static const char *const tier_names[TIER_COUNT] = {
-    [TIER_ANNOTATED] = "annotated",
-    [TIER_UNANNOTATED] = "unannotated",
-};
-
-/* ---- the rules ---- */
-
-static double share_of(size_t count, size_t many) {
-    return count >= many ? 1.0 : (double)count / (double)many;
+static void camera_save(struct triage *triage, struct triage__camera *camera) {
+    triage__budget_save_camera(triage, camera);
+    if (camera->gallery) {
+        triage__gallery_save(camera->gallery, &triage->memory, camera->name, true);
+    }
 }
 
-static bool match_unsure(const struct triage_config *config, const struct look *look,
-                         double *value) {
-    (void)config;
-    *value = 0.8 * look->nearness + 0.2 * share_of(look->unsure, UNSURE_MANY);
-    return look->unsure > 0;
-}
-
-static bool match_confident(const struct triage_config *config, const struct look *look,
-                            double *value) {
-    (void)config;
-    *value = 0.10 + 0.25 * share_of(look->counted, CONFIDENT_MANY) + 0.25 * look->rarity;
-    return look->counted > 0 && look->unsure == 0;
-}
-
-static bool match_empty_sample(const struct triage_config *config, const struct look *look,
-                               double *value) {
-    *value = EMPTY_VALUE;
-    return look->counted == 0 && look->chance < config->empty_fraction;
-}
-
-static const struct rule rules[] = {
-    {"unsure", TIER_UNANNOTATED, match_unsure},
-    {"confident", TIER_ANNOTATED, match_confident},
-    {"empty-sample", TIER_UNANNOTATED, match_empty_sample},
-};
-
-static const struct rule *rule_find(const char *name) {
-    for (size_t i = 0; i < ARRAY_LENGTH(rules); i++) {
-        if (strcmp(rules[i].name, name) == 0) {
-            return &rules[i];
+static struct triage__camera *camera_make_room(struct triage *triage) {
+    if (triage->camera_count < TRIAGE_CAMERAS_MAX) {
+        return &triage->cameras[triage->camera_count++];
+    }
+    struct triage__camera *oldest = &triage->cameras[0];
+    for (size_t i = 1; i < triage->camera_count; i++) {
+        if (triage->cameras[i].seen < oldest->seen) {
+            oldest = &triage->cameras[i];
         }
     }
-    return NULL;
-}
-
-/* ---- looking at a frame ---- */
-
-static double box_iou(const struct frame_box *a, const struct frame_box *b) {
-    double w = fmin(a->x + a->w, b->x + b->w) - fmax(a->x, b->x);
-    double h = fmin(a->y + a->h, b->y + b->h) - fmax(a->y, b->y);
-
-    if (!(w > 0) || !(h > 0)) {
-        return 0;
-    }
-    double both = a->w * a->h + b->w * b->h - w * h;
-    return both > 0 ? w * h / both : 0;
-}
-
-/* See "What counts" above. */
-static bool is_shadow(const struct frame_record *record, const struct frame_detection *weak,
-                      float confident) {
-    for (size_t i = 0; i < record->detection_count; i++) {
-        const struct frame_detection *strong = &record->detections[i];
-        if (strong->confidence >= confident &&
-            weak->confidence < SHADOW_SHARE * strong->confidence &&
-            box_iou(&strong->box, &weak->box) > SHADOW_IOU) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* 1 in the middle of [floor, confident], 0 at its ends. */
-static double nearness_of(const struct triage_config *config, double confidence) {
-    double half = (config->confident - config->uncertain_floor) / 2;
-    double off = fabs(confidence - config->uncertain_floor - half) / half;
-
-    return off >= 1 ? 0 : 1 - off;
-}
-
-static double rarity_of(const struct ledger *ledger, uint16_t class_index) {
-    if (ledger->class_total == 0) {
-        return 1;
-    }
-    return 1 - (double)ledger->class_counts[class_index % RARITY_BUCKETS] / ledger->class_total;
-}
-
-/* [0, 1) from the id's bits by the finalizer of splitmix64 (Steele, Lea, Flood: "Fast splittable
- * pseudorandom number generators", 2014). An id's first half is mostly time: neighbours must not be
- * sampled together. */
-static double chance_of(const struct frame_id *id) {
-    uint64_t high;
-    uint64_t low;
-
-    memcpy(&high, id->bytes, sizeof high);
-    memcpy(&low, id->bytes + sizeof high, sizeof low);
-    uint64_t z = __builtin_bswap64(high) * UINT64_C(0x9e3779b97f4a7c15) + __builtin_bswap64(low);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    z ^= z >> 31;
-    return (double)(z >> 11) * 0x1p-53;
-}
-
-static void look_at(const struct triage_config *config, const struct ledger *ledger,
-                    const struct frame_record *record, struct look *out) {
-    float confident = (float)config->confident;
-    float least = (float)config->uncertain_floor;
-
-    *out = (struct look){.chance = chance_of(&record->id)};
-    for (size_t i = 0; i < record->detection_count; i++) {
-        const struct frame_detection *detection = &record->detections[i];
-        if (!(detection->confidence >= least)) { /* so that NaN does not count either */
-            continue;
-        }
-        if (detection->confidence >= confident) {
-            out->counted++;
-            out->rarity = fmax(out->rarity, rarity_of(ledger, detection->class_index));
-        } else if (!is_shadow(record, detection, confident)) {
-            out->counted++;
-            out->unsure++;
-            out->nearness = fmax(out->nearness, nearness_of(config, detection->confidence));
-        }
-    }
-}
-
-/* Lets the camera's idea of what is common follow what it shows. */
-static void ledger_learn(struct ledger *ledger, const struct triage_config *config,
-                         const struct frame_record *record) {
-    for (size_t i = 0; i < record->detection_count; i++) {
-        if (record->detections[i].confidence >= (float)config->confident) {
-            ledger->class_counts[record->detections[i].class_index % RARITY_BUCKETS]++;
-            ledger->class_total++;
-        }
-    }
-    if (ledger->class_total < RARITY_MEMORY) {
-        return;
-    }
-    ledger->class_total = 0;
-    for (size_t i = 0; i < RARITY_BUCKETS; i++) {
-        ledger->class_counts[i] /= 2;
-        ledger->class_total += ledger->class_counts[i];
-    }
-}
-
-/* ---- the ledgers ---- */
-
-static void day_key(const struct ledger *ledger, enum frame_tier tier, struct buf *out) {
-    buf_printf(out, "day/%s/%s/%s", ledger->date, ledger->camera, tier_names[tier]);
-}
-
-static void day_save(struct triage *triage, struct ledger *ledger, enum frame_tier tier) {
-    struct ledger_tier *sums = &ledger->tiers[tier];
-
-    if (!triage->memory.count_put || sums->day_count == sums->day_saved) {
-        return;
-    }
-    CLEANUP(buf_finish) struct buf key = BUF_INIT(MEMORY_KEY_SIZE);
-    day_key(ledger, tier, &key);
-    if (key.failed) {
-        return; /* no memory for a key of 60 bytes: the next frame tries again */
-    }
-    triage->memory.count_put(triage->memory.ctx, key.data, sums->day_count);
-    sums->day_saved = sums->day_count;
-}
-
-static void ledger_save(struct triage *triage, struct ledger *ledger) {
-    for (int tier = 0; tier < TIER_COUNT; tier++) {
-        day_save(triage, ledger, (enum frame_tier)tier);
-    }
-}
-
-static void day_load(struct triage *triage, struct ledger *ledger, enum frame_tier tier) {
-    struct ledger_tier *sums = &ledger->tiers[tier];
-
-    sums->day_count = 0;
-    if (triage->memory.count_get && triage->config.budget_day > 0) {
-        CLEANUP(buf_finish) struct buf key = BUF_INIT(MEMORY_KEY_SIZE);
-        day_key(ledger, tier, &key);
-        if (!key.failed) {
-            sums->day_count = triage->memory.count_get(triage->memory.ctx, key.data);
-        }
-    }
-    sums->day_saved = sums->day_count;
-}
-
-/* Moves the ledger to the frame's UTC date, in either direction: a clock that is set right may go
- * back. */
-static void ledger_turn_page(struct triage *triage, struct ledger *ledger, int64_t utc_us) {
-    char date[CLOCK_DATE_SIZE];
-
-    clock_format_date(utc_us, date);
-    if (strcmp(date, ledger->date) == 0) {
-        return;
-    }
-    ledger_save(triage, ledger);
-    memcpy(ledger->date, date, sizeof date);
-    for (int tier = 0; tier < TIER_COUNT; tier++) {
-        day_load(triage, ledger, (enum frame_tier)tier);
-    }
-}
-
-static struct ledger *ledger_make_room(struct triage *triage) {
-    if (triage->ledger_count < TRIAGE_CAMERAS_MAX) {
-        return &triage->ledgers[triage->ledger_count++];
-    }
-    struct ledger *oldest = &triage->ledgers[0];
-    for (size_t i = 1; i < triage->ledger_count; i++) {
-        if (triage->ledgers[i].seen < oldest->seen) {
-            oldest = &triage->ledgers[i];
-        }
-    }
-    ledger_save(triage, oldest);
+    camera_save(triage, oldest);
+    free(oldest->tracks);
+    free(oldest->gallery);
     return oldest;
 }
 
-static struct ledger *ledger_find(struct triage *triage, const char *camera) {
-    for (size_t i = 0; i < triage->ledger_count; i++) {
-        if (strcmp(triage->ledgers[i].camera, camera) == 0) {
-            return &triage->ledgers[i];
+static struct triage__camera *camera_find(struct triage *triage, const char *name) {
+    for (size_t i = 0; i < triage->camera_count; i++) {
+        if (strcmp(triage->cameras[i].name, name) == 0) {
+            return &triage->cameras[i];
         }
     }
-    struct ledger *ledger = ledger_make_room(triage);
-    *ledger = (struct ledger){0};
-    memcpy(ledger->camera, camera, strnlen(camera, FRAME_NAME_MAX));
-    return ledger;
+    struct triage__camera *camera = camera_make_room(triage);
+    *camera = (struct triage__camera){0};
+    memcpy(camera->name, name, strlen(name) + 1);
+    camera->tracks = triage->tracks ? mem_alloc(sizeof(*camera->tracks)) : NULL;
+    camera->gallery = triage->prints ? mem_alloc(sizeof(*camera->gallery)) : NULL;
+    if (camera->gallery) {
+        triage__gallery_load(camera->gallery, &triage->memory, name);
+    }
+    return camera;
 }
 
-static bool budget_left(const struct triage_config *config, const struct ledger_tier *sums,
-                        int64_t boot_us) {
-    if (config->budget_day > 0 && sums->day_count >= config->budget_day) {
+static struct triage__camera *camera_enter(struct triage *triage, const char *name,
+                                           int64_t utc_us) {
+    struct triage__camera *camera = camera_find(triage, name);
+    camera->seen = ++triage->turn;
+    triage__budget_turn_page(triage, camera, utc_us);
+    return camera;
+}
+
+/* ---- one frame and one rule ---- */
+
+static void scene_set(const struct triage *triage, struct triage__camera *camera, unsigned number,
+                      const struct frame_record *record, struct triage__scene *out) {
+    *out = (struct triage__scene){.config = &triage->config,
+                                  .rule = &triage->rules[number],
+                                  .number = number,
+                                  .camera = camera,
+                                  .record = record};
+    triage__look_at(&triage->config, out->rule, camera, record, &out->look);
+}
+
+static enum frame_tier tier_of(const struct triage__scene *scene) {
+    const struct triage__look *look = &scene->look;
+    enum frame_tier seen =
+        look->counted > 0 && look->unsure == 0 ? TIER_ANNOTATED : TIER_UNANNOTATED;
+    return scene->rule->tier == TIER_NONE ? seen : scene->rule->tier;
+}
+
+static void verdict_name(struct triage_verdict *out, const struct triage__rule *rule,
+                         double value) {
+    memcpy(out->rule, rule->set.name, sizeof(out->rule));
+    out->value = fmin(fmax(value, 0), 1);
+}
+
+/* Keeps the frame for the rule if that can pay. */
+static bool keep(struct triage *triage, const struct triage__scene *scene, double value, bool event,
+                 struct triage_verdict *out) {
+    struct triage__camera *camera = &triage->cameras[scene->camera - triage->cameras];
+    const struct frame_record *record = scene->record;
+    struct triage__bill bill = {.rule = scene->rule,
+                                .number = scene->number,
+                                .camera = camera,
+                                .tier = tier_of(scene),
+                                .class_index = scene->look.best_class,
+                                .boot_us = record->captured.boot_us,
+                                .utc_us = record->captured.utc_us,
+                                .event = event};
+    bool left = triage__budget_left(triage, &bill);
+    if (left || !out->over_budget) { /* without budget, the first that matched is named */
+        verdict_name(out, scene->rule, value);
+    }
+    out->over_budget = !left;
+    if (!left) {
         return false;
     }
-    /* Frames of several workers may come slightly out of order, so the distance counts, not its
-     * sign. Compared in ms: the product would overflow for windows that only a slip of the pen asks
-     * for. */
-    return config->budget_per_ms <= 0 || !sums->kept_any ||
-           llabs(boot_us - sums->kept_boot_us) / 1000 >= config->budget_per_ms;
+    out->keep = true;
+    out->tier = bill.tier;
+    triage__budget_take(triage, &bill);
+    if (camera->gallery) {
+        struct triage__print print;
+        triage__print_make(record, (float)triage->config.uncertain_floor, &print);
+        triage__gallery_add(camera->gallery, &print);
+        triage__gallery_save(camera->gallery, &triage->memory, camera->name, false);
+    }
+    return true;
 }
 
-static void budget_take(struct triage *triage, struct ledger *ledger, enum frame_tier tier,
-                        int64_t boot_us) {
-    struct ledger_tier *sums = &ledger->tiers[tier];
+/* ---- events: the neighbours of a frame ---- */
 
-    sums->kept_any = true;
-    sums->kept_boot_us = boot_us;
-    if (triage->config.budget_day == 0) {
+static void rescue_add(struct triage_verdict *out, const struct triage_rescue *rescue) {
+    if (out->rescue_count < TRIAGE_RESCUES_MAX) {
+        out->rescues[out->rescue_count++] = *rescue;
+    }
+}
+
+/* A frame that is near in time to one of `value`, within `span_us`. */
+static double faded(double value, int64_t distance_us, int64_t span_us) {
+    double share = span_us > 0 ? fmin(fabs((double)distance_us) / (double)span_us, 1) : 0;
+    return value * (1 - 0.5 * share);
+}
+
+static void event_begin(struct triage *triage, struct triage__camera *camera, unsigned number,
+                        int64_t boot_us, double value, struct triage_verdict *out) {
+    const struct triage_rule_config *set = &triage->rules[number].set;
+    struct triage__event event = {.any = set->before_ms > 0 || set->after_ms > 0,
+                                  .from_us = boot_us - set->before_ms * 1000,
+                                  .at_us = boot_us,
+                                  .until_us = boot_us + set->after_ms * 1000,
+                                  .value = value};
+    camera->events[number] = event;
+    if (set->before_ms > 0) {
+        rescue_add(out, &(struct triage_rescue){.rule = number,
+                                                .from_us = event.from_us,
+                                                .to_us = boot_us,
+                                                .value = value,
+                                                .event = true});
+    }
+}
+
+static bool event_wants(const struct triage__scene *scene, double *value) {
+    const struct triage__event *event = &scene->camera->events[scene->number];
+    int64_t boot_us = scene->record->captured.boot_us;
+    if (!event->any || boot_us < event->from_us || boot_us > event->until_us) {
+        return false;
+    }
+    int64_t end_us = boot_us < event->at_us ? event->from_us : event->until_us;
+    *value = faded(event->value, boot_us - event->at_us, llabs(end_us - event->at_us));
+    return true;
+}
+
+/* ---- flicker ---- */
+
+static void rescue_flicker(const struct triage *triage, unsigned number,
+                           const struct triage__comeback *backs, size_t count,
+                           struct triage_verdict *out) {
+    const struct triage__rule *rule = &triage->rules[number];
+    for (size_t i = 0; i < count; i++) {
+        const struct triage__comeback *back = &backs[i];
+        if (back->was.missed <= rule->set.gap && back->iou >= rule->set.iou &&
+            triage__rule_sees(rule, back->was.label)) {
+            rescue_add(
+                out,
+                &(struct triage_rescue){
+                    .rule = number,
+                    .from_us = back->was.missed_us,
+                    .to_us = back->was.missed_us,
+                    .value = 0.60 + 0.30 * fmin(fmin(back->was.confidence, back->confidence), 1)});
+            return;
+        }
+    }
+}
+
+static void follow(struct triage *triage, struct triage__camera *camera,
+                   const struct frame_record *record, struct triage_verdict *out) {
+    struct triage__comeback backs[TRIAGE_RESCUES_MAX];
+    if (!camera->tracks) {
         return;
     }
-    sums->day_count++;
-    if (sums->day_count - sums->day_saved >= DAY_SAVE_COUNT ||
-        llabs(boot_us - sums->saved_boot_us) >= DAY_SAVE_US) {
-        day_save(triage, ledger, tier);
-        sums->saved_boot_us = boot_us;
+    size_t count =
+        triage__tracks_learn(camera->tracks, &triage->config, record, backs, TRIAGE_RESCUES_MAX);
+    for (unsigned i = 0; count && i < triage->rule_count; i++) {
+        if (triage->rules[i].set.kind == TRIAGE_FLICKER &&
+            triage__rule_applies(&triage->rules[i], camera->name, record->captured.utc_us)) {
+            rescue_flicker(triage, i, backs, count, out);
+        }
     }
 }
 
-/* ---- the public face ---- */
+/* ---- deciding ---- */
+
+/* True: the rule keeps the frame. */
+static bool ask(struct triage *triage, struct triage__camera *camera, unsigned number,
+                const struct frame_record *record, struct triage_verdict *out) {
+    struct triage__scene scene;
+    double value = 0;
+    if (!triage__rule_applies(&triage->rules[number], camera->name, record->captured.utc_us)) {
+        return false;
+    }
+    scene_set(triage, camera, number, record, &scene);
+    bool neighbour = event_wants(&scene, &value);
+    if ((!neighbour && !scene.rule->match(&scene, &value)) ||
+        !keep(triage, &scene, value, neighbour, out)) {
+        return false;
+    }
+    if (scene.rule->set.kind == TRIAGE_SCHEDULE) {
+        camera->slots[number] = record->captured.utc_us / 1000 / scene.rule->set.every_ms + 1;
+    }
+    if (!neighbour) {
+        event_begin(triage, camera, number, record->captured.boot_us, value, out);
+    }
+    return true;
+}
+
+void triage_decide(struct triage *triage, const struct frame_record *record,
+                   struct triage_verdict *out) {
+    struct triage__camera *camera = camera_enter(triage, record->camera, record->captured.utc_us);
+    *out = (struct triage_verdict){.tier = TIER_NONE};
+    follow(triage, camera, record, out);
+    for (unsigned i = 0; i < triage->rule_count && !out->keep; i++) {
+        ask(triage, camera, i, record, out);
+    }
+    triage__classes_learn(camera, &triage->config, record);
+}
+
+void triage_rescue(struct triage *triage, const struct triage_rescue *rescue,
+                   const struct frame_record *record, struct triage_verdict *out) {
+    struct triage__camera *camera = camera_enter(triage, record->camera, record->captured.utc_us);
+    struct triage__scene scene;
+    int64_t boot_us = record->captured.boot_us;
+    double value = rescue->event ? faded(rescue->value, rescue->to_us - boot_us,
+                                         rescue->to_us - rescue->from_us)
+                                 : rescue->value;
+    *out = (struct triage_verdict){.tier = TIER_NONE};
+    if (rescue->rule < triage->rule_count && boot_us >= rescue->from_us &&
+        boot_us <= rescue->to_us) {
+        scene_set(triage, camera, rescue->rule, record, &scene);
+        keep(triage, &scene, value, rescue->event, out);
+    }
+}
+
+int triage_trigger(struct triage *triage, const char *camera, int64_t boot_us, int64_t utc_us,
+                   struct triage_verdict *out, struct err *err) {
+    bool any = false;
+    *out = (struct triage_verdict){.tier = TIER_NONE};
+    for (unsigned i = 0; i < triage->rule_count; i++) {
+        const struct triage__rule *rule = &triage->rules[i];
+        if (rule->set.kind == TRIAGE_TRIGGER && triage__rule_applies(rule, camera, utc_us)) {
+            event_begin(triage, camera_enter(triage, camera, utc_us), i, boot_us, TRIGGER_VALUE,
+                        out);
+            any = true;
+        }
+    }
+    return any ? 0
+               : err_set(err, ERR_NOT_FOUND,
+                         "no rule of kind trigger looks at camera %s now (triage.rules)", camera);
+}
+
+int64_t triage_reach_ms(const struct triage *triage, unsigned *frames) {
+    int64_t reach_ms = 0;
+    *frames = 0;
+    for (size_t i = 0; i < triage->rule_count; i++) {
+        const struct triage_rule_config *set = &triage->rules[i].set;
+        reach_ms = set->before_ms > reach_ms ? set->before_ms : reach_ms;
+        if (set->kind == TRIAGE_FLICKER && set->gap > *frames) {
+            *frames = set->gap;
+        }
+    }
+    return reach_ms;
+}
+
+/* ---- life cycle ---- */
 
 static bool is_fraction(double value) {
     return value >= 0 && value <= 1;
@@ -377,45 +319,55 @@ static int check_config(const struct triage_config *config, struct err *err) {
     if (config->budget_per_ms < 0) {
         return err_set(err, ERR_CONFIG, "triage.budget.per is negative: 0 means no limit");
     }
-    if (config->rule_count > TRIAGE_RULES_MAX) {
+    if (config->rule_count > TRIAGE_RULES_MAX || config->defined_count > TRIAGE_RULES_MAX) {
         return err_set(err, ERR_CONFIG, "triage.rules has %zu rules, at most %d are taken",
                        config->rule_count, TRIAGE_RULES_MAX);
     }
     return 0;
 }
 
-static int unknown_rule(const char *name, struct err *err) {
-    CLEANUP(buf_finish) struct buf known = BUF_INIT(ERR_TEXT_MAX);
-
-    for (size_t i = 0; i < ARRAY_LENGTH(rules); i++) {
-        buf_printf(&known, "%s%s", i ? ", " : "", rules[i].name);
-    }
-    return err_set(err, ERR_CONFIG, "triage.rules: there is no rule '%.*s'; known are: %s",
-                   FRAME_NAME_MAX, name, known.data ? known.data : "");
-}
-
 static int bind_rules(struct triage *triage, struct err *err) {
     for (size_t i = 0; i < triage->config.rule_count; i++) {
         char *name = triage->config.rules[i];
         name[FRAME_NAME_MAX] = '\0';
-        triage->rules[i] = rule_find(name);
-        if (!triage->rules[i]) {
-            return unknown_rule(name, err);
+        struct triage__rule *rule = &triage->rules[triage->rule_count++];
+        int code = triage__rule_read(&triage->config, name, rule, err);
+        if (code) {
+            return code;
         }
         for (size_t j = 0; j < i; j++) {
-            if (triage->rules[j] == triage->rules[i]) {
+            if (strcmp(triage->config.rules[j], name) == 0) {
                 return err_set(err, ERR_CONFIG, "triage.rules names '%s' twice", name);
             }
         }
+        triage->tracks = triage->tracks || rule->set.kind == TRIAGE_FLICKER;
+        triage->prints = triage->prints || rule->set.kind == TRIAGE_NOVELTY;
+        if (rule->own_budget && !triage->purses) {
+            triage->purses = mem_array(TRIAGE__PURSES_MAX, sizeof(*triage->purses));
+        }
+        if (rule->own_budget && !triage->purses) {
+            return err_set(err, ERR_NOMEM, "triage: no memory");
+        }
     }
     return 0;
+}
+
+/* What is defined and not in force must be right too: it is found now, not when it is needed. */
+static int check_defined(const struct triage_config *config, struct err *err) {
+    int code = 0;
+    for (size_t i = 0; !code && i < config->defined_count; i++) {
+        struct triage__rule rule;
+        code = triage__rule_read(config, config->defined[i].name, &rule, err);
+        triage__rule_finish(&rule);
+    }
+    return code;
 }
 
 int triage_create(const struct triage_config *config, const struct triage_memory *memory,
                   struct triage **out, struct err *err) {
     struct triage *triage = mem_alloc(sizeof *triage);
 
-    if (!triage || !(triage->ledgers = mem_array(TRIAGE_CAMERAS_MAX, sizeof *triage->ledgers))) {
+    if (!triage || !(triage->cameras = mem_array(TRIAGE_CAMERAS_MAX, sizeof *triage->cameras))) {
         triage_destroy(triage);
         return err_set(err, ERR_NOMEM, "triage: no memory");
     }
@@ -427,13 +379,13 @@ int triage_create(const struct triage_config *config, const struct triage_memory
         triage->config.uncertain_floor = FLOOR_DEFAULT;
     }
     int code = check_config(&triage->config, err);
-    if (!code) {
-        code = bind_rules(triage, err);
-    }
+    code = code ? code : check_defined(&triage->config, err);
+    code = code ? code : bind_rules(triage, err);
     if (code) {
         triage_destroy(triage);
         return code;
     }
+    triage->config.defined_count = 0; /* its texts are the caller's */
     *out = triage;
     return 0;
 }
@@ -442,43 +394,16 @@ void triage_destroy(struct triage *triage) {
     if (!triage) {
         return;
     }
-    for (size_t i = 0; i < triage->ledger_count; i++) {
-        ledger_save(triage, &triage->ledgers[i]);
+    for (size_t i = 0; i < triage->camera_count; i++) {
+        camera_save(triage, &triage->cameras[i]);
+        free(triage->cameras[i].tracks);
+        free(triage->cameras[i].gallery);
     }
-    free(triage->ledgers);
+    triage__budget_save_all(triage);
+    for (size_t i = 0; i < triage->rule_count; i++) {
+        triage__rule_finish(&triage->rules[i]);
+    }
+    free(triage->purses);
+    free(triage->cameras);
     free(triage);
-}
-
-void triage_decide(struct triage *triage, const struct frame_record *record,
-                   struct triage_verdict *out) {
-    struct ledger *ledger = ledger_find(triage, record->camera);
-    struct look look;
-
-    *out = (struct triage_verdict){.tier = TIER_NONE};
-    ledger->seen = ++triage->turn;
-    ledger_turn_page(triage, ledger, record->captured.utc_us);
-    look_at(&triage->config, ledger, record, &look);
-    ledger_learn(ledger, &triage->config, record);
-
-    for (size_t i = 0; i < triage->config.rule_count; i++) {
-        const struct rule *rule = triage->rules[i];
-        double value = 0;
-        if (!rule->match(&triage->config, &look, &value)) {
-            continue;
-        }
-        bool left =
-            budget_left(&triage->config, &ledger->tiers[rule->tier], record->captured.boot_us);
-        if (left || !out->over_budget) { /* without budget, the first that matched is named */
-            memcpy(out->rule, rule->name, strlen(rule->name) + 1);
-            out->value = value;
-        }
-        if (left) {
-            out->keep = true;
-            out->over_budget = false;
-            out->tier = rule->tier;
-            budget_take(triage, ledger, rule->tier, record->captured.boot_us);
-            return;
-        }
-        out->over_budget = true;
-    }
 }

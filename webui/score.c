@@ -19,6 +19,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "webui/json.h"
+#include "webui/pages.h"
 #include "webui/state.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -367,6 +368,10 @@ static void on_root(struct webui__request *request) {
         "  ?stream=dock      the camera's name (a-z 0-9 -), \"http\" by default\n"
         "  ?wait=stored      answer once the frame is durable; header creel-frame has its id\n"
         "\n"
+        "POST /trigger?camera=dock keeps that camera's frames around this moment, where a rule of "
+        "kind\n"
+        "  trigger looks at it; 404: none does.\n"
+        "\n"
         "curl -H 'Content-Type: image/jpeg' --data-binary @frame.jpg http://HOST:PORT/score\n";
     webui__reply_static(request, MHD_HTTP_OK, "text/plain; charset=utf-8", text, sizeof(text) - 1);
 }
@@ -374,5 +379,6 @@ static void on_root(struct webui__request *request) {
 const struct webui__route webui__ingest_routes[] = {
     {METHOD_GET, "/", on_root, ROUTE_OPEN},
     {METHOD_POST, "/score", on_score, ROUTE_BODY},
+    {METHOD_POST, "/trigger", webui__on_trigger, 0},
 };
 const size_t webui__ingest_route_count = ARRAY_LENGTH(webui__ingest_routes);

@@ -49,6 +49,9 @@ struct webui_hooks {
      * acknowledgement. */
     int (*submit_frame)(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
                         webui_reply_fn *reply, void *reply_ctx, struct err *err);
+    /* Wants the frames of the camera around this moment; `*kept` of those before it are. May be
+     * NULL. ERR_NOT_FOUND: no such camera, or no rule for it. */
+    int (*trigger)(void *ctx, const char *camera, unsigned *kept, struct err *err);
     /* A link to the frame's object in the cloud; ERR_NOT_FOUND: not replicated, ERR_REFUSED: no
      * link possible. */
     int (*mint_link)(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
