@@ -46,6 +46,7 @@ int cmd_rm_remote(const struct options *options, bool force, bool dry_run);
 int cmd_cloud(int argc, char **argv);
 int cmd_store(int argc, char **argv);
 int cmd_detect(int argc, char **argv);
+int cmd_simulate(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_version(int argc, char **argv);

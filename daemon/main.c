@@ -26,6 +26,7 @@ static const struct {
     {"cloud", cmd_cloud, "remove from a bucket what is too old; its lifecycle rules"},
     {"store", cmd_store, "back up what no log can make again; adopt a replaced disk"},
     {"detect", cmd_detect, "run a model on image files"},
+    {"simulate", cmd_simulate, "what other triage rules would have kept of the recorded frames"},
     {"model", cmd_model, "check a model directory; let a running daemon use another model"},
     {"config", cmd_config, "check and show the configuration"},
     {"version", cmd_version, "version and what is built in"},

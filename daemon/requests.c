@@ -291,6 +291,7 @@ static const struct {
     {"why", answer_why},
     {"model-use", answer_model_use},
     {"model-state", answer_model_state},
+    {"recorded", answer_recorded},
     {"rm", answer_rm},
     {"state-backup", answer_state_backup},
     {"cloud-receipts", answer_cloud_receipts},

@@ -41,6 +41,7 @@ typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t *
 answer_fn answer_pin, answer_rm, answer_gc;
 answer_fn answer_why;                           /* requests_why.c */
 answer_fn answer_model_use, answer_model_state; /* requests_model.c */
+answer_fn answer_recorded;                      /* recorded.c */
 /* requests_cloud.c: what the commands for a whole remote ask. */
 answer_fn answer_cloud_receipts, answer_cloud_look, answer_cloud_act, answer_cloud_frames;
 /* requests_sync.c: what a person decides about uploads. */

@@ -21,7 +21,7 @@ inference:inference/*.h daemon/base/*.h schemas/*.h
 sync:sync/*.h daemon/base/*.h schemas/*.h store/store.h
 webui:webui/*.h daemon/base/*.h schemas/*.h store/store.h
 config:config/*.h daemon/base/*.h schemas/*.h store/store.h inference/frame.h inference/inference.h inference/source.h inference/triage.h sync/sync.h webui/webui.h
-daemon:daemon/*.h schemas/*.h config/config.h store/store.h inference/draw.h inference/frame.h inference/inference.h inference/source.h inference/triage.h sync/sync.h webui/webui.h
+daemon:daemon/*.h schemas/*.h config/config.h store/store.h inference/draw.h inference/frame.h inference/inference.h inference/simulate.h inference/source.h inference/triage.h sync/sync.h webui/webui.h
 '
 
 room_of() { # the longest folder of the table that holds the file

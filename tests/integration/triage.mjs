@@ -90,6 +90,21 @@ await main(async () => {
   assert.ok(kept('sure').length <= 3 && kept('nothing').length <= 2,
     `${kept('sure').length} and ${kept('nothing').length}`);
 
+  // Replayed with its own rules, the record gives what was kept; with none, nothing.
+  const simulated = runJson('simulate', '--config', config, '--since', '1d', '--json');
+  assert.ok(simulated.replayed.inputs >= 25 && simulated.asked.projected === false, JSON.stringify(simulated.asked));
+  for (const [rule, most] of [['lost', 1], ['sure', 3], ['nothing', 2]]) {
+    const rows = simulated.rules.filter((row) => row.rule === rule);
+    assert.strictEqual(rows.length, 1, `${rule}: ${JSON.stringify(rows)}`);
+    assert.ok(rows[0].would.frames > 0 && rows[0].would.frames <= most);
+    assert.deepStrictEqual(rows[0].would, rows[0].kept);
+  }
+  const none = runJson('simulate', '--config', config, '--set', 'triage.rules=on-demand', '--json');
+  assert.deepStrictEqual(none.total.would, { frames: 0, bytes: 0 });
+  assert.ok(none.total.kept.bytes > 1000);
+  assert.match(run('simulate', '--config', config).stdout.toString(), /^replayed \d+ frames[^]*\nall .*\n/);
+  assert.strictEqual(run('simulate', '--config', config, '--since', 'soon').status, 2);
+
   // Other rules by SIGHUP: on-demand is no longer in force.
   fs.writeFileSync(config, configText(dir, port, 'sure'));
   daemon.kill('SIGHUP');
