@@ -15,6 +15,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "daemon/base/queue.h"
+#include "daemon/caller.h"
 #include "daemon/recent.h"
 #include "inference/triage.h"
 #include <pthread.h>
@@ -90,7 +91,7 @@ static struct pipeline_camera *camera_find(struct pipeline *pipeline, const char
             return &pipeline->cameras[i];
         }
     }
-    /* Beyond the bound, pushed frames of further names share the last row. */
+    /* Never of a pushed frame: see stream_known. */
     if (pipeline->camera_count == CAMERAS_MAX) {
         return &pipeline->cameras[CAMERAS_MAX - 1];
     }
@@ -373,84 +374,33 @@ static void sink_submit(void *ctx, struct frame *frame) {
     }
 }
 
-/* A pushed frame's caller, until it has its reply. */
-struct caller {
-    webui_reply_fn *reply;
-    void *ctx;
-    bool wait_stored, replied;
-    struct frame_record record; /* of the verdict, kept until the store has answered */
-};
-
-static void caller_reply(struct caller *caller, const struct frame_record *record, bool stored,
-                         const struct err *err) {
-    struct webui_reply reply = {.record = *record, .stored = stored};
-    reply.kept = record->tier != TIER_NONE;
-    if (err) {
-        reply.code = err->code;
-        reply.err = *err;
-    }
-    caller->replied = true;
-    caller->reply(caller->ctx, &reply);
+/* Callers choose the names of their streams; each costs a row here, and its state in triage. */
+static bool stream_known(struct pipeline *pipeline, const char *camera) {
+    pthread_mutex_lock(&pipeline->lock);
+    bool known = strcmp(camera_find(pipeline, camera)->name, camera) == 0;
+    pthread_mutex_unlock(&pipeline->lock);
+    return known;
 }
 
-static void caller_detected(void *ctx, uint64_t token, const struct frame *frame) {
-    struct caller *caller = ctx;
-    (void)token;
-    bool will_be_stored = frame->record.tier != TIER_NONE;
-    if (!caller->wait_stored || !will_be_stored) {
-        caller_reply(caller, &frame->record, false, NULL);
-        return;
-    }
-    caller->record = frame->record;
-    caller->record.detections =
-        mem_dup(frame->record.detections,
-                frame->record.detection_count * sizeof(*frame->record.detections));
-    if (!caller->record.detections) {
-        caller->record.detection_count = 0;
-    }
-}
-
-static void caller_settled(void *ctx, uint64_t token, const struct frame *frame,
-                           enum frame_outcome outcome, const struct err *err) {
-    struct caller *caller = ctx;
-    (void)token;
-    if (!caller->replied) {
-        struct err dropped;
-        err_set(&dropped, ERR_FULL, "the frame was dropped before it was looked at");
-        bool seen = caller->record.detections != NULL;
-        caller_reply(caller, seen ? &caller->record : &frame->record, outcome == FRAME_KEPT,
-                     outcome == FRAME_KEPT || outcome == FRAME_REJECTED ? NULL
-                     : err                                              ? err
-                                                                        : &dropped);
-    }
-    free(caller->record.detections);
-    free(caller);
-}
-
-int pipeline_submit(struct pipeline *pipeline, const char *camera, uint8_t *blob, size_t size,
-                    bool wait_stored, webui_reply_fn *reply, void *reply_ctx, struct err *err) {
-    struct caller *caller = mem_alloc(sizeof(*caller));
-    if (!caller) {
-        free(blob);
-        return err_set(err, ERR_NOMEM, "no memory for a pushed frame");
-    }
+int pipeline_submit(struct pipeline *pipeline, const struct webui_push *push, struct err *err) {
     struct frame *frame;
-    int code = frame_create(camera, blob, size, &frame, err);
+    int code = caller_frame(push, &frame, err);
     if (code) {
-        free(caller);
         return code;
     }
-    *caller = (struct caller){.reply = reply, .ctx = reply_ctx, .wait_stored = wait_stored};
-    caller->record.tier = TIER_NONE;
-    frame->record.tier = TIER_NONE;
-    frame->origin = (struct frame_origin){
-        .ctx = caller, .on_detected = caller_detected, .on_settled = caller_settled};
+    if (!stream_known(pipeline, push->camera)) {
+        caller_forget(frame);
+        frame_destroy(frame);
+        return err_set(
+            err, ERR_REFUSED,
+            "stream %s: %d cameras and streams have names here already, which is the most; "
+            "use one of those, or restart creel to forget the streams",
+            push->camera, CAMERAS_MAX);
+    }
     if (enqueue(pipeline, frame)) {
         return 0;
     }
-    frame->origin =
-        (struct frame_origin){0}; /* the caller hears it from our return, not from a reply */
-    free(caller);
+    caller_forget(frame); /* it hears it from our return, not from a reply */
     err_set(err, ERR_FULL, "%zu frames are waiting to be looked at; try again",
             queue_length(pipeline->queue));
     settle(pipeline, frame, FRAME_DROPPED, err);

@@ -35,10 +35,8 @@ void pipeline_drain(struct pipeline *pipeline);
 void pipeline_stop(
     struct pipeline *pipeline); /* drains first if that was not done; NULL accepted */
 
-/* As webui_hooks.submit_frame: takes `blob` in any case; `reply` is called once unless this returns
- * non-zero. */
-int pipeline_submit(struct pipeline *pipeline, const char *camera, uint8_t *blob, size_t size,
-                    bool wait_stored, webui_reply_fn *reply, void *reply_ctx, struct err *err);
+/* As webui_hooks.submit_frame. */
+int pipeline_submit(struct pipeline *pipeline, const struct webui_push *push, struct err *err);
 
 /* Replaces the triage rules and budgets. The old ones stay in force when it fails. */
 int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *config,

@@ -60,11 +60,9 @@ struct daemon {
 
 /* ---- what the web server may reach ---- */
 
-static int hook_submit(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
-                       webui_reply_fn *reply, void *reply_ctx, struct err *err) {
+static int hook_submit(void *ctx, const struct webui_push *push, struct err *err) {
     const struct daemon *daemon = ctx;
-    return pipeline_submit(daemon->web_rooms.pipeline, camera, blob, size, wait_stored, reply,
-                           reply_ctx, err);
+    return pipeline_submit(daemon->web_rooms.pipeline, push, err);
 }
 
 static int hook_trigger(void *ctx, const char *camera, unsigned *kept, struct err *err) {

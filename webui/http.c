@@ -85,8 +85,7 @@ void webui__on_connection(void *cls, struct MHD_Connection *connection, void **c
 
 /* ---- admission ---- */
 
-__attribute__((format(printf, 3, 4))) static void refuse(struct webui__request *request, int status,
-                                                         const char *fmt, ...) {
+void webui__refuse(struct webui__request *request, int status, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
     vsnprintf(request->reason, sizeof(request->reason), fmt, args);
@@ -113,11 +112,11 @@ static void find_route(struct webui__request *request, const char *method) {
                               !(route->methods & METHOD_POST) ? ""
                               : route->methods & METHOD_GET   ? ", POST"
                                                               : "POST");
-            refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "%.16s is not served here", method);
+            webui__refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "%.16s is not served here", method);
         }
         return;
     }
-    refuse(request, MHD_HTTP_NOT_FOUND, "there is nothing at this address");
+    webui__refuse(request, MHD_HTTP_NOT_FOUND, "there is nothing at this address");
 }
 
 static bool has_chunks(struct webui__request *request) {
@@ -131,19 +130,25 @@ static int64_t announced(struct webui__request *request) {
     return text && webui__integer_parse(text, 0, INT64_MAX, &size) ? size : -1;
 }
 
+/* The way out for a body that is too large. */
+static const char *more(const struct webui__request *request) {
+    return request->server->body_option ? request->server->body_option : "";
+}
+
 static void reserve_body(struct webui__request *request) {
     int64_t size = announced(request);
     uint32_t max = request->server->body_max;
     if (size > (int64_t)max) {
-        refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
-               "the body has %lld bytes, at most %u are taken here", (long long)size, max);
+        webui__refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
+                      "the body has %lld bytes, at most %u are taken here%s", (long long)size, max,
+                      more(request));
         return;
     }
     uint64_t want = has_chunks(request) ? max : size > 0 ? (uint64_t)size : 0;
     if (atomic_fetch_add(&request->webui->body_bytes, want) + want > WEBUI__BODIES_MAX) {
         atomic_fetch_sub(&request->webui->body_bytes, want);
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
-               "too many bodies are being received at once: try again in a moment");
+        webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
+                      "too many bodies are being received at once: try again in a moment");
         return;
     }
     request->reserved = want;
@@ -159,11 +164,14 @@ static void admit(struct webui__request *request, const char *method) {
         return;
     }
     if (request->uri_size > WEBUI__URI_MAX) {
-        refuse(request, MHD_HTTP_URI_TOO_LONG, "the address is longer than %d bytes",
-               WEBUI__URI_MAX);
+        webui__refuse(request, MHD_HTTP_URI_TOO_LONG, "the address is longer than %d bytes",
+                      WEBUI__URI_MAX);
     }
     if (atomic_load(&request->webui->closing)) {
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "creel is shutting down");
+        webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, WEBUI__CLOSING);
+    }
+    if (!request->refusal && request->route->on_headers) {
+        request->route->on_headers(request);
     }
     if (!request->refusal && (request->route->flags & ROUTE_BODY)) {
         reserve_body(request);
@@ -202,11 +210,11 @@ static enum MHD_Result take_body(struct webui__request *request, const char *byt
         bool too_large = request->body.len + size > request->body.max;
         buf_finish(&request->body);
         if (too_large) {
-            refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
-                   "the body is longer than the %u bytes that are taken here",
-                   request->server->body_max);
+            webui__refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
+                          "the body is longer than the %u bytes that are taken here%s",
+                          request->server->body_max, more(request));
         } else {
-            refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+            webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
         }
     }
     request->drained += size;
@@ -443,7 +451,7 @@ void webui__reply_problem(struct webui__request *request, int status, const char
                        "application/problem+json", text, 0, text ? strlen(text) : 0);
 }
 
-void webui__reply_err(struct webui__request *request, const struct err *err) {
+int webui__status_of(int code) {
     static const struct {
         int code, status;
     } statuses[] = {
@@ -452,10 +460,16 @@ void webui__reply_err(struct webui__request *request, const struct err *err) {
         {ERR_CLOSED, MHD_HTTP_SERVICE_UNAVAILABLE}, {ERR_TIMEOUT, MHD_HTTP_SERVICE_UNAVAILABLE},
         {ERR_DENIED, MHD_HTTP_FORBIDDEN},           {ERR_REFUSED, MHD_HTTP_CONFLICT},
     };
-    int status = MHD_HTTP_INTERNAL_SERVER_ERROR;
     for (size_t i = 0; i < ARRAY_LENGTH(statuses); i++) {
-        status = statuses[i].code == err->code ? statuses[i].status : status;
+        if (statuses[i].code == code) {
+            return statuses[i].status;
+        }
     }
+    return MHD_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+void webui__reply_err(struct webui__request *request, const struct err *err) {
+    int status = webui__status_of(err->code);
     if (status == MHD_HTTP_INTERNAL_SERVER_ERROR) {
         log_err(LOG_LEVEL_WARN, "a request failed", err);
     }

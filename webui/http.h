@@ -5,7 +5,7 @@
  * through one of webui__reply_*; or it parks the request (webui__park) and is called again when it
  * was woken. Life cycle: webui__server_start -> webui__server_quiesce (no new connections) ->
  * webui__server_stop. Thread: a request belongs to the thread its handler runs on; nothing may keep
- * a pointer to it but the ticket of score.c, under that ticket's lock.
+ * a pointer to it but the ticket of ticket.c, under that ticket's lock.
  */
 #ifndef CREEL_WEBUI_HTTP_H
 #define CREEL_WEBUI_HTTP_H
@@ -28,6 +28,8 @@
 #define WEBUI__BODIES_MAX  (256u << 20) /* bytes of request bodies being received, all together */
 #define WEBUI__DRAIN_MAX   (64u << 20)  /* bytes of a refused body that are read and thrown away */
 
+#define WEBUI__CLOSING     "creel is shutting down" /* the reason of such a 503 */
+
 struct webui__server;
 struct webui__request;
 struct webui__ticket;
@@ -46,6 +48,8 @@ struct webui__route {
     const char *pattern; /* "*" stands for one segment, see webui__route_match */
     webui__handler *handle;
     unsigned flags;
+    webui__handler *on_headers; /* NULL, or judges the headers before the body is taken: it may
+                                   webui__refuse */
 };
 
 /* Who may talk to a server. */
@@ -62,6 +66,7 @@ struct webui__server_config {
     bool next_free_port;
     int timeout_s;
     uint32_t body_max;
+    const char *body_option;      /* " (x raises that)", for who sends more; NULL: nothing does */
     const char *password, *token; /* borrowed during the call */
     const struct webui__route *routes;
     size_t route_count;
@@ -86,6 +91,7 @@ struct webui__server {
     uint16_t port;
     int timeout_s;
     uint32_t body_max;
+    const char *body_option;
     pthread_mutex_t lock;                 /* guards watches */
     struct webui__watch watches;          /* list head */
     atomic_uint active;                   /* requests between their first byte and their end */
@@ -106,7 +112,7 @@ struct webui__request {
     uint64_t drained;
     int refusal; /* status decided before the body was read, or 0 */
     char reason[ERR_TEXT_MAX];
-    struct webui__ticket *ticket; /* score.c */
+    struct webui__ticket *ticket; /* ticket.c */
     struct {
         const char *name;
         char value[WEBUI__HEADER_MAX];
@@ -145,13 +151,17 @@ int webui__gate_check(struct webui__request *request);
 /* The login alone: 0 or 401. */
 int webui__login_check(struct webui__request *request);
 
-/* score.c: the request ends; its ticket, if it has one, may live on until the verdict comes. */
+/* ticket.c: the request ends; its ticket, if it has one, may live on until the verdict comes. */
 void webui__ticket_leave(struct webui__request *request);
 
 /* ---- the request ---- */
 
 const char *webui__arg(struct webui__request *request, const char *name);    /* "" when absent */
 const char *webui__header(struct webui__request *request, const char *name); /* NULL when absent */
+
+/* Decides, before the body is taken, how the request will be answered. */
+void webui__refuse(struct webui__request *request, int status, const char *fmt, ...)
+    ERR_PRINTF(3, 4);
 
 /* ---- replies: the first one counts; bytes are moved in ---- */
 
@@ -169,6 +179,8 @@ void webui__reply_json(struct webui__request *request, int status, const char *t
 /* problem+json, or a page for a browser that shows the answer itself. */
 void webui__reply_problem(struct webui__request *request, int status, const char *fmt, ...)
     ERR_PRINTF(3, 4);
+/* The status that says this err_code; 500 for what is nobody else's fault. */
+int webui__status_of(int code);
 /* The problem that `err` is; an internal fault is logged here. */
 void webui__reply_err(struct webui__request *request, const struct err *err);
 

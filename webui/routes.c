@@ -4,20 +4,20 @@
 #include "webui/state.h"
 
 const struct webui__route webui__web_routes[] = {
-    {METHOD_GET, "/", webui__on_gallery, 0},
-    {METHOD_GET, "/frames/*", webui__on_frame, 0},
-    {METHOD_GET, "/status", webui__on_status, 0},
-    {METHOD_GET, "/api/v1/frames", webui__on_api_frames, 0},
-    {METHOD_GET, "/api/v1/frames/*", webui__on_api_frame, 0},
-    {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, 0},
-    {METHOD_GET, "/api/v1/status", webui__on_api_status, 0},
-    {METHOD_GET, "/thumb/*", webui__on_thumb, 0},
-    {METHOD_GET, "/blob/*", webui__on_blob,
-     ROUTE_OPEN}, /* a signed link, or the login: see blob.c */
-    {METHOD_GET, "/assets/*", webui__on_asset, ROUTE_OPEN},
-    {METHOD_GET, "/favicon.ico", webui__on_favicon, ROUTE_OPEN},
-    {METHOD_GET, "/healthz", webui__on_healthz, ROUTE_OPEN},
-    {METHOD_GET, "/readyz", webui__on_readyz, ROUTE_OPEN},
-    {METHOD_GET, "/metrics", webui__on_metrics, 0},
+    {METHOD_GET, "/", webui__on_gallery, 0, NULL},
+    {METHOD_GET, "/frames/*", webui__on_frame, 0, NULL},
+    {METHOD_GET, "/status", webui__on_status, 0, NULL},
+    {METHOD_GET, "/api/v1/frames", webui__on_api_frames, 0, NULL},
+    {METHOD_GET, "/api/v1/frames/*", webui__on_api_frame, 0, NULL},
+    {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, 0, NULL},
+    {METHOD_GET, "/api/v1/status", webui__on_api_status, 0, NULL},
+    {METHOD_GET, "/thumb/*", webui__on_thumb, 0, NULL},
+    {METHOD_GET, "/blob/*", webui__on_blob, ROUTE_OPEN,
+     NULL}, /* a signed link, or the login: see blob.c */
+    {METHOD_GET, "/assets/*", webui__on_asset, ROUTE_OPEN, NULL},
+    {METHOD_GET, "/favicon.ico", webui__on_favicon, ROUTE_OPEN, NULL},
+    {METHOD_GET, "/healthz", webui__on_healthz, ROUTE_OPEN, NULL},
+    {METHOD_GET, "/readyz", webui__on_readyz, ROUTE_OPEN, NULL},
+    {METHOD_GET, "/metrics", webui__on_metrics, 0, NULL},
 };
 const size_t webui__web_route_count = ARRAY_LENGTH(webui__web_routes);

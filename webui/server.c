@@ -170,7 +170,8 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
                                      .route_count = config->route_count,
                                      .listener = -1,
                                      .timeout_s = config->timeout_s,
-                                     .body_max = config->body_max};
+                                     .body_max = config->body_max,
+                                     .body_option = config->body_option};
     server->watches.next = server->watches.prev = &server->watches;
     int code = split(config->listen, server->gate.host, &port, err);
     code = code ? code : resolve(config->listen, server->gate.host, &addresses, err);

@@ -30,7 +30,7 @@ struct webui__names {
     int64_t read_boot_us;
 };
 
-/* Tickets of callers that wait for their frame's verdict (score.c). */
+/* Tickets of callers that wait for their frame's verdict (ticket.c). */
 struct webui__waiting {
     pthread_mutex_t lock;
     struct webui__ticket *first;
@@ -78,7 +78,7 @@ int webui__counts_read(struct webui *webui, struct store_counts *out, struct err
 void webui__names_use(struct webui *webui,
                       void (*use)(void *ctx, char *const *cameras, char *const *labels), void *ctx);
 
-/* score.c: answers overdue callers; with `closing`, all of them, and no more may wait. */
+/* ticket.c: answers overdue callers; with `closing`, all of them, and no more may wait. */
 void webui__waiting_sweep(struct webui *webui, bool closing);
 
 /* The route tables. */

@@ -3,7 +3,7 @@
  * Order of stopping: say so (new requests get 503), stop accepting, answer everybody who waits for
  * a verdict with 503, let running replies finish for a while, then end the daemons. Only then may
  * the readers and the struct go: a verdict that comes later finds its ticket closed and touches
- * nothing of ours (score.c).
+ * nothing of ours (ticket.c).
  */
 #include "webui/webui.h"
 #include "daemon/base/clock.h"
@@ -113,6 +113,7 @@ static int start_ingest(struct webui *webui, const struct webui_config *config, 
         .next_free_port = config->next_free_port,
         .timeout_s = timeout_s,
         .body_max = config->body_max_bytes ? config->body_max_bytes : BODY_MAX_DEFAULT,
+        .body_option = " (ingest.body_max raises that)",
         .token = config->ingest_token,
         .routes = webui__ingest_routes,
         .route_count = webui__ingest_route_count,

@@ -32,6 +32,14 @@ struct webui_config {
     uint8_t link_key[32];      /* secret: signs creel's own links to local blobs */
 };
 
+/* What the bytes of a pushed frame are. Raw pixels are rows without gaps. */
+enum webui_pixels {
+    WEBUI_FILE = 0, /* an image file; its first bytes say which */
+    WEBUI_YUV420P,  /* planes Y, U, V; the sides of U and V are half, rounded up */
+    WEBUI_RGB24,
+    WEBUI_BGR24,
+};
+
 /* The answer to a pushed frame, copied out of the frame on the pipeline's threads. */
 struct webui_reply {
     int code; /* 0, or why there is no verdict: ERR_INVALID the image, ERR_FULL busy, … */
@@ -42,13 +50,25 @@ struct webui_reply {
 };
 typedef void webui_reply_fn(void *ctx, const struct webui_reply *reply);
 
+/* A frame that was pushed. */
+struct webui_push {
+    const char *camera;
+    uint8_t *bytes; /* malloc'd, moved in, whatever the hook returns */
+    size_t size;
+    enum webui_pixels pixels;
+    uint32_t width, height; /* of raw pixels */
+    bool full_range;        /* yuv420p: Y is 0..255, as in a JPEG; else 16..235, as in video */
+    bool wait_stored;       /* reply after the store's acknowledgement */
+    webui_reply_fn *reply;
+    void *reply_ctx;
+};
+
 struct webui_hooks {
     void *ctx;
-    /* Takes `blob` (malloc'd). Calls `reply` once, on any thread, unless it returns non-zero. Never
-     * waits: ERR_FULL when the queue has no room (503 + Retry-After). wait_stored: reply after the
-     * acknowledgement. */
-    int (*submit_frame)(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
-                        webui_reply_fn *reply, void *reply_ctx, struct err *err);
+    /* Calls push->reply once, on any thread, unless it returns non-zero. Never waits: ERR_FULL when
+     * the queue has no room (503 + Retry-After). ERR_INVALID: the pixels do not fit their size;
+     * ERR_REFUSED: too many cameras. */
+    int (*submit_frame)(void *ctx, const struct webui_push *push, struct err *err);
     /* Wants the frames of the camera around this moment; `*kept` of those before it are. May be
      * NULL. ERR_NOT_FOUND: no such camera, or no rule for it. */
     int (*trigger)(void *ctx, const char *camera, unsigned *kept, struct err *err);

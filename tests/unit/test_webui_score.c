@@ -31,7 +31,8 @@ static struct {
     atomic_int delay_ms;
     /* what it saw */
     atomic_uint frames;
-    char camera[64]; /* under the lock */
+    char camera[64];        /* under the lock */
+    struct webui_push push; /* likewise; the pointers in it are stale */
     atomic_size_t size;
     atomic_bool wait_stored, same_bytes;
     /* under the lock; HOLD: verdicts that are owed */
@@ -71,15 +72,18 @@ static void *give_later(void *arg) {
     return NULL;
 }
 
-static int submit(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
-                  webui_reply_fn *reply, void *reply_ctx, struct err *err) {
+static int submit(void *ctx, const struct webui_push *push, struct err *err) {
     (void)ctx;
+    webui_reply_fn *reply = push->reply;
+    void *reply_ctx = push->reply_ctx;
     pthread_mutex_lock(&pipeline.lock);
     pipeline.frames++;
-    pipeline.size = size;
-    pipeline.wait_stored = wait_stored;
-    pipeline.same_bytes = size == sizeof(picture) && memcmp(blob, picture, size) == 0;
-    snprintf(pipeline.camera, sizeof(pipeline.camera), "%s", camera);
+    pipeline.size = push->size;
+    pipeline.wait_stored = push->wait_stored;
+    pipeline.same_bytes =
+        push->size == sizeof(picture) && memcmp(push->bytes, picture, push->size) == 0;
+    snprintf(pipeline.camera, sizeof(pipeline.camera), "%s", push->camera);
+    pipeline.push = *push;
     enum behaviour behaviour = pipeline.behaviour;
     if (behaviour == HOLD) {
         ck_assert_uint_lt(pipeline.held_count, ARRAY_LENGTH(pipeline.held));
@@ -87,7 +91,7 @@ static int submit(void *ctx, const char *camera, uint8_t *blob, size_t size, boo
         pipeline.held_ctx[pipeline.held_count++] = reply_ctx;
     }
     pthread_mutex_unlock(&pipeline.lock);
-    free(blob);
+    free(push->bytes);
     if (behaviour == REFUSE) {
         return err_set(err, pipeline.code, "%s", pipeline.reason);
     }
@@ -240,13 +244,13 @@ START_TEST(bodies) {
     memcpy(large, picture, sizeof(picture));
     expect("", JPEG, large, BODY_MAX, 200, "car");
     unsigned before = pipeline.frames;
-    expect("", JPEG, large, BODY_MAX + 1, 413, "at most 1048576");
+    expect("", JPEG, large, BODY_MAX + 1, 413, "at most 1048576 are taken here (ingest.body_max");
     expect("", JPEG, "", 0, 400, "empty");
     expect("", JPEG, "GIF89a....", 10, 400, "does not begin like");
     expect("", "Content-Type: image/bmp\r\n", picture, sizeof(picture), 415, "image/png");
     expect("", "Content-Type: application/x-www-form-urlencoded\r\n", picture, sizeof(picture), 415,
            "image/jpeg");
-    expect("", "", "text", 4, 415, "neither");
+    expect("", "", "text", 4, 415, "no JPEG or PNG");
     ck_assert_uint_eq(pipeline.frames, before);
     expect("", "", picture, sizeof(picture), 200, "car");
     expect("", "Content-Type: application/octet-stream\r\n", png, sizeof(png), 200, "car");
@@ -255,6 +259,45 @@ START_TEST(bodies) {
     case_status(port, "GET", "/score", "", 405);
     case_status(port, "GET", "/", "", 200);
     case_status(port, "GET", "/frames/@last", "", 404);
+}
+END_TEST
+
+/* Raw pixels go on with what the address says of them. */
+START_TEST(raw_pixels) {
+    static const char raw[] = "Content-Type: image/x-raw\r\n";
+    const char *size = "?pixelFormat=yuv420p&width=40&height=33";
+    expect(size, raw, picture, sizeof(picture), 200, "car");
+    ck_assert_int_eq(pipeline.push.pixels, WEBUI_YUV420P);
+    ck_assert_uint_eq(pipeline.push.width, 40);
+    ck_assert_uint_eq(pipeline.push.height, 33);
+    ck_assert(!pipeline.push.full_range);
+    ck_assert(pipeline.same_bytes);
+    expect("?pixelFormat=bgr24&width=4&height=4&range=full&stream=raw", raw, "GIF", 3, 200, "car");
+    ck_assert_int_eq(pipeline.push.pixels, WEBUI_BGR24);
+    ck_assert(pipeline.push.full_range);
+    expect("", JPEG, picture, sizeof(picture), 200, "car");
+    ck_assert_int_eq(pipeline.push.pixels, WEBUI_FILE);
+    unsigned before = pipeline.frames;
+    expect("", raw, picture, sizeof(picture), 400, "pixelFormat=");
+    expect("?pixelFormat=argb&width=4&height=4", raw, picture, sizeof(picture), 400, "yuv420p");
+    ck_assert_uint_eq(pipeline.frames, before);
+}
+END_TEST
+
+/* What is wrong with the request line and the headers is said before a body is asked for, and a
+ * body that comes all the same is not kept. */
+START_TEST(refused_early) {
+    static const char ask[] = "POST /score?confidence=2 HTTP/1.1\r\nHost: localhost\r\n" JPEG
+                              "Expect: 100-continue\r\nContent-Length: 2000\r\n\r\n";
+    int fd = case_connect(port);
+    char text[64] = "";
+    case_send(fd, ask, sizeof(ask) - 1);
+    ck_assert_int_gt(recv(fd, text, sizeof(text) - 1, 0), 12);
+    ck_assert_int_eq(strncmp(text, "HTTP/1.1 400", 12), 0);
+    close(fd);
+    expect("?confidence=2", JPEG, picture, sizeof(picture), 400, "confidence=");
+    expect("?confidence=2", "Content-Type: image/gif\r\n", picture, 0, 400, "confidence=");
+    ck_assert_uint_eq(pipeline.frames, 0);
 }
 END_TEST
 
@@ -299,8 +342,9 @@ START_TEST(refusals) {
     char after[512];
     static const struct {
         int code, status;
-    } cases[] = {{ERR_FULL, 503},    {ERR_CLOSED, 503},  {ERR_TIMEOUT, 503}, {ERR_BUSY, 503},
-                 {ERR_INVALID, 400}, {ERR_CRASHED, 500}, {ERR_NOMEM, 500}};
+    } cases[] = {{ERR_FULL, 503},  {ERR_CLOSED, 503},  {ERR_TIMEOUT, 503},
+                 {ERR_BUSY, 503},  {ERR_INVALID, 400}, {ERR_CRASHED, 500},
+                 {ERR_NOMEM, 500}, {ERR_REFUSED, 409}, {ERR_NOT_FOUND, 500}};
     pipeline.reason = "because of \"it\"";
     for (size_t i = 0; i < 2 * ARRAY_LENGTH(cases); i++) {
         size_t at = i / 2;
@@ -497,9 +541,10 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {found,       parameters, bodies,     framing,  refusals,
-                                  wait_stored, aborted,    gone,       patience, shutdown_answers,
-                                  many,        token,      other_sites};
+    TTest const *const tests[] = {found,         parameters, bodies,     raw_pixels,
+                                  refused_early, framing,    refusals,   wait_stored,
+                                  aborted,       gone,       patience,   shutdown_answers,
+                                  many,          token,      other_sites};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }

@@ -35,10 +35,9 @@ static char *metrics(void *ctx) {
     return strdup("# TYPE creel_store_frames gauge\ncreel_store_frames 1");
 }
 
-static int submit(void *ctx, const char *camera, uint8_t *blob, size_t size, bool wait_stored,
-                  webui_reply_fn *reply, void *reply_ctx, struct err *err) {
-    (void)ctx, (void)camera, (void)size, (void)wait_stored, (void)reply, (void)reply_ctx;
-    free(blob);
+static int submit(void *ctx, const struct webui_push *push, struct err *err) {
+    (void)ctx;
+    free(push->bytes);
     return err_set(err, ERR_FULL, "full");
 }
 

@@ -1,0 +1,126 @@
+// Pictures pushed by curl in every form that is taken, made by ffmpeg from a scene of the demo camera: each finds what
+// the JPEG finds, and what is refused says why and does no harm.
+import assert from 'node:assert';
+import { execFileSync, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { answers, freePort, main, run, runJson, scratch, sha256, sourceDir, startDaemon, stop, until, writeConfig } from '../lib.mjs';
+
+const WIDTH = 322, HEIGHT = 181; // odd sides: planes of colour are rounded up
+const BODY_MAX = 1 << 20;
+
+function ffmpeg(input, ...args) {
+  return execFileSync('ffmpeg', ['-v', 'error', '-i', input, ...args, '-'], { maxBuffer: 1 << 28 });
+}
+
+// {status, type, body (Buffer), headers (Map)} of one curl.
+function curl(url, ...args) {
+  const result = spawnSync('curl', ['-s', '-i', '--noproxy', '*', '--max-time', '30', ...args, url], { maxBuffer: 1 << 26 });
+  assert.strictEqual(result.status, 0, `curl ${args.join(' ')}: exit ${result.status}`);
+  let text = result.stdout;
+  for (;;) { // "100 Continue" comes first
+    const end = text.indexOf('\r\n\r\n');
+    const [first, ...lines] = text.subarray(0, end).toString().split('\r\n');
+    const headers = new Map(lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]));
+    const status = Number(first.split(' ')[1]);
+    text = text.subarray(end + 4);
+    if (status >= 200) return { status, type: headers.get('content-type'), body: text, headers };
+  }
+}
+
+const boxes = (reply) => (reply.status === 204 ? [] : JSON.parse(reply.body).inferences)
+  .map(({ entity }) => ({ label: entity.tag.value, confidence: entity.tag.confidence, ...entity.box }))
+  .sort((a, b) => a.label.localeCompare(b.label) || a.l - b.l);
+
+// Colours lose a little on their way through a format: boxes move by less than this.
+function same(found, expected, what, slack = 0.05) {
+  assert.deepStrictEqual(found.map(({ label }) => label), expected.map(({ label }) => label), what);
+  found.forEach((box, i) => {
+    for (const key of ['l', 't', 'w', 'h']) {
+      assert.ok(Math.abs(box[key] - expected[i][key]) < slack, `${what}: ${key} ${box[key]} instead of ${expected[i][key]}`);
+    }
+  });
+}
+
+const problem = (reply, status, says, what) => {
+  assert.strictEqual(reply.status, status, `${what}: ${reply.status} ${reply.body}`);
+  assert.strictEqual(reply.type, 'application/problem+json', what);
+  assert.match(JSON.parse(reply.body).detail, says, what);
+};
+
+await main(async () => {
+  const dir = scratch('push');
+  const port = await freePort();
+  const base = `http://127.0.0.1:${port}`;
+  const configure = (cameras) => writeConfig(dir, `
+version: 1
+device: {id: test-device, clock: trusted}
+${cameras}
+model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
+triage: {budget: {per: off, day: off}, empty_fraction: 1.0}
+store: {dir: ${dir}/store, quota: 1GiB, min_free: off}
+web: {listen: "off"}
+ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
+`);
+  // A scene with something in it, far enough from the thresholds.
+  let config = configure('cameras: {demo: {source: "demo:", seed: 3, fps: 20}}');
+  let daemon = await startDaemon(config, answers(`${base}/`));
+  const clear = ({ detections }) => detections.filter(({ confidence }) => confidence > 0.8).length >= 2 &&
+    detections.every(({ confidence }) => confidence > 0.8 || confidence < 0.15);
+  const kept = () => run('ls', '--json', '--tier', 'annotated', '--config', config).stdout.toString().trim().split('\n')
+    .filter(Boolean).map((line) => JSON.parse(line)).find(clear);
+  const scene = await until('a scene', kept);
+  fs.writeFileSync(path.join(dir, 'scene.jpg'), run('get', scene.id, '--config', config).stdout);
+  assert.strictEqual(await stop(daemon), 0);
+  config = configure('');
+  daemon = await startDaemon(config, answers(`${base}/`));
+
+  const file = (name, bytes) => { fs.writeFileSync(path.join(dir, name), bytes); return path.join(dir, name); };
+  const scale = ['-vf', `scale=${WIDTH}:${HEIGHT}`];
+  const png = file('scene.png', ffmpeg(path.join(dir, 'scene.jpg'), ...scale, '-f', 'image2', '-c:v', 'png'));
+  const jpeg = file('small.jpg', ffmpeg(png, '-f', 'image2', '-c:v', 'mjpeg', '-q:v', '2'));
+  const post = (query, type, name, ...args) => curl(`${base}${query}`, '-H', `Content-Type: ${type}`, '--data-binary', `@${name}`, ...args);
+  const expected = boxes(post('/score?confidence=0.4', 'image/png', png));
+  assert.ok(expected.length >= 2, 'nothing in the scene: the test shows nothing');
+
+  same(boxes(post('/score?confidence=0.4', 'image/jpeg', jpeg)), expected, 'JPEG');
+  const size = `width=${WIDTH}&height=${HEIGHT}`;
+  for (const [format, range] of [['yuv420p', ''], ['yuv420p', 'video'], ['yuv420p', 'full'], ['rgb24', ''], ['bgr24', '']]) {
+    const pixels = range === 'full' ? 'yuvj420p' : format;
+    const raw = file('scene.raw', ffmpeg(png, '-f', 'rawvideo', '-pix_fmt', pixels));
+    const query = `pixelFormat=${format}&${size}${range ? `&range=${range}` : ''}`;
+    const reply = post(`/score?confidence=0.4&stream=raw&wait=stored&${query}`, 'image/x-raw', raw);
+    assert.ok(reply.status === 200, `${query}: ${reply.status} ${reply.body}`);
+    same(boxes(reply), expected, query);
+    const frame = runJson('show', reply.headers.get('creel-frame'), '--json', '--config', config);
+    assert.deepStrictEqual([frame.media, frame.width, frame.height, frame.camera], ['image/jpeg', WIDTH, HEIGHT, 'raw'], query);
+    const stored = run('get', frame.id, '--config', config).stdout;
+    assert.strictEqual(sha256(stored), frame.sha256);
+    // What is kept is the picture that came. Seen from afar, where noise and JPEG's blocks are gone, a wrong range, order
+    // of colours or row length would show.
+    const [got, want] = [file('stored.jpg', stored), png].map((name) =>
+      ffmpeg(name, '-vf', 'scale=32:18:flags=area', '-f', 'rawvideo', '-pix_fmt', 'rgb24'));
+    const difference = got.reduce((sum, value, i) => sum + Math.abs(value - want[i]), 0) / want.length;
+    assert.ok(difference < 2.5, `${query}: the stored picture differs by ${difference}`);
+    fs.truncateSync(raw, fs.statSync(raw).size - 1);
+    problem(post(`/score?${query}`, 'image/x-raw', raw), 400, new RegExp(`${WIDTH} x ${HEIGHT}.*bytes`), `${query}, a byte short`);
+  }
+  problem(post('/score', 'image/x-raw', png), 400, /pixelFormat=/, 'no size');
+  problem(post('/score?pixelFormat=rgb565le&width=4&height=4', 'image/x-raw', png), 400, /yuv420p, rgb24 or bgr24/, 'other pixels');
+  problem(post('/score', 'image/gif', png), 415, /image\/jpeg/, 'another type');
+  problem(post('/score', 'image/png', file('large', Buffer.alloc(BODY_MAX + 1))), 413, /ingest\.body_max/, 'too large');
+  problem(post('/score', 'image/png', file('cut.png', fs.readFileSync(png).subarray(0, 3000))), 400, /PNG/, 'cut off');
+
+  // Streams become cameras, but not without end.
+  const statuses = spawnSync('curl', ['-s', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n', '-H', 'Content-Type: image/png',
+    '--data-binary', `@${png}`, `${base}/score?confidence=1&stream=door-[0-129]`]).stdout.toString().trim().split('\n');
+  const taken = statuses.indexOf('409');
+  assert.ok(taken >= 64 && statuses.slice(0, taken).every((status) => status === '204'), `${taken}: ${statuses}`);
+  assert.ok(statuses.slice(taken).every((status) => status === '409'), `${statuses}`);
+  problem(post('/score?stream=another', 'image/png', png), 409, /stream another: 128 .*restart/, 'too many streams');
+  assert.strictEqual(post('/score?confidence=1&stream=raw', 'image/png', png).status, 204, 'a known stream');
+
+  assert.strictEqual(await stop(daemon), 0);
+  assert.strictEqual(run('fsck', '--config', config).status, 0);
+});
