@@ -24,10 +24,12 @@ export LC_ALL DEBIAN_FRONTEND
 build_packages='
     gcc:gcc libc6-dev cmake:cmake ninja:ninja-build pkg-config:pkg-config readelf:binutils
     libsqlite3-dev libcurl4-openssl-dev libssl-dev libyaml-dev libturbojpeg0-dev libpng-dev zlib1g-dev
-    libmicrohttpd-dev libjansson-dev libexpat1-dev libseccomp-dev libsystemd-dev ca-certificates'
+    libmicrohttpd-dev libjansson-dev libexpat1-dev libseccomp-dev libsystemd-dev ca-certificates
+    libavformat-dev libavcodec-dev libavdevice-dev libswscale-dev'
 test_packages='
     check clang-format:clang-format curl:curl openssl:openssl
     radosgw ceph-mon ceph-osd nginx:nginx-light chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
+    libnginx-mod-rtmp python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     groff:groff-base rclone awscli
     aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-aarch64:qemu-user'
 

@@ -34,6 +34,7 @@
 #define RETRY_PAUSE_MS      500
 #define JPEG_QUALITY        90 /* of frames that came as raw pixels */
 #define NOTES_MAX           256
+#define SHOWN_SIZE          256
 #define NOTE_KEY_MAX        127
 
 struct worker {
@@ -66,6 +67,7 @@ struct pipeline {
     atomic_bool drained;
     struct source *sources[SOURCE_CAMERAS_MAX];
     size_t source_count;
+    char shown[SOURCE_CAMERAS_MAX][SHOWN_SIZE]; /* their addresses, for people */
     struct triage_memory triage_memory;
     pthread_mutex_t triage_lock; /* guards the next three */
     struct triage *triage;
@@ -602,7 +604,8 @@ static int start_sources(struct pipeline *pipeline, struct err *err) {
     for (size_t i = 0; i < values->camera_count; i++) {
         const struct source_config *config = &values->cameras[i];
         pthread_mutex_lock(&pipeline->lock);
-        camera_find(pipeline, config->name)->source = config->source;
+        source_redact(config->source, pipeline->shown[i], sizeof(pipeline->shown[i]));
+        camera_find(pipeline, config->name)->source = pipeline->shown[i];
         pthread_mutex_unlock(&pipeline->lock);
         int code = source_start(config, &pipeline->source_memory, &pipeline->sink,
                                 &pipeline->sources[pipeline->source_count], err);

@@ -133,13 +133,14 @@ static void line_end(struct process *process) {
     log_debug(title, "pid=%d line=\"%s\"", (int)process->pid, process->line);
 }
 
+/* What does not fit a line is left out: a secret that is cut in two would not be recognised. */
 static void noise_take(struct process *process, const char *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
-        if (bytes[i] != '\n' && process->line_length < sizeof(process->line) - 1) {
+        if (bytes[i] == '\n') {
+            line_end(process);
+        } else if (process->line_length < sizeof(process->line) - 1) {
             bool plain = (unsigned char)bytes[i] >= 0x20 && (unsigned char)bytes[i] < 0x7f;
             process->line[process->line_length++] = plain ? bytes[i] : '?';
-        } else {
-            line_end(process);
         }
     }
 }

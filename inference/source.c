@@ -28,7 +28,11 @@ struct source {
     char *move_to; /* owned, or NULL */
 };
 
-static const struct source_ops *const kinds[] = {&source__demo, &source__directory};
+static const struct source_ops *const kinds[] = {
+    &source__demo,       &source__directory,  &source__streams[0], &source__streams[1],
+    &source__streams[2], &source__streams[3], &source__streams[4], &source__streams[5],
+    &source__streams[6], &source__streams[7], &source__streams[8],
+};
 
 static const struct source_ops *kind_find(const char *uri) {
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
@@ -43,12 +47,25 @@ static int kind_unknown(const struct source_config *config, struct err *err) {
     CLEANUP(buf_finish) struct buf known = BUF_INIT(ERR_TEXT_MAX);
 
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
-        buf_printf(&known, "%s%s", i ? ", " : "", kinds[i]->form);
+        if (kinds[i]->form) {
+            buf_printf(&known, "%s%s", i ? ", " : "", kinds[i]->form);
+        }
     }
     int scheme = (int)strcspn(config->source, ":/@ ");
     return err_set(err, ERR_CONFIG, "camera %s: source '%.*s' is of no known kind; known are: %s",
                    config->name, scheme < 40 ? scheme : 40, config->source,
                    known.data ? known.data : "");
+}
+
+/* What only means something where a capture process is at work. */
+static const char *capture_only(const struct source_config *config) {
+    return config->user || config->password     ? "user and password are"
+           : config->size                       ? "size is"
+           : config->schedule                   ? "schedule is"
+           : config->motion > 0                 ? "motion is"
+           : config->loop                       ? "loop is"
+           : config->rtmp == SOURCE_RTMP_LISTEN ? "rtmp is"
+                                                : NULL;
 }
 
 /* A URI may hold a password: what follows the scheme is printed only by kinds that know better. */
@@ -69,8 +86,15 @@ int source_check(const struct source_config *config, struct err *err) {
                        config->name, config->fps);
     }
     const struct source_ops *ops = kind_find(config->source);
-    return ops ? ops->check(config, config->source + strlen(ops->scheme), err)
-               : kind_unknown(config, err);
+    if (!ops) {
+        return kind_unknown(config, err);
+    }
+    const char *stray = ops->captures ? NULL : capture_only(config);
+    if (stray) {
+        return err_set(err, ERR_CONFIG, "camera %s: %s for cameras and videos, not for '%s'",
+                       config->name, stray, ops->scheme);
+    }
+    return ops->check(config, config->source + strlen(ops->scheme), err);
 }
 
 enum source__phase source__phase(struct source__host *host) {

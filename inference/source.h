@@ -1,8 +1,10 @@
 /* source: where frames come from.
  *
  * A source owns one thread and hands frames to a sink. Kinds behind one table: "demo:" (rendered
- * scenes), "directory:PATH" (existing files and inotify). What POSTs to /score enters through the
- * web server instead.
+ * scenes), "directory:PATH" (existing files and inotify), and what a process of its own opens,
+ * sealed away from ours (creel-capture): "video:PATH", "rtsp://", "rtmp://", "http://" (a stream),
+ * "snapshot:http://", "v4l2:/dev/video0". What POSTs to /score enters through the web server
+ * instead.
  * Life cycle: source_start -> frames flow into the sink -> [source_quiesce] -> source_stop. Then
  * nothing is submitted and no memory slot is called any more; a frame that settles later does no
  * harm, but is not remembered.
@@ -16,18 +18,33 @@
 #include <stdbool.h>
 
 #define SOURCE_CAMERAS_MAX 64
+#define SOURCE_TIMEOUT_MS  10000
 #define SOURCE_KEY_MAX     296 /* bytes of a key of struct source_memory */
 
 enum source_after { SOURCE_LEAVE = 0, SOURCE_MOVE, SOURCE_DELETE };
 
+enum source_rtmp { SOURCE_RTMP_PULL = 0, SOURCE_RTMP_LISTEN };
+
 struct source_config {
     char name[FRAME_NAME_MAX + 1]; /* of the camera */
-    const char *source;            /* "demo:", "directory:/srv/inbox" */
+    const char *source;            /* "demo:", "directory:/srv/inbox", "rtsp://host/path" */
     double fps;                    /* frames a second to take; 0: the source's own default */
     enum source_after after;       /* directory: what happens to a file that is done with */
     const char *move_to;           /* directory, SOURCE_MOVE: NULL means "<dir>/done" */
     uint64_t seed;                 /* demo: which world is rendered */
     struct view view;
+
+    /* Of cameras and videos, that is, of all that creel-capture opens. */
+    const char *user, *password; /* instead of those in the address; NULL: those */
+    const char *size;            /* "1280x720": larger pictures are made to fit; NULL: none is */
+    const char *schedule;        /* "mon-fri 07:00-19:00, sat"; NULL: always */
+    double motion;               /* share of the picture that must have changed; 0: none */
+    int timeout_ms;              /* without a picture, after which the camera counts as lost; 0:
+                                    SOURCE_TIMEOUT_MS */
+    bool loop;                   /* video: plays again and again, at its own pace */
+    bool tls_any;                /* takes any certificate */
+    enum source_rtmp rtmp;       /* whether to call a server, or to be called by a publisher */
+    const char *capture_path;    /* NULL: creel-capture beside this program, then libexec */
 };
 
 /* Durable memory of what was taken. Slots may block briefly on disk; only the source's own thread
@@ -64,6 +81,9 @@ void source_quiesce(struct source *source);
 /* NULL accepted. Wakes it at once and waits a few seconds at most for frames on their way. */
 void source_stop(struct source *source);
 void source_stats_get(struct source *source, struct source_stats *out);
+
+/* The URI without password, user and query, for people to see; returns `out`. */
+const char *source_redact(const char *uri, char *out, size_t size);
 
 /* Checks the URI's scheme and form without starting anything (for `creel config check`). */
 int source_check(const struct source_config *config, struct err *err);

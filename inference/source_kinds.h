@@ -30,7 +30,8 @@ struct source__host {
 
 struct source_ops {
     const char *scheme; /* with its colon */
-    const char *form;   /* for messages: how such a URI is written */
+    const char *form;   /* for messages: how such a URI is written; NULL: as the one before */
+    bool captures;      /* creel-capture opens it */
     /* Pure; ERR_CONFIG. `rest` is the URI after the scheme. */
     int (*check)(const struct source_config *config, const char *rest, struct err *err);
     /* May allocate and open, must not wait for a camera. */
@@ -42,6 +43,8 @@ struct source_ops {
 
 extern const struct source_ops source__demo;
 extern const struct source_ops source__directory;
+#define SOURCE__STREAMS 9
+extern const struct source_ops source__streams[SOURCE__STREAMS];
 
 enum source__phase source__phase(struct source__host *host);
 /* Sleeps until the boot clock shows `until_boot_us` (negative: no limit), `other_fd` (or -1) is

@@ -44,6 +44,7 @@ enum worker_kind {
 enum worker_sandbox { /* bits of worker_hello.sandbox */
                       WORKER_SANDBOX_LIMITS = 1,
                       WORKER_SANDBOX_SECCOMP = 2,
+                      WORKER_SANDBOX_FILES = 4, /* Landlock */
 };
 
 struct worker_start {

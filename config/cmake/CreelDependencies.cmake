@@ -42,9 +42,9 @@ if(missing)
     "sh config/setup.sh build installs all of them.")
 endif()
 
-# creel_option(NAME module package): ON when found, unless the user said otherwise.
+# creel_option(NAME modules packages): ON when found, unless the user said otherwise.
 macro(creel_option name module package)
-  pkg_check_modules(${name} QUIET IMPORTED_TARGET GLOBAL "${module}")
+  pkg_check_modules(${name} QUIET IMPORTED_TARGET GLOBAL ${module})
   option(CREEL_WITH_${name} "use ${module} (${package})" ${${name}_FOUND})
   if(CREEL_WITH_${name} AND NOT ${name}_FOUND)
     message(FATAL_ERROR "CREEL_WITH_${name} is ON, but ${module} is not here: apt-get install ${package}")
@@ -54,7 +54,8 @@ macro(creel_option name module package)
   endif()
 endmacro()
 
-creel_option(FFMPEG "libavformat" libavformat-dev)
+creel_option(FFMPEG "libavformat;libavcodec;libavdevice;libavutil;libswscale"
+  "libavformat-dev libavcodec-dev libavdevice-dev libswscale-dev")
 creel_option(MOSQUITTO "libmosquitto" libmosquitto-dev)
 creel_option(SECCOMP "libseccomp" libseccomp-dev)
 creel_option(SYSTEMD "libsystemd" libsystemd-dev)

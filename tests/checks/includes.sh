@@ -49,23 +49,30 @@ done
 
 # ---- libraries: header, where, in how many files at most ----
 
-confined() { # HEADER FOLDER MOST (of .c and .h files outside tests, together in the folder)
-    pattern="^[[:space:]]*#[[:space:]]*include[[:space:]]*<$1>"
+confined() { # HEADER MOST FOLDER... (MOST of .c and .h files outside tests in each folder; 0: any number)
+    header=$1 most=$2
+    shift 2
+    pattern="^[[:space:]]*#[[:space:]]*include[[:space:]]*<$header>"
     for file in $(sources daemon store sync inference webui config schemas | xargs grep -lE "$pattern"); do
-        case $file in $2/*) ;; *) breach "$file" "<$1> belongs in $2/" ;; esac
+        case " $* " in *" ${file%%/*} "*) ;; *) breach "$file" "<$header> belongs in $*" ;; esac
     done
-    if [ "$3" -gt 0 ]; then
-        count=$(sources "$2" | xargs grep -lE "$pattern" | wc -l)
-        [ "$count" -le "$3" ] || breach "$2" "<$1> is in $count files, at most $3"
-    fi
+    for folder in "$@"; do
+        count=$(sources "$folder" | xargs grep -lE "$pattern" | wc -l)
+        [ "$most" -eq 0 ] || [ "$count" -le "$most" ] || breach "$folder" "<$header> is in $count files, at most $most"
+    done
 }
 
-confined sqlite3.h store 0
-confined curl/curl.h sync 1
-confined microhttpd.h webui 0
-confined darknet.h inference 0
-confined turbojpeg.h inference 0
-confined png.h inference 0
+confined sqlite3.h 0 store
+confined curl/curl.h 1 sync inference
+confined microhttpd.h 0 webui
+confined darknet.h 0 inference
+confined turbojpeg.h 0 inference
+confined png.h 0 inference
+
+# FFmpeg's libraries: the capture program alone.
+for file in $(sources daemon store sync inference webui config schemas | xargs grep -lE '<lib(av|sw)[a-z]+/'); do
+    case $file in inference/capture/*) ;; *) breach "$file" "FFmpeg belongs in inference/capture/" ;; esac
+done
 
 # The worker's own; the trainer of the demo model is a program apart.
 for file in $(sources inference | xargs grep -lE '#[[:space:]]*include[[:space:]]*<darknet.h>'); do

@@ -30,6 +30,7 @@ static void load_uncommented(void) {
     box.environment[6] = "CREEL_WEB_PASSWORD=x";
     box.environment[7] = "CREEL_INGEST_TOKEN=x";
     box.environment[8] = "AZURE_CLIENT_SECRET=x";
+    box.environment[9] = "CREEL_DOCK_PASSWORD=x";
     case_values(yaml.data);
     buf_finish(&yaml);
 }

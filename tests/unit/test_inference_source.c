@@ -1012,7 +1012,7 @@ START_TEST(bad_sources_are_named) {
         {{.name = "a", .source = NULL}, "no source"},
         {{.name = "a", .source = ""}, "no source"},
         {{.name = "a", .source = "demo"}, "'directory:/absolute/path'"},
-        {{.name = "a", .source = "rtsp://user:secret@host"}, "'rtsp' is of no known kind"},
+        {{.name = "a", .source = "gopher://user:secret@host"}, "'gopher' is of no known kind"},
         {{.name = "a", .source = "/srv/in"}, "known are: 'demo:'"},
         {{.name = "a", .source = "directory:srv/in"}, "absolute path"},
         {{.name = "a", .source = "directory:"}, "absolute path"},

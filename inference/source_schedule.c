@@ -1,0 +1,100 @@
+/* See source_schedule.h. */
+#include "inference/source_schedule.h"
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+enum { DAY_MINUTES = 1440, ENTRY_SIZE = 64 };
+
+static const char *const names[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
+
+static int day_of(const char *text) {
+    for (int i = 0; i < 7; i++) {
+        if (strncasecmp(text, names[i], 3) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* "mon", "mon-fri" or "daily" of `length` bytes; 0: none of them. */
+static uint8_t days_parse(const char *text, size_t length) {
+    if (length == 5 && strncasecmp(text, "daily", 5) == 0) {
+        return 0x7f;
+    }
+    int first = length >= 3 ? day_of(text) : -1;
+    int last = length == 3 ? first : length == 7 && text[3] == '-' ? day_of(text + 4) : -1;
+    if (first < 0 || last < 0) {
+        return 0;
+    }
+    uint8_t days = 0;
+    for (int day = first;; day = (day + 1) % 7) {
+        days = (uint8_t)(days | 1u << day);
+        if (day == last) {
+            return days;
+        }
+    }
+}
+
+static bool hours_parse(const char *text, struct source__span *out) {
+    unsigned from_hour, from_minute, to_hour, to_minute;
+    int used = 0;
+    if (sscanf(text, "%2u:%2u-%2u:%2u%n", &from_hour, &from_minute, &to_hour, &to_minute, &used) !=
+            4 ||
+        text[used] != '\0' || from_hour > 23 || from_minute > 59 || to_minute > 59 ||
+        to_hour * 60 + to_minute > DAY_MINUTES) {
+        return false;
+    }
+    out->from = (uint16_t)(from_hour * 60 + from_minute);
+    out->to = (uint16_t)(to_hour * 60 + to_minute);
+    return out->from != out->to;
+}
+
+static bool entry_parse(const char *entry, struct source__span *out) {
+    size_t days = strcspn(entry, " ");
+    const char *hours = entry + days + strspn(entry + days, " ");
+    *out = (struct source__span){.days = days_parse(entry, days), .from = 0, .to = DAY_MINUTES};
+    return out->days != 0 && (*hours == '\0' || hours_parse(hours, out));
+}
+
+int source__schedule_parse(const char *text, struct source__schedule *out, struct err *err) {
+    struct source__schedule schedule = {0};
+    const char *at = text != NULL ? text : "";
+    while (*(at += strspn(at, " ,")) != '\0') {
+        char entry[ENTRY_SIZE];
+        size_t length = strcspn(at, ",");
+        const char *next = at + length;
+        while (length > 0 && at[length - 1] == ' ') {
+            length--;
+        }
+        snprintf(entry, sizeof(entry), "%.*s", (int)length, at);
+        if (schedule.count == SOURCE__SCHEDULE_MAX) {
+            return err_set(err, ERR_CONFIG, "the schedule has more than %d entries",
+                           SOURCE__SCHEDULE_MAX);
+        }
+        if (length >= sizeof(entry) || !entry_parse(entry, &schedule.spans[schedule.count++])) {
+            return err_set(err, ERR_CONFIG,
+                           "schedule entry '%s': expected days and hours such as "
+                           "'mon-fri 07:00-19:00', 'sat' or 'daily 22:00-06:00'",
+                           entry);
+        }
+        at = next;
+    }
+    *out = schedule;
+    return 0;
+}
+
+bool source__schedule_open(const struct source__schedule *schedule, int day, int minute) {
+    int before = (day + 6) % 7;
+    for (size_t i = 0; i < schedule->count; i++) {
+        const struct source__span *span = &schedule->spans[i];
+        bool today = (span->days >> day & 1u) != 0;
+        bool yesterday = (span->days >> before & 1u) != 0;
+        bool night = span->to < span->from;
+        if ((today && minute >= span->from && (night || minute < span->to)) ||
+            (yesterday && night && minute < span->to)) {
+            return true;
+        }
+    }
+    return schedule->count == 0;
+}
