@@ -1,8 +1,8 @@
 /* Thumbnail, perceptual hash and quality in one reading of the pixels.
  *
  * The thumbnail is the mean of the block of pixels behind each of its own (block borders are whole
- * pixels): rows are summed into one wide row of counters, which the compiler turns into vector
- * code, and a block of rows is then summed across. Hash and quality look at the thumbnail's luma
+ * pixels): rows are summed into one wide row of counters, a vector at a time, and a block of rows
+ * is then summed across. Hash and quality look at the thumbnail's luma
  * only, so they cost nothing more.
  *
  * The hash is the usual DCT hash: luma averaged to 32 x 32, its DCT-II, the 8 x 8 lowest
@@ -23,7 +23,8 @@ enum {
     HASH_BITS = HASH_SIDE * HASH_SIDE,
     THUMB_QUALITY = 80,
     THUMB_QUALITY_LEAST = 20,
-    THUMB_TALLEST = 4, /* heights per width */
+    THUMB_TALLEST = 4,  /* heights per width */
+    ROWS_AT_ONCE = 257, /* of which the sum fits into 16 bits */
 };
 
 static void turbo_free_at(unsigned char **bytes) {
@@ -58,33 +59,90 @@ static size_t block_start(size_t i, size_t count, size_t size) {
     return i * size / count;
 }
 
-/* Averages rgb (width x height) into `out` (to_width x to_height, neither larger). `sums` has 3 *
- * width. */
-static void shrink(const struct image_pixels *pixels, uint32_t *sums, uint8_t *out, size_t to_width,
-                   size_t to_height) {
+/* sums[i] = the sum of `rows` bytes, one below the other, `stride` apart. Written in vectors of 8
+ * bytes, because the compiler leaves such a loop as it is at the level of optimisation that is
+ * usual. */
+static void sum_rows(const uint8_t *first, size_t stride, size_t rows, uint16_t *sums) {
+    typedef uint8_t bytes __attribute__((vector_size(8)));
+    typedef uint16_t words __attribute__((vector_size(16)));
+    size_t i = 0;
+    for (; i + sizeof(bytes) <= stride; i += sizeof(bytes)) {
+        words sum = {0};
+        for (size_t y = 0; y < rows; y++) {
+            bytes from;
+            memcpy(&from, first + y * stride + i, sizeof(from));
+            sum += __builtin_convertvector(from, words);
+        }
+        memcpy(sums + i, &sum, sizeof(sum));
+    }
+    for (; i < stride; i++) {
+        unsigned sum = 0;
+        for (size_t y = 0; y < rows; y++) {
+            sum += first[y * stride + i];
+        }
+        sums[i] = (uint16_t)sum;
+    }
+}
+
+/* Room for the making of a thumbnail. */
+struct shrinker {
+    uint16_t *sums;   /* 3 a column of the image */
+    uint64_t *totals; /* 3 a column of the thumbnail */
+    uint32_t *starts; /* where its columns' blocks begin; one more than there are columns */
+};
+
+static void shrinker_finish(struct shrinker *shrinker) {
+    free(shrinker->sums);
+    free(shrinker->totals);
+    free(shrinker->starts);
+}
+
+static bool shrinker_init(struct shrinker *shrinker, uint32_t width, uint32_t to_width) {
+    shrinker->sums = mem_array(width, 3 * sizeof(*shrinker->sums));
+    shrinker->totals = mem_array(to_width, 3 * sizeof(*shrinker->totals));
+    shrinker->starts = mem_array((size_t)to_width + 1, sizeof(*shrinker->starts));
+    for (uint32_t u = 0; shrinker->starts != NULL && u <= to_width; u++) {
+        shrinker->starts[u] = (uint32_t)block_start(u, to_width, width);
+    }
+    return shrinker->sums != NULL && shrinker->totals != NULL && shrinker->starts != NULL;
+}
+
+/* Adds the sums of each block of columns to the totals. */
+static void add_blocks(struct shrinker *shrinker, size_t to_width) {
+    for (size_t u = 0; u < to_width; u++) {
+        const uint16_t *at = shrinker->sums + 3 * (size_t)shrinker->starts[u];
+        const uint16_t *end = shrinker->sums + 3 * (size_t)shrinker->starts[u + 1];
+        uint64_t red = 0, green = 0, blue = 0;
+        for (; at < end; at += 3) {
+            red += at[0];
+            green += at[1];
+            blue += at[2];
+        }
+        shrinker->totals[3 * u] += red;
+        shrinker->totals[3 * u + 1] += green;
+        shrinker->totals[3 * u + 2] += blue;
+    }
+}
+
+/* Averages rgb (width x height) into `out` (to_width x to_height, neither larger). */
+static void shrink(const struct image_pixels *pixels, struct shrinker *shrinker, uint8_t *out,
+                   size_t to_width, size_t to_height) {
     size_t stride = (size_t)pixels->width * 3;
     for (size_t v = 0; v < to_height; v++) {
         size_t first = block_start(v, to_height, pixels->height);
         size_t end = block_start(v + 1, to_height, pixels->height);
-        memset(sums, 0, stride * sizeof(*sums));
-        for (size_t y = first; y < end; y++) {
-            const uint8_t *row = pixels->rgb + y * stride;
-            for (size_t i = 0; i < stride; i++) {
-                sums[i] += row[i];
-            }
+        memset(shrinker->totals, 0, to_width * 3 * sizeof(*shrinker->totals));
+        for (size_t y = first; y < end;) {
+            size_t rows = end - y > ROWS_AT_ONCE ? ROWS_AT_ONCE : end - y;
+            sum_rows(pixels->rgb + y * stride, stride, rows, shrinker->sums);
+            add_blocks(shrinker, to_width);
+            y += rows;
         }
         for (size_t u = 0; u < to_width; u++) {
-            size_t left = block_start(u, to_width, pixels->width);
-            size_t right = block_start(u + 1, to_width, pixels->width);
-            uint64_t total[3] = {0};
-            for (size_t x = left; x < right; x++) {
-                total[0] += sums[3 * x];
-                total[1] += sums[3 * x + 1];
-                total[2] += sums[3 * x + 2];
-            }
-            uint64_t count = (right - left) * (end - first);
+            double count =
+                (double)(shrinker->starts[u + 1] - shrinker->starts[u]) * (double)(end - first);
             for (size_t k = 0; k < 3; k++) {
-                *out++ = (uint8_t)((total[k] + count / 2) / count);
+                *out++ = (uint8_t)((double)shrinker->totals[3 * u + k] / count + 0.5);
             }
         }
     }
@@ -212,11 +270,11 @@ int image_summarise(const struct image_pixels *pixels, uint32_t thumb_width,
 
     CLEANUP(mem_free_at) uint8_t *small = mem_array(count, 3);
     CLEANUP(mem_free_at) float *luma = mem_array(count, sizeof(*luma));
-    CLEANUP(mem_free_at) uint32_t *sums = mem_array(pixels->width, 3 * sizeof(*sums));
-    if (small == NULL || luma == NULL || sums == NULL) {
+    CLEANUP(shrinker_finish) struct shrinker shrinker = {0};
+    if (small == NULL || luma == NULL || !shrinker_init(&shrinker, pixels->width, width)) {
         return err_set(err, ERR_NOMEM, "no memory for a thumbnail of %u pixels across", width);
     }
-    shrink(pixels, sums, small, width, (size_t)height);
+    shrink(pixels, &shrinker, small, width, (size_t)height);
     luma_of(small, count, luma);
     *out = (struct image_summary){.phash = hash_of(luma, width, (size_t)height)};
     quality_of(luma, width, (size_t)height, &out->quality);
