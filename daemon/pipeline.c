@@ -237,10 +237,12 @@ static void take_verdict(struct pipeline *pipeline, struct frame *frame,
     frame->record.tier = verdict->tier;
     frame->record.value = verdict->value;
     snprintf(frame->record.rule, sizeof(frame->record.rule), "%s", verdict->rule);
-    store_outcome_note(pipeline->store,
-                       &(struct store_outcome){.record = frame->record,
-                                               .kept = verdict->keep,
-                                               .over_budget = verdict->over_budget});
+    struct store_outcome outcome = {
+        .record = frame->record, .kept = verdict->keep, .over_budget = verdict->over_budget};
+    if (frame->format != FRAME_ENCODED) {
+        outcome.record.media = MEDIA_NONE; /* its bytes are no file's: how many would be is open */
+    }
+    store_outcome_note(pipeline->store, &outcome);
 }
 
 static void keep_later(struct pipeline *pipeline, struct frame *frame) {

@@ -20,13 +20,17 @@
 #define DAY_US      (86400 * INT64_C(1000000))
 #define BOOTS_MAX   1024
 #define RESCUE_LOOK 4096 /* records */
+#define SIZES_LOOK  256  /* records before and behind */
 
 /* ---- putting the records in order ---- */
 
 static int by_id(const void *a, const void *b) {
     const struct frame_record *one = a, *other = b;
     int order = memcmp(&one->id, &other->id, sizeof(one->id));
-    return order ? order : (one->tier == TIER_NONE) - (other->tier == TIER_NONE);
+    order = order ? order : (one->tier == TIER_NONE) - (other->tier == TIER_NONE);
+    return order ? order
+                 : (one->detection_count < other->detection_count) -
+                       (one->detection_count > other->detection_count);
 }
 
 static int by_time(const void *a, const void *b) {
@@ -35,16 +39,41 @@ static int by_time(const void *a, const void *b) {
     return x < y ? -1 : x > y ? 1 : memcmp(&one->id, &other->id, sizeof(one->id));
 }
 
-/* The kept one comes first among equals, and stays. */
+/* The kept one comes first among equals, with the most detections, and stays; it may learn from the
+ * others how large its file became. */
 static size_t once_each(struct frame_record *records, size_t count) {
     size_t kept = 0;
     qsort(records, count, sizeof(*records), by_id);
     for (size_t i = 0; i < count; i++) {
-        if (!kept || memcmp(&records[kept - 1].id, &records[i].id, sizeof(records[i].id)) != 0) {
+        struct frame_record *last = kept ? &records[kept - 1] : NULL;
+        if (!last || memcmp(&last->id, &records[i].id, sizeof(last->id)) != 0) {
             records[kept++] = records[i];
+        } else if (last->media == MEDIA_NONE && records[i].media != MEDIA_NONE) {
+            last->media = records[i].media;
+            last->blob_bytes = records[i].blob_bytes;
         }
     }
     return kept;
+}
+
+/* Raw pictures that were rejected were never encoded: they count as the mean of the files of their
+ * camera, else of all. */
+static void guess_sizes(struct frame_record *records, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint64_t files[2] = {0, 0}, bytes[2] = {0, 0};
+        if (records[i].media != MEDIA_NONE) {
+            continue;
+        }
+        for (size_t j = i > SIZES_LOOK ? i - SIZES_LOOK : 0; j < count && j < i + SIZES_LOOK; j++) {
+            bool own = strcmp(records[i].camera, records[j].camera) == 0;
+            if (records[j].media != MEDIA_NONE) {
+                files[own]++;
+                bytes[own] += records[j].blob_bytes;
+            }
+        }
+        bool own = files[1] > 0;
+        records[i].blob_bytes = files[own] ? bytes[own] / files[own] : records[i].blob_bytes;
+    }
 }
 
 struct boot {
@@ -72,6 +101,7 @@ static int one_line(struct frame_record *records, size_t count, struct err *err)
         captured->boot_us = at < known ? captured->boot_us + boots[at].offset_us : captured->utc_us;
     }
     qsort(records, count, sizeof(*records), by_time);
+    guess_sizes(records, count);
     return 0;
 }
 

@@ -19,6 +19,7 @@ static struct frame_record *frames_make(size_t count, int64_t step_us) {
         record->captured.boot_us = (int64_t)i * step_us;
         record->captured.utc_us = NOON + record->captured.boot_us;
         frame_id_create(record->captured.utc_us, &record->id);
+        record->media = MEDIA_JPEG;
         record->blob_bytes = 1000;
         record->tier = TIER_NONE;
         record->detection_count = i % 3 != 0;
@@ -114,6 +115,31 @@ START_TEST(a_frame_noted_twice_counts_once_as_kept) {
     ck_assert_uint_eq(report->total.kept.frames, 1);
     free(report);
     frames_free(records, 60);
+}
+END_TEST
+
+START_TEST(raw_pictures_count_as_the_files_they_would_be) {
+    struct triage_config config = mine((struct triage_rule_config){.kind = TRIAGE_CONFIDENT});
+    struct frame_record *records = frames_make(12, SECOND);
+    for (size_t i = 0; i < 12; i += 4) { /* of the dock, all */
+        records[i].media = MEDIA_NONE;
+        records[i].blob_bytes = 3000000;
+        records[i + 1].blob_bytes = 7000; /* of the gate */
+    }
+    free(records[3].detections);
+    records[3] = records[4]; /* the one that was kept is in the index too, as a file */
+    records[3].detections = NULL;
+    records[3].detection_count = 0;
+    records[3].media = MEDIA_JPEG;
+    records[3].blob_bytes = 2000;
+    records[4].tier = records[3].tier = TIER_ANNOTATED;
+    struct simulate_report *report = replay(&config, records, 12, 0);
+    ck_assert_uint_eq(report->inputs, 11);
+    ck_assert_uint_eq(report->total.kept.bytes, 2000);
+    ck_assert_uint_lt(report->total.would.bytes, 3000000);
+    ck_assert_uint_gt(report->total.would.bytes, 8 * 1000);
+    free(report);
+    frames_free(records, 12);
 }
 END_TEST
 
@@ -213,6 +239,7 @@ int main(void) {
     static const TTest *const *const tests[] = {
         &the_policy_in_force_is_found_again,
         &a_frame_noted_twice_counts_once_as_kept,
+        &raw_pictures_count_as_the_files_they_would_be,
         &frames_are_rescued_as_they_would_have_been,
         &a_reboot_in_between_opens_no_window,
         &the_error_is_what_it_says,
