@@ -62,6 +62,8 @@ const struct key config__keys[] = {
     {"model.dir", KEY_PATH, SLOT_MODEL_DIR, VALUE(model_dir),
      .fallback = "/usr/share/creel/models/demo", .reloadable = true},
     {"model.device", KEY_DEVICE, SLOT_TEXT, VALUE(detector.device), .fallback = "auto"},
+    {"model.backend", KEY_CHOICE, SLOT_TEXT, VALUE(detector.backend),
+     .choices = "auto|pjreddie|alexeyab", .fallback = "auto"},
 
     {"inference.floor", KEY_REAL, SLOT_DOUBLE, VALUE(detector.floor), .min = 0.001, .max = 0.999,
      .fallback = "0.05"},

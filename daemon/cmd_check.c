@@ -112,23 +112,24 @@ int cmd_version(int argc, char **argv) {
     if (done) {
         return status;
     }
-    struct err err = {0};
-    char backend[256];
-    if (detector_backend(NULL, backend, sizeof(backend), &err)) {
-        char why[2 * ERR_TEXT_MAX];
-        snprintf(backend, sizeof(backend), "none (%s)", err_text(&err, why, sizeof(why)));
+    char worker[512];
+    json_t *in = json_object(), *workers = json_array();
+    for (size_t i = 0; detector_program_describe(i, worker, sizeof(worker)); i++) {
+        json_array_append_new(workers, json_string(worker));
     }
-    json_t *in = json_object();
     for (size_t i = 0; i < ARRAY_LENGTH(features); i++) {
         json_object_set_new(in, features[i].name, json_boolean(features[i].in));
     }
     json_t *all =
-        json_pack("{s:s,s:s,s:o}", "version", CREEL_VERSION, "worker", backend, "options", in);
+        json_pack("{s:s,s:o,s:o}", "version", CREEL_VERSION, "workers", workers, "options", in);
     if (options.json) {
         print_json(all);
         return EXIT_OK;
     }
-    printf("creel %s\nworker: %s\n", CREEL_VERSION, backend);
+    printf("creel %s\n", CREEL_VERSION);
+    for (size_t i = 0; i < json_array_size(workers); i++) {
+        printf("%s\n", json_string_value(json_array_get(workers, i)));
+    }
     for (size_t i = 0; i < ARRAY_LENGTH(features); i++) {
         printf("%s: %s\n", features[i].name, features[i].in ? "built in" : "not built in");
     }

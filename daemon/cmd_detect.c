@@ -60,10 +60,13 @@ static void print_json(const struct job *job, const char *path, const struct fra
     for (size_t i = 0; i < record->detection_count; i++) {
         const struct frame_detection *found = &record->detections[i];
         const struct frame_box *box = &found->box;
-        json_array_append_new(list, json_pack("{s:o, s:f, s:{s:f, s:f, s:f, s:f}}", "class",
-                                              json_name(found->label), "confidence",
-                                              (double)found->confidence, "box", "x", box->x, "y",
-                                              box->y, "w", box->w, "h", box->h));
+        json_t *one = json_pack("{s:o, s:f, s:{s:f, s:f, s:f, s:f}}", "class",
+                                json_name(found->label), "confidence", (double)found->confidence,
+                                "box", "x", box->x, "y", box->y, "w", box->w, "h", box->h);
+        if (found->tag) {
+            json_object_set_new(one, "tag", json_true());
+        }
+        json_array_append_new(list, one);
     }
     print_line(json_pack("{s:o, s:i, s:i, s:o, s:o}", "image", json_name(path), "width",
                          (int)record->width, "height", (int)record->height, "model",

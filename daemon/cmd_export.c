@@ -126,7 +126,8 @@ static int boxes_take(struct export_image *image, const json_t *frame, double le
                                  .confidence =
                                      json_number_value(json_object_get(one, "confidence"))};
         snprintf(box.label, sizeof(box.label), "%s", text_of(one, "class"));
-        if (box.confidence >= least && export_clip(&box.at)) {
+        bool tag = json_is_true(json_object_get(one, "tag")); /* has no box to learn from */
+        if (!tag && box.confidence >= least && export_clip(&box.at)) {
             image->boxes[image->box_count++] = box;
         }
     }

@@ -69,6 +69,7 @@ struct detector {
     uint8_t thumb[FRAME_THUMB_MAX];
     atomic_uint_fast64_t frames, bad, restarts, timeouts;
     atomic_int pid;
+    char program[DETECTOR_PROGRAM_SIZE];
 };
 
 /* ---- which program ---- */
@@ -297,7 +298,11 @@ static int set_up(struct detector *detector, const struct detector_config *confi
         return code;
     }
     start_fill(config, detector, &detector->start);
-    return child_begin(detector, err);
+    code = child_begin(detector, err);
+    const char *slash = strrchr(path, '/');
+    snprintf(detector->program, sizeof(detector->program), "%s: %s",
+             slash != NULL ? slash + 1 : path, detector->child.backend);
+    return code;
 }
 
 int detector_start(const struct detector_config *config, const struct model *model,
@@ -494,6 +499,7 @@ void detector_stats_get(const struct detector *detector, struct detector_stats *
         .timeouts = atomic_load(&detector->timeouts),
         .pid = atomic_load(&detector->pid),
     };
+    memcpy(out->program, detector->program, sizeof(out->program));
 }
 
 int detector_backend(const char *worker_path, char *out, size_t size, struct err *err) {
@@ -508,4 +514,21 @@ int detector_backend(const char *worker_path, char *out, size_t size, struct err
         worker_path = path;
     }
     return child_ask_backend(worker_path, out, size, err);
+}
+
+bool detector_program_describe(size_t i, char *out, size_t size) {
+    const struct backend_program *program = backend_program_at(i);
+    char path[PATH_SIZE], backend[WORKER_BACKEND_SIZE], why[2 * ERR_TEXT_MAX];
+    struct err err = {0};
+    if (program == NULL) {
+        return false;
+    }
+    if (!process_find(program->name, path, sizeof(path))) {
+        snprintf(out, size, "%s: not installed", program->name);
+    } else if (child_ask_backend(path, backend, sizeof(backend), &err) != 0) {
+        snprintf(out, size, "%s: %s", program->name, err_text(&err, why, sizeof(why)));
+    } else {
+        snprintf(out, size, "%s: %s", program->name, backend);
+    }
+    return true;
 }

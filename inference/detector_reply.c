@@ -110,9 +110,11 @@ static struct frame_detection *detections_make(const struct worker_result *resul
     struct frame_detection *list = mem_array(result->detection_count, sizeof(*list));
     for (size_t i = 0; list != NULL && i < result->detection_count; i++) {
         const struct worker_detection *from = &result->detections[i];
-        list[i].box = (struct frame_box){from->x, from->y, from->w, from->h};
+        list[i].box = model->tags ? (struct frame_box){0, 0, 1, 1}
+                                  : (struct frame_box){from->x, from->y, from->w, from->h};
         list[i].confidence = from->confidence;
         list[i].class_index = (uint16_t)from->class_index;
+        list[i].tag = model->tags;
         memcpy(list[i].label, model->labels[from->class_index], sizeof(list[i].label));
     }
     return list;

@@ -120,8 +120,9 @@ static void letters(const struct canvas *canvas, const char *text, long left, lo
     }
 }
 
+/* `row`: how many labels are already in this corner. */
 static void label(const struct canvas *canvas, const struct frame_detection *detection, long left,
-                  long top, const uint8_t *colour) {
+                  long top, size_t row, const uint8_t *colour) {
     static const uint8_t black[3] = {0, 0, 0}, white[3] = {255, 255, 255};
     char text[FRAME_LABEL_MAX + 16];
     long scale = canvas->width / 500 < 1 ? 1 : canvas->width / 500;
@@ -130,7 +131,7 @@ static void label(const struct canvas *canvas, const struct frame_detection *det
     long width = ((long)strlen(text) * ADVANCE - 1 + 2 * MARGIN) * scale;
     long height = (GLYPH_HEIGHT + 2 * MARGIN) * scale;
     /* above the box, or inside where there is no room; never beyond the right edge */
-    top = top - height >= 0 ? top - height : top;
+    top = top - height >= 0 ? top - height : top + (long)row * height;
     left = left + width <= canvas->width ? left : canvas->width - width;
     left = left < 0 ? 0 : left;
     bool bright = 3 * colour[0] + 6 * colour[1] + colour[2] > 1400;
@@ -152,7 +153,7 @@ static void outline(const struct canvas *canvas, const struct frame_detection *d
     fill(canvas, left, top + height - thick, width, thick, colour);
     fill(canvas, left, top, thick, height, colour);
     fill(canvas, left + width - thick, top, thick, height, colour);
-    label(canvas, detection, left, top, colour);
+    label(canvas, detection, left, top, 0, colour);
 }
 
 static void pixels_finish_at(struct image_pixels *pixels) {
@@ -168,7 +169,13 @@ int draw_detections(const uint8_t *bytes, size_t size, const struct frame_detect
     }
     struct canvas canvas = {pixels.rgb, (long)pixels.width, (long)pixels.height};
     for (size_t i = count; i > 0; i--) { /* the most confident on top */
-        outline(&canvas, &detections[i - 1]);
+        const struct frame_detection *detection = &detections[i - 1];
+        if (detection->tag) {
+            label(&canvas, detection, 0, 0, i - 1,
+                  colours[detection->class_index % ARRAY_LENGTH(colours)]);
+            continue;
+        }
+        outline(&canvas, detection);
     }
     return image_encode(pixels.rgb, pixels.width, pixels.height, QUALITY, out, out_size, err);
 }

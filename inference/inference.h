@@ -81,11 +81,18 @@ void detector_stop(struct detector *detector);
  * is to blame. Blocks until the verdict. */
 int detector_run(struct detector *detector, struct frame *frame, struct err *err);
 
+#define DETECTOR_PROGRAM_SIZE 192
+
 struct detector_stats {
     uint64_t frames, bad, restarts, timeouts;
     int pid;
+    char program[DETECTOR_PROGRAM_SIZE]; /* "creel-worker-cpu: darknet … (pjreddie, cpu)" */
 };
 void detector_stats_get(const struct detector *detector, struct detector_stats *out);
+
+/* "creel-worker-cpu: darknet … (pjreddie, cpu)" of the i-th worker program of this build, or why it
+ * does not say. False behind the last. */
+bool detector_program_describe(size_t i, char *out, size_t size);
 
 /* "darknet 0.0.0+git… (pjreddie, cpu)": what the worker program at this path was built with. */
 int detector_backend(const char *worker_path, char *out, size_t size, struct err *err);

@@ -51,6 +51,7 @@ struct frame_detection {
     struct frame_box box;
     float confidence;     /* [0, 1]: objectness * class probability */
     uint16_t class_index; /* line in the model's names file, from 0 */
+    bool tag;             /* of a classifier: said of the whole frame, which is its box */
     char label[FRAME_LABEL_MAX + 1];
 };
 

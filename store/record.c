@@ -231,6 +231,8 @@ int store__header_decode(const uint8_t in[RECORD_HEADER], const uint8_t *uuid,
 
 /* ---- detections ---- */
 
+#define TAG_BIT 0x8000u /* of the class index */
+
 void store__detections_encode(const struct frame_detection *detections, size_t count, double floor,
                               struct buf *out) {
     size_t kept = 0;
@@ -243,7 +245,7 @@ void store__detections_encode(const struct frame_detection *detections, size_t c
         if ((double)detection->confidence < floor) {
             continue;
         }
-        put_uint(out, detection->class_index, 2);
+        put_uint(out, detection->class_index | (detection->tag ? TAG_BIT : 0u), 2);
         put_f32(out, detection->confidence);
         put_f64(out, detection->box.x);
         put_f64(out, detection->box.y);
@@ -266,7 +268,9 @@ static struct frame_detection *get_detections(struct input *in, size_t *count) {
     struct frame_detection *detections = mem_array(claimed, sizeof(*detections));
     for (size_t i = 0; detections && i < claimed; i++) {
         struct frame_detection *detection = &detections[i];
-        detection->class_index = (uint16_t)get_uint(in, 2);
+        unsigned index = (unsigned)get_uint(in, 2);
+        detection->class_index = (uint16_t)(index & ~TAG_BIT);
+        detection->tag = (index & TAG_BIT) != 0;
         detection->confidence = get_f32(in);
         detection->box.x = get_f64(in);
         detection->box.y = get_f64(in);

@@ -39,10 +39,15 @@ static json_t *id_json(const struct frame_id *id) {
 }
 
 static json_t *detection_json(const struct frame_detection *found) {
-    return json_pack("{s:o,s:i,s:f,s:{s:f,s:f,s:f,s:f}}", "class", text_json(found->label),
-                     "class_index", (int)found->class_index, "confidence",
-                     rounded((double)found->confidence), "box", "x", rounded(found->box.x), "y",
-                     rounded(found->box.y), "w", rounded(found->box.w), "h", rounded(found->box.h));
+    json_t *out =
+        json_pack("{s:o,s:i,s:f,s:{s:f,s:f,s:f,s:f}}", "class", text_json(found->label),
+                  "class_index", (int)found->class_index, "confidence",
+                  rounded((double)found->confidence), "box", "x", rounded(found->box.x), "y",
+                  rounded(found->box.y), "w", rounded(found->box.w), "h", rounded(found->box.h));
+    if (found->tag) {
+        json_object_set_new(out, "tag", json_true());
+    }
+    return out;
 }
 
 static json_t *detections_json(const struct frame_record *record) {

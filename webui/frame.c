@@ -170,9 +170,14 @@ static void detections(struct buf *page, const struct frame_record *record, doub
         buf_puts_html(page, found->label);
         buf_puts(page, "</td><td class=\"number\">");
         webui__html_bar(page, confidence, "confidence");
-        buf_printf(page, " %.1f%%</td><td class=\"number\">%.0f, %.0f · %.0f × %.0f</td></tr>",
-                   confidence * 100, found->box.x * record->width, found->box.y * record->height,
-                   found->box.w * record->width, found->box.h * record->height);
+        buf_printf(page, " %.1f%%</td><td class=\"number\">", confidence * 100);
+        if (found->tag) {
+            buf_puts(page, "the whole frame</td></tr>");
+            continue;
+        }
+        buf_printf(page, "%.0f, %.0f · %.0f × %.0f</td></tr>", found->box.x * record->width,
+                   found->box.y * record->height, found->box.w * record->width,
+                   found->box.h * record->height);
     }
     buf_puts(page, "</tbody></table></div>");
 }

@@ -294,6 +294,9 @@ void webui__svg_boxes(struct buf *page, const struct frame_record *record, bool 
     size_t count = record->detection_count < limit ? record->detection_count : limit;
     for (size_t i = count; i-- > 0;) { /* the surest last: on top */
         const struct frame_detection *found = &record->detections[i];
+        if (found->tag) {
+            continue; /* nothing to draw: it stands in the list */
+        }
         struct frame_box box = turned(found->box, as_stored ? 1 : record->orientation);
         double x = box.x * width, y = box.y * height, confidence = (double)found->confidence;
         buf_printf(page,

@@ -52,9 +52,13 @@ static json_t *detection_json(const struct frame_detection *found) {
     json_t *box =
         json_pack("{s:f,s:f,s:f,s:f}", "x", rounded(found->box.x), "y", rounded(found->box.y), "w",
                   rounded(found->box.w), "h", rounded(found->box.h));
-    return json_pack("{s:o,s:i,s:f,s:o}", "class", text_json(found->label), "class_index",
-                     (int)found->class_index, "confidence", rounded((double)found->confidence),
-                     "box", box);
+    json_t *out = json_pack("{s:o,s:i,s:f,s:o}", "class", text_json(found->label), "class_index",
+                            (int)found->class_index, "confidence",
+                            rounded((double)found->confidence), "box", box);
+    if (found->tag) {
+        json_object_set_new(out, "tag", json_true());
+    }
+    return out;
 }
 
 static json_t *detections_json(const struct frame_record *record) {
@@ -142,12 +146,15 @@ static void clip(double *from, double *size) {
 }
 
 static json_t *entity_json(const struct frame_detection *found) {
+    json_t *tag = json_pack("{s:o,s:f}", "value", text_json(found->label), "confidence",
+                            rounded((double)found->confidence));
+    if (found->tag) {
+        return json_pack("{s:s,s:{s:o}}", "type", "classification", "classification", "tag", tag);
+    }
     struct frame_box box = found->box;
     clip(&box.x, &box.w);
     clip(&box.y, &box.h);
     json_t *place = json_pack("{s:f,s:f,s:f,s:f}", "l", box.x, "t", box.y, "w", box.w, "h", box.h);
-    json_t *tag = json_pack("{s:o,s:f}", "value", text_json(found->label), "confidence",
-                            rounded((double)found->confidence));
     return json_pack("{s:s,s:{s:o,s:o}}", "type", "entity", "entity", "tag", tag, "box", place);
 }
 

@@ -117,6 +117,7 @@ static inline struct store_frame case_frame(uint64_t n, size_t size) {
         detection->box = (struct frame_box){0.1 * (double)i, 0.25, 1.0 / 3, 0.5};
         detection->confidence = i == 2 ? 0.1f : 0.9f - 0.3f * (float)i;
         detection->class_index = (uint16_t)((n + i) % 4);
+        detection->tag = i == 1;
         snprintf(detection->label, sizeof(detection->label), "%s", labels[(n + i) % 4]);
     }
     frame.blob = case_blob(n, size);

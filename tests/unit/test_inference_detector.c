@@ -303,6 +303,33 @@ START_TEST(backend_is_told) {
 }
 END_TEST
 
+/* A program that was named all the same says so itself; without a name none is chosen. */
+START_TEST(what_would_be_computed_wrongly_is_refused) {
+    struct detector_config config = {.worker_path = worker_path, .floor = 0.05, .device = "cpu"};
+    for (int i = 0; i < BACKEND_COUNT; i++) {
+        snprintf(model->refusals.why[i], BACKEND_WHY_SIZE, "x.cfg:7: %s computes it wrongly",
+                 backend_name((enum backend)i));
+    }
+    ck_assert_int_eq(detector_start(&config, model, &detector, &err), ERR_INVALID);
+    ck_assert_msg(strstr(err.msg, "computes it wrongly") != NULL, "%s", err.msg);
+}
+END_TEST
+
+START_TEST(backend_is_known) {
+    struct detector_config config = {.worker_path = worker_path, .floor = 0.05};
+    const struct backend_program *program = backend_program_at(0);
+    struct detector *other = NULL;
+    config.backend = backend_name(program->backend);
+    ck_assert_msg(detector_start(&config, model, &detector, &err) == 0, "%s", err.msg);
+    ck_assert_msg(strstr(stats().program, "creel-worker-cpu: darknet") != NULL, "%s",
+                  stats().program);
+    ck_assert_msg(strstr(stats().program, config.backend) != NULL, "%s", stats().program);
+    config.backend = "yolo";
+    ck_assert_int_eq(detector_start(&config, model, &other, &err), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.msg, "expected auto, pjreddie or alexeyab"));
+}
+END_TEST
+
 static void *killer(void *pid) {
     clock_sleep_ms(30);
     kill(*(int *)pid, SIGKILL);
@@ -580,6 +607,8 @@ int main(void) {
     tcase_add_test(tests, real_worker_sees);
     tcase_add_test(tests, real_worker_is_sealed);
     tcase_add_test(tests, backend_is_told);
+    tcase_add_test(tests, what_would_be_computed_wrongly_is_refused);
+    tcase_add_test(tests, backend_is_known);
     tcase_add_test(tests, killed_in_the_middle_recovers);
     tcase_add_test(tests, killed_between_frames_costs_no_try);
     tcase_add_test(tests, death_while_loading_is_not_the_frames_fault);

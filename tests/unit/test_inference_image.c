@@ -364,9 +364,9 @@ END_TEST
 
 START_TEST(boxes_are_drawn) {
     const struct frame_detection found[] = {
-        {{0.25, 0.5, 0.5, 0.25}, 0.9f, 1, "cat"},
-        {{0.9, 0.9, 0.1, 0.1}, 0.5f, 3, "a very long label that leaves the image \xc3\xa9"},
-        {{0, 0, 1, 1}, 0.5f, 4, ""},
+        {{0.25, 0.5, 0.5, 0.25}, 0.9f, 1, false, "cat"},
+        {{0.9, 0.9, 0.1, 0.1}, 0.5f, 3, false, "a very long label that leaves the image \xc3\xa9"},
+        {{0, 0, 1, 1}, 0.5f, 4, false, ""},
     };
     uint8_t *jpeg = NULL, *drawn = NULL;
     size_t size = make_jpeg(&jpeg), drawn_size = 0;

@@ -314,7 +314,7 @@ int main(void) {
     tcase_add_loop_test(tests, other_bytes_than_promised, 0, 3);
     tcase_add_test(tests, garbage_cfg);
     tcase_add_loop_test(tests, labels, 0, 5);
-    tcase_add_loop_test(tests, bad_yaml, 0, 9);
+    tcase_add_loop_test(tests, bad_yaml, 0, 10);
     tcase_add_loop_test(tests, yaml_of_another_kind, 0, 10);
     tcase_add_test(tests, changed_after_the_check);
     tcase_add_test(tests, memory_runs_out);

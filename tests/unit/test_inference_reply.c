@@ -202,10 +202,14 @@ START_TEST(applied_to_a_frame) {
     ck_assert_uint_eq(frame.record.detection_count, 2);
     ck_assert_str_eq(frame.record.detections[0].label, "cow");
     ck_assert_uint_eq(frame.record.detections[1].class_index, 0);
+    ck_assert(!frame.record.detections[1].tag);
     ck_assert_uint_eq(frame.record.width, 640);
     ck_assert_uint_eq(frame.record.phash, 7);
     ck_assert_str_eq(frame.record.model_name, "m");
     ck_assert_uint_eq(frame.thumb_bytes, 100);
+    model.tags = true; /* a classifier's worker has no say in where */
+    ck_assert_int_eq(detector_reply_apply(&result, thumb, &model, &frame, &err), 0);
+    ck_assert(frame.record.detections[1].tag && frame.record.detections[1].box.w == 1);
     mem_fail_after(0);
     ck_assert_int_eq(detector_reply_apply(&result, thumb, &model, &frame, &err), ERR_NOMEM);
     mem_fail_after(-1);

@@ -97,6 +97,11 @@ START_TEST(every_kind_round_trips) {
         ck_assert_uint_eq(decoded.frame.seq, 99);
         ck_assert_str_eq(decoded.frame.frame.detections[2].label, want.record.detections[2].label);
         ck_assert_double_eq(decoded.frame.frame.detections[1].box.w, 1.0 / 3);
+        for (size_t i = 0; i < 3; i++) {
+            const struct frame_detection *found = &decoded.frame.frame.detections[i];
+            ck_assert(found->tag == (i == 1));
+            ck_assert_uint_eq(found->class_index, want.record.detections[i].class_index);
+        }
         case_frame_free(&want);
     }
     store__record_finish(&decoded);

@@ -48,9 +48,9 @@ struct verdict {
 
 static void give(webui_reply_fn *reply, void *ctx) {
     struct frame_detection found[] = {
-        {{0.1, 0.2, 0.3, 0.4}, 0.9f, 0, "car"},
-        {{0.7, 0.7, 0.9, 0.9}, 0.4f, 1, "dog"},
-        {{0.1, 0.1, 0.1, 0.1}, 0.1f, 1, "dog"},
+        {{0.1, 0.2, 0.3, 0.4}, 0.9f, 0, false, "car"},
+        {{0.7, 0.7, 0.9, 0.9}, 0.4f, 1, false, "dog"},
+        {{0.1, 0.1, 0.1, 0.1}, 0.1f, 1, false, "dog"},
     };
     struct webui_reply answer = {
         .code = pipeline.code, .stored = pipeline.stored, .kept = pipeline.kept};

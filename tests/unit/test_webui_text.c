@@ -289,6 +289,31 @@ START_TEST(lva_clipping) {
 }
 END_TEST
 
+/* What a classifier says has no place in the picture. */
+START_TEST(tags) {
+    struct frame_detection found = {
+        .box = {0, 0, 1, 1}, .confidence = 0.75f, .tag = true, .label = "harbour"};
+    struct store_row row = {.record = {.detections = &found, .detection_count = 1}};
+    json_t *json = NULL;
+    size_t count = 0;
+    ck_assert_int_eq(webui__lva_format(&row.record, 0.25, "", &json, &count), 0);
+    char *text = json_dumps(json, WEBUI__JSON_DUMP);
+    ck_assert_str_eq(text, "{\"inferences\":[{\"type\":\"classification\",\"classification\":"
+                           "{\"tag\":{\"value\":\"harbour\",\"confidence\":0.75}}}]}");
+    free(text);
+    json_decref(json);
+    json = webui_frame_json(&row);
+    const json_t *first = json_array_get(json_object_get(json, "detections"), 0);
+    ck_assert(json_is_true(json_object_get(first, "tag")));
+    json_decref(json);
+    struct buf page = BUF_INIT(4096);
+    row.record.width = row.record.height = 100;
+    webui__svg_boxes(&page, &row.record, true, true, 8, 0.1);
+    ck_assert_uint_eq(page.len, 0);
+    buf_finish(&page);
+}
+END_TEST
+
 START_TEST(frame_json) {
     struct store_row row = {.seq = 9, .place = STORE_PLACE_LOCAL, .receipts = 1};
     row.record.detections = detections;
@@ -363,9 +388,9 @@ int main(void) {
     Suite *suite = suite_create("webui text");
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 60);
-    TTest const *const tests[] = {routes,     hosts,   ranges,      etags, numbers,
-                                  names,      links,   link_text,   lva,   lva_clipping,
-                                  frame_json, cursors, orientations};
+    TTest const *const tests[] = {routes, hosts,      ranges,    etags,       numbers,
+                                  names,  links,      link_text, lva,         lva_clipping,
+                                  tags,   frame_json, cursors,   orientations};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }

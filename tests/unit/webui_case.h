@@ -80,8 +80,8 @@ static inline void case_frame_put(struct store *store, unsigned n, const char *l
     record->value = 0.5;
     record->detections = calloc(2, sizeof(*record->detections));
     record->detection_count = 2;
-    record->detections[0] = (struct frame_detection){{0.1, 0.2, 0.3, 0.4}, 0.9f, 2, ""};
-    record->detections[1] = (struct frame_detection){{0.5, 0.5, 0.2, 0.2}, 0.3f, 1, "dog"};
+    record->detections[0] = (struct frame_detection){{0.1, 0.2, 0.3, 0.4}, 0.9f, 2, false, ""};
+    record->detections[1] = (struct frame_detection){{0.5, 0.5, 0.2, 0.2}, 0.3f, 1, false, "dog"};
     snprintf(record->detections[0].label, sizeof(record->detections[0].label), "%s", label);
     ck_assert_msg(store_put(store, &frame, &err) == 0, "%s: %s", err.msg, err.cause);
 }
