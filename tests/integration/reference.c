@@ -4,10 +4,11 @@
  * reference detect CFG WEIGHTS NAMES letterbox|stretch THRESHOLD JSON IMAGE...
  *     JSON holds the lines of `creel detect --json --threshold (THRESHOLD - BAND)` for the same
  * images. Compares with load_image_color, letterbox_image, network_predict, get_network_boxes and
- * do_nms_sort, prints the floats of both and the worst differences. Exit 0: the same classes,
- * confidence within 0.01, boxes within the larger of a pixel and 0.15 % of the side; what lies
- * within BAND of the threshold may differ. reference resize IMAGE WIDTH HEIGHT Compares creel's
- * fused resize with letterbox_image and resize_image, pixel by pixel.
+ * do_nms_sort (a classifier: with what network_predict gives), prints the floats of both and the
+ * worst differences. Exit 0: the same classes, confidence within 0.01, boxes within the larger of a
+ * pixel and 0.15 % of the side; what lies within BAND of the threshold may differ. reference resize
+ * IMAGE WIDTH HEIGHT Compares creel's fused resize with letterbox_image and resize_image, pixel by
+ * pixel.
  *
  * load_image_color decodes with OpenCV. Where that is not installed (creel's build gives the
  * library empty stand-ins for it), the picture is decoded with libjpeg-turbo instead, accurate DCT
@@ -28,6 +29,18 @@
 #include <string.h>
 #include <turbojpeg.h>
 
+#if defined(LIB_API)
+#define network_run network_predict_ptr
+#define network_boxes(net, w, h, thresh, fits, n)                                                  \
+    get_network_boxes(net, w, h, thresh, .5f, NULL, 1, n, !(fits))
+#else /* always takes the picture for letterboxed, so one that fills the input is given its size   \
+       */
+#define network_run network_predict
+#define network_boxes(net, w_, h_, thresh, fits, n)                                                \
+    get_network_boxes(net, (fits) ? (net)->w : (w_), (fits) ? (net)->h : (h_), thresh, .5f, NULL,  \
+                      1, n)
+#endif
+
 #define BAND           0.01f /* of confidence */
 #define NMS            0.45f
 #define DETECTIONS_MAX 4096
@@ -46,8 +59,9 @@ struct finds {
 
 struct setting {
     network *net;
-    char **names;
+    struct buf names; /* each ended by a NUL */
     int classes;
+    bool tags; /* a classifier */
     bool stretch;
     float threshold;
 };
@@ -114,6 +128,39 @@ static void finds_add(struct finds *list, const char *label, float confidence, b
     list->count++;
 }
 
+/* The k-th label, or "" */
+static const char *label_of(const struct setting *setting, int k) {
+    const char *at = setting->names.data, *end = at + setting->names.len;
+    for (int i = 0; i < k && at < end; i++) {
+        at += strlen(at) + 1;
+    }
+    return at < end ? at : "";
+}
+
+static void labels_read(const char *path, struct setting *setting) {
+    setting->names = (struct buf)BUF_INIT(1u << 20);
+    read_bytes(path, &setting->names);
+    buf_append(&setting->names, "", 1);
+    for (size_t i = 0; i < setting->names.len; i++) {
+        setting->names.data[i] = setting->names.data[i] == '\n' ? '\0' : setting->names.data[i];
+    }
+}
+
+static void boxes_theirs(const struct setting *setting, const image *picture, struct finds *out) {
+    int count = 0;
+    detection *found = network_boxes(setting->net, picture->w, picture->h,
+                                     setting->threshold - BAND, setting->stretch, &count);
+    do_nms_sort(found, count, setting->classes, NMS);
+    for (int i = 0; i < count; i++) {
+        for (int k = 0; k < setting->classes; k++) {
+            if (found[i].prob[k] > 0) {
+                finds_add(out, label_of(setting, k), found[i].prob[k], found[i].bbox);
+            }
+        }
+    }
+    free_detections(found, count);
+}
+
 /* Darknet's way, from file to list. */
 static void detect_theirs(const struct setting *setting, char *path, struct finds *out, int *width,
                           int *height) {
@@ -121,25 +168,18 @@ static void detect_theirs(const struct setting *setting, char *path, struct find
     network *net = setting->net;
     image sized = setting->stretch ? resize_image(picture, net->w, net->h)
                                    : letterbox_image(picture, net->w, net->h);
-    network_predict(net, sized.data);
-    /* a stretched picture fills the input: its own size would be taken for letterboxed */
-    int as_width = setting->stretch ? net->w : picture.w,
-        as_height = setting->stretch ? net->h : picture.h;
-    int count = 0;
-    detection *found = get_network_boxes(net, as_width, as_height, setting->threshold - BAND, 0.5f,
-                                         NULL, 1, &count);
-    do_nms_sort(found, count, setting->classes, NMS);
+    const float *said = network_run(net, sized.data);
     out->count = 0;
-    for (int i = 0; i < count; i++) {
-        for (int k = 0; k < setting->classes; k++) {
-            if (found[i].prob[k] > 0) {
-                finds_add(out, setting->names[k], found[i].prob[k], found[i].bbox);
-            }
+    for (int k = 0; setting->tags && k < setting->classes; k++) {
+        if (said[k] > setting->threshold - BAND) {
+            finds_add(out, label_of(setting, k), said[k], (box){.5f, .5f, 1, 1});
         }
+    }
+    if (!setting->tags) {
+        boxes_theirs(setting, &picture, out);
     }
     *width = picture.w;
     *height = picture.h;
-    free_detections(found, count);
     free_image(sized);
     free_image(picture);
 }
@@ -149,7 +189,8 @@ static float number(const json_t *object, const char *key) {
 }
 
 /* The line of creel's output for this image. */
-static void detect_ours(const struct buf *json, size_t line, struct finds *out) {
+static void detect_ours(const struct setting *setting, const struct buf *json, size_t line,
+                        struct finds *out) {
     const char *at = json->data;
     for (size_t i = 0; i < line && at != NULL; i++) {
         at = strchr(at, '\n');
@@ -166,6 +207,9 @@ static void detect_ours(const struct buf *json, size_t line, struct finds *out) 
     json_array_foreach(list, i, one) {
         json_t *b = json_object_get(one, "box");
         struct found *to = &out->items[out->count++];
+        if ((setting->tags) != json_is_true(json_object_get(one, "tag"))) {
+            die("creel takes boxes for tags or tags for boxes", "");
+        }
         *to = (struct found){.confidence = number(one, "confidence"),
                              .x = number(b, "x"),
                              .y = number(b, "y"),
@@ -256,13 +300,15 @@ static int main_detect(char **args, int count) {
     struct worst worst = {0};
     setting.net = load_network(args[0], args[1], 1);
     set_batch_network(setting.net, 1);
-    setting.names = get_labels(args[2]);
-    setting.classes = setting.net->layers[setting.net->n - 1].classes;
+    labels_read(args[2], &setting);
+    const layer *last = &setting.net->layers[setting.net->n - 1];
+    setting.tags = last->type == SOFTMAX;
+    setting.classes = setting.tags ? last->outputs : last->classes;
     read_bytes(args[5], &json);
     for (int i = 6; i < count; i++) {
         int width = 0, height = 0;
         detect_theirs(&setting, args[i], &theirs, &width, &height);
-        detect_ours(&json, (size_t)i - 6, &ours);
+        detect_ours(&setting, &json, (size_t)i - 6, &ours);
         printf("%s\n", args[i]);
         compare(&theirs, &ours, setting.threshold, width, height, &worst);
     }
@@ -271,6 +317,7 @@ static int main_detect(char **args, int count) {
            "allowed\n",
            count - 6, worst.pairs, worst.wrong, (double)worst.confidence, (double)worst.edge);
     buf_finish(&json);
+    buf_finish(&setting.names);
     return worst.wrong == 0 && worst.pairs > 0 ? 0 : 1;
 }
 
