@@ -7,9 +7,10 @@
  * Invariants: 1. A verdict is used only when its packet's and its memory's generation are this
  * question's, and detector_reply_check accepts our copy of it. 2. The output memory belongs to one
  * child and dies with it, so an old child cannot write into a new one's answer; the input is ours
- * to write and nobody else's (sealed, and the child's descriptor is read only). 3. No child
- * outlives detector_stop. 4. The model's files stay those that were checked: each child gets the
- * same descriptors.
+ * to write and nobody else's (sealed, and the child's descriptor is read only), and is written
+ * again only after a verdict, or after waitpid has seen the child's end. Generations never repeat
+ * in a detector's life. 3. No child outlives detector_stop. 4. The model's files stay those that
+ * were checked: each child gets the same descriptors.
  *
  * Back-off: the first restart is at once; each further death in a row doubles a wait, up to
  * BACKOFF_MOST_MS. A verdict resets it. */
@@ -59,9 +60,10 @@ struct detector {
     uint8_t *input;            /* WORKER_INPUT_SIZE, shared */
     size_t input_used;         /* bytes touched since the last trim */
     int input_write_fd;
-    int timeout_ms;
+    int timeout_ms, load_timeout_ms;
     struct worker_start start;
     struct child child;
+    struct process_limit limit;
     unsigned deaths; /* in a row */
     int64_t died_us; /* boot time of the last one */
     uint64_t generation;
@@ -202,7 +204,8 @@ static int child_begin(struct detector *detector, struct err *err) {
         .input_fd = detector->input_fd,
         .cfg_fd = detector->files.cfg_fd,
         .weights_fd = detector->files.weights_fd,
-        .timeout_ms = LOAD_TIMEOUT_MS,
+        .timeout_ms = detector->load_timeout_ms,
+        .limit = &detector->limit,
         .start = detector->start,
     };
     int code = child_start(&setup, &detector->child, err);
@@ -308,7 +311,7 @@ static int set_up(struct detector *detector, const struct detector_config *confi
 int detector_start(const struct detector_config *config, const struct model *model,
                    struct detector **out, struct err *err) {
     if (!(config->floor > 0 && config->floor < 1) || config->thumb_width > THUMB_WIDTH_MAX ||
-        config->timeout_ms < 0) {
+        config->timeout_ms < 0 || config->load_timeout_ms < 0) {
         return err_set(err, ERR_INVALID,
                        "detector: floor %g must lie between 0 and 1, thumb_width %u be at most %d, "
                        "timeout_ms %d not negative",
@@ -323,6 +326,8 @@ int detector_start(const struct detector_config *config, const struct model *mod
     detector->child = (struct child){.socket = -1, .process = PROCESS_NONE, .output = -1};
     detector->input_fd = detector->input_write_fd = -1;
     detector->timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : TIMEOUT_MS;
+    detector->load_timeout_ms =
+        config->load_timeout_ms != 0 ? config->load_timeout_ms : LOAD_TIMEOUT_MS;
     int code = set_up(detector, config, err);
     if (code != 0) {
         detector_stop(detector);

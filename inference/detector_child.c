@@ -1,9 +1,9 @@
 /* Starting, hearing and burying a worker process.
  *
  * Invariants: 1. The process gets the descriptors of worker_protocol.h and no others, and an
- * environment without ours, which may hold secrets. 2. Its noise is taken
- * whenever we wait, so that it never blocks on it. 3. The socket's other end is the child's alone:
- * end of file means it is gone. */
+ * environment without ours, which may hold secrets. 2. Its noise is taken whenever we wait, so that
+ * it never blocks on it. 3. The socket's other end is the child's alone: end of file means it is
+ * gone. */
 #include "inference/detector_child.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
@@ -28,6 +28,7 @@ bool child_idle(struct child *child) {
 
 int child_send(struct child *child, const void *message, size_t size, struct err *err) {
     ssize_t sent;
+    process_forget(&child->process);
     do {
         sent = send(child->socket, message, size, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
@@ -103,6 +104,8 @@ static int hello_get(struct child *child, const struct child_setup *setup, struc
     if (hello.kind != WORKER_READY) {
         return err_set(err, ERR_INVALID, "the worker process cannot use the model: %s", hello.text);
     }
+    process_forget(&child->process);
+    child->process.ready = true;
     child->sandbox = hello.sandbox;
     memcpy(child->backend, hello.backend, sizeof(child->backend));
     return 0;
@@ -128,7 +131,9 @@ static int child_wire(const struct child_setup *setup, struct child *child, stru
 }
 
 int child_start(const struct child_setup *setup, struct child *out, struct err *err) {
-    struct child child = {.process = {.name = "worker", .noise = -1}, .socket = -1, .output = -1};
+    struct child child = {.process = {.name = "worker", .noise = -1, .limit = setup->limit},
+                          .socket = -1,
+                          .output = -1};
     int code = child_wire(setup, &child, err);
     if (code == 0) {
         code = hello_get(&child, setup, err);
@@ -140,9 +145,7 @@ int child_start(const struct child_setup *setup, struct child *out, struct err *
     if (code == ERR_CRASHED) {
         char death[CHILD_LINE_SIZE];
         child_autopsy(&child, death, sizeof(death));
-        code =
-            err_set(err, ERR_CRASHED, "the worker process %s while it loaded the model%s%s", death,
-                    child.process.last[0] != '\0' ? "; its last words: " : "", child.process.last);
+        code = err_set(err, ERR_CRASHED, "while it loaded the model, the worker process %s", death);
     }
     child_end(&child);
     return code;

@@ -25,6 +25,7 @@ struct child_setup {
     const char *worker_path;
     int input_fd, cfg_fd, weights_fd; /* borrowed */
     int timeout_ms;                   /* until it is ready */
+    struct process_limit *limit;      /* of its noise; borrowed while it lives */
     struct worker_start start;
 };
 

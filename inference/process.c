@@ -1,5 +1,6 @@
 /* See process.h. posix_spawn and not fork: the daemon has threads and megabytes of mappings. */
 #include "inference/process.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include <errno.h>
@@ -77,7 +78,9 @@ static int spawn_wired(char *const *argv, int output, const struct process_wirin
     sigfillset(&all);
     posix_spawnattr_setsigmask(attributes, &none);
     posix_spawnattr_setsigdefault(attributes, &all);
-    posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(attributes, 0);
+    posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                             POSIX_SPAWN_SETPGROUP);
     char *environment[ENVIRONMENT_MAX];
     environment_make(environment);
     return code != 0 ? code : posix_spawn(pid, argv[0], actions, attributes, argv, environment);
@@ -118,6 +121,30 @@ int process_spawn(char *const *argv, const struct process_wiring *wiring, struct
 
 /* ---- noise ---- */
 
+static void line_log(const struct process *process) {
+    struct process_limit *limit = process->limit;
+    char title[32];
+    snprintf(title, sizeof(title), "%s says", process->name);
+    if (limit == NULL || !process->ready) {
+        log_debug(title, "pid=%d line=\"%s\"", (int)process->pid, process->line);
+        return;
+    }
+    int64_t now = clock_boot_us();
+    if (limit->window_boot_us == 0 ||
+        now - limit->window_boot_us > PROCESS_NOISE_WINDOW_S * INT64_C(1000000)) {
+        limit->window_boot_us = now;
+        limit->said = 0;
+    }
+    if (limit->said == PROCESS_NOISE_LINES) {
+        limit->held++;
+        return;
+    }
+    log_warn(title, "pid=%d line=\"%s\" not_logged_before=%llu", (int)process->pid, process->line,
+             (unsigned long long)limit->held);
+    limit->said++;
+    limit->held = 0;
+}
+
 static void line_end(struct process *process) {
     process->line[process->line_length] = '\0';
     process->line_length = 0;
@@ -128,9 +155,7 @@ static void line_end(struct process *process) {
         process->scrub(process->scrub_ctx, process->line);
     }
     memcpy(process->last, process->line, sizeof(process->last));
-    char title[32];
-    snprintf(title, sizeof(title), "%s says", process->name);
-    log_debug(title, "pid=%d line=\"%s\"", (int)process->pid, process->line);
+    line_log(process);
 }
 
 /* What does not fit a line is left out: a secret that is cut in two would not be recognised. */
@@ -140,7 +165,7 @@ static void noise_take(struct process *process, const char *bytes, size_t size) 
             line_end(process);
         } else if (process->line_length < sizeof(process->line) - 1) {
             bool plain = (unsigned char)bytes[i] >= 0x20 && (unsigned char)bytes[i] < 0x7f;
-            process->line[process->line_length++] = plain ? bytes[i] : '?';
+            process->line[process->line_length++] = bytes[i] == '"' ? '\'' : plain ? bytes[i] : '?';
         }
     }
 }
@@ -160,6 +185,12 @@ void process_hear(struct process *process) {
     }
 }
 
+void process_forget(struct process *process) {
+    process_hear(process);
+    line_end(process);
+    process->last[0] = '\0';
+}
+
 /* ---- death ---- */
 
 void process_autopsy(struct process *process, char *out, size_t size) {
@@ -168,7 +199,8 @@ void process_autopsy(struct process *process, char *out, size_t size) {
     if (process->pid <= 0) {
         return;
     }
-    kill(process->pid, SIGKILL); /* one that is dead already keeps its own status */
+    kill(-process->pid, SIGKILL); /* one that is dead already keeps its own status */
+    kill(process->pid, SIGKILL);
     pid_t waited;
     do {
         waited = waitpid(process->pid, &status, 0);
@@ -182,6 +214,11 @@ void process_autopsy(struct process *process, char *out, size_t size) {
         snprintf(out, size, "ended with code %d", WEXITSTATUS(status));
     }
     process_hear(process);
+    line_end(process);
+    size_t used = strlen(out);
+    if (process->last[0] != '\0') {
+        snprintf(out + used, size - used, "; its last words: %s", process->last);
+    }
     log_debug("process ended", "name=%s pid=%d how=\"%s\"", process->name, (int)process->pid, out);
     process->pid = 0;
 }

@@ -48,7 +48,19 @@ static int limit(__rlimit_resource_t what, uint64_t value, const char *name, str
     return setrlimit(what, &limits) == 0 ? 0 : err_sys(err, errno, "setting the limit %s", name);
 }
 
+/* When the machine runs out of memory, the kernel shall end the worker, which can be had again,
+ * and not the daemon. Nice to have: where /proc is not, the kernel chooses. */
+static void offer_to_the_killer(void) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t put = write(fd, "1000", 4);
+        (void)put;
+        close(fd);
+    }
+}
+
 int sandbox_limits(uint64_t memory_bytes, struct err *err) {
+    offer_to_the_killer();
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         return err_sys(err, errno, "giving up new privileges");
     }

@@ -1,8 +1,5 @@
-/* detector: the real worker with our own model, and a hostile one, which is this program again.
- *
- * The hostile worker speaks the protocol and then misbehaves in the way that the detector's
- * thumb_width names (the one number that reaches it). It is what a worker would be in which a
- * stranger's JPEG took over. */
+/* detector: the real worker with our own model, and a hostile one, which is this program again
+ * (hostile_worker.h; all its lies are in fault/test_inference_hostile). */
 #include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
@@ -11,6 +8,7 @@
 #include "inference/inference.h"
 #include "inference/worker_protocol.h"
 #include "tests/suite.h"
+#include "tests/unit/hostile_worker.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,151 +23,6 @@
 #include <unistd.h>
 
 #define DEMO_MODEL CREEL_SOURCE_DIR "/inference/models/demo"
-
-enum hostile {
-    HOSTILE_FIRST = 900, /* thumb_width */
-    HONEST = HOSTILE_FIRST,
-    DIES,
-    DIES_ON_POISON, /* dies on frames whose last byte is 'P' */
-    HANGS,
-    ANSWERS_NAN,
-    ANSWERS_COUNT,
-    ANSWERS_OLD_PACKET,
-    ANSWERS_OLD_MEMORY,
-    ANSWERS_SHORT,
-    ANSWERS_TWICE,
-    THUMB_IS_NO_JPEG,
-    WRITES_INPUT, /* tries to; honest where it cannot */
-    SEES_SECRETS, /* looks for the parent's environment and descriptors; honest where there are none
-                   */
-    NOISY,
-    NEVER_READY,
-    FAILS_READY,
-    DIES_LOADING,
-};
-
-/* ---- the hostile side ---- */
-
-static void hostile_result(struct worker_result *result, uint64_t generation) {
-    memset(result, 0, sizeof(*result));
-    result->generation = generation;
-    result->media = MEDIA_JPEG;
-    result->width = result->height = 8;
-    result->orientation = 1;
-    result->detection_count = 1;
-    result->detections[0] = (struct worker_detection){0.1, 0.1, 0.2, 0.2, 0.5f, 0};
-    result->thumb_bytes = 4;
-    memcpy(result + 1, "\xff\xd8\xff\xd9", 4);
-}
-
-static bool input_writable(void) {
-    int again = open("/proc/self/fd/4", O_RDWR);
-    return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_INPUT, 0) != MAP_FAILED ||
-           mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, again, 0) != MAP_FAILED ||
-           pwrite(WORKER_FD_INPUT, "x", 1, 0) == 1 || pwrite(again, "x", 1, 0) == 1 ||
-           ftruncate(WORKER_FD_OUTPUT, 0) == 0;
-}
-
-static bool secrets_seen(void) {
-    struct stat stat;
-    bool seen = getenv("CREEL_TEST_SECRET") != NULL || getenv("HOME") != NULL;
-    for (int fd = WORKER_FD_END; fd < 200; fd++) {
-        seen = seen || fstat(fd, &stat) == 0;
-    }
-    return seen;
-}
-
-static void hostile_answer(enum hostile kind, struct worker_job *job, struct worker_result *result,
-                           const uint8_t *input) {
-    hostile_result(result, job->generation);
-    job->kind = WORKER_DONE;
-    size_t size = sizeof(*job);
-    switch (kind) {
-    case DIES:
-        _exit(7);
-    case DIES_ON_POISON:
-        if (input[job->size - 1] == 'P') {
-            abort();
-        }
-        break;
-    case HANGS:
-        pause();
-        break;
-    case ANSWERS_NAN:
-        memset(&result->detections[0].confidence, 0xff, sizeof(float));
-        break;
-    case ANSWERS_COUNT:
-        result->detection_count = UINT32_MAX;
-        break;
-    case ANSWERS_OLD_PACKET:
-        job->generation--;
-        break;
-    case ANSWERS_OLD_MEMORY:
-        result->generation--;
-        break;
-    case ANSWERS_SHORT:
-        size--;
-        break;
-    case ANSWERS_TWICE:
-        send(WORKER_FD_SOCKET, job, size, 0);
-        break;
-    case THUMB_IS_NO_JPEG:
-        memcpy(result + 1, "<svg", 4);
-        break;
-    case NOISY:
-        for (int i = 0; i < 20000; i++) {
-            printf("noise %d \x1b[31m\n", i);
-        }
-        fflush(stdout);
-        break;
-    default:
-        break;
-    }
-    send(WORKER_FD_SOCKET, job, size, 0);
-}
-
-static void hostile_hello(enum hostile kind) {
-    struct worker_hello hello = {.version = WORKER_PROTOCOL_VERSION, .kind = WORKER_READY};
-    bool caught =
-        (kind == WRITES_INPUT && input_writable()) || (kind == SEES_SECRETS && secrets_seen());
-    if (kind == NEVER_READY) {
-        pause();
-    }
-    if (kind == DIES_LOADING) {
-        fputs("Darknet said something\n", stderr);
-        abort();
-    }
-    if (kind == FAILS_READY || caught) {
-        hello.kind = WORKER_FAILED;
-        memset(hello.text, caught ? '!' : 'x', sizeof(hello.text)); /* without an end */
-    }
-    send(WORKER_FD_SOCKET, &hello, sizeof(hello), 0);
-}
-
-static int hostile_main(void) {
-    struct worker_start start;
-    struct worker_job job;
-    if (recv(WORKER_FD_SOCKET, &start, sizeof(start), 0) != (ssize_t)sizeof(start)) {
-        return 9;
-    }
-    void *input = mmap(NULL, FRAME_BLOB_MAX, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
-    void *output =
-        mmap(NULL, WORKER_OUTPUT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_OUTPUT, 0);
-    hostile_hello((enum hostile)start.thumb_width);
-    while (recv(WORKER_FD_SOCKET, &job, sizeof(job), 0) == (ssize_t)sizeof(job)) {
-        hostile_answer((enum hostile)start.thumb_width, &job, output, input);
-    }
-    _exit(0);
-}
-
-static bool is_worker(void) {
-    struct stat stat;
-    int kind = 0;
-    socklen_t size = sizeof(kind);
-    return fstat(WORKER_FD_WEIGHTS, &stat) == 0 &&
-           getsockopt(WORKER_FD_SOCKET, SOL_SOCKET, SO_TYPE, &kind, &size) == 0 &&
-           kind == SOCK_SEQPACKET;
-}
 
 /* ---- our side ---- */
 
