@@ -110,23 +110,38 @@ static void take_stock(struct poison *poison) {
 
 static const char *ending_of(const struct frame *frame) {
     static const char jpeg[] = "\xff\xd8\xff", png[] = "\x89PNG";
-    uint64_t size = frame->record.blob_bytes;
+    uint64_t size = frame->format == FRAME_ENCODED ? frame->record.blob_bytes : 0;
     if (size >= 3 && memcmp(frame->blob, jpeg, 3) == 0) {
         return endings[0];
     }
     return size >= 4 && memcmp(frame->blob, png, 4) == 0 ? endings[1] : endings[2];
 }
 
+/* What the bytes are where they do not say it themselves. */
+static void describe_format(const struct frame *frame, char *out, size_t size) {
+    static const char *const names[] = {[FRAME_ENCODED] = "as they came",
+                                        [FRAME_YUV420P] = "yuv420p",
+                                        [FRAME_RGB24] = "rgb24",
+                                        [FRAME_BGR24] = "bgr24"};
+    snprintf(out, size, "%s", names[frame->format]);
+    if (frame->format != FRAME_ENCODED) {
+        size_t used = strlen(out);
+        snprintf(out + used, size - used, ", %ux%u", frame->record.width, frame->record.height);
+    }
+}
+
 static int describe(const char *dir, const char *id, const struct frame *frame,
                     const struct frame_hash *hash, const char *why, struct err *err) {
     char path[FS_PATH_MAX], name[64], text[4 * ERR_TEXT_MAX], when[CLOCK_RFC3339_SIZE];
-    char hex[HASH_HEX_SIZE];
+    char hex[HASH_HEX_SIZE], format[64];
+    describe_format(frame, format, sizeof(format));
     snprintf(name, sizeof(name), "%s.txt", id);
-    int size = snprintf(
-        text, sizeof(text), "camera: %s\ncaptured: %s\nbytes: %llu\nsha256: %s\nwhat it did: %s\n",
-        frame->record.camera, clock_format_rfc3339(frame->record.captured.utc_us, when),
-        (unsigned long long)frame->record.blob_bytes,
-        hash_hex(hash->bytes, sizeof(hash->bytes), hex), why);
+    int size =
+        snprintf(text, sizeof(text),
+                 "camera: %s\ncaptured: %s\nbytes: %llu, %s\nsha256: %s\nwhat it did: %s\n",
+                 frame->record.camera, clock_format_rfc3339(frame->record.captured.utc_us, when),
+                 (unsigned long long)frame->record.blob_bytes, format,
+                 hash_hex(hash->bytes, sizeof(hash->bytes), hex), why);
     int code = fs_join(path, sizeof(path), dir, name, err);
     return code ? code : fs_write_file_atomic(path, text, (size_t)size, 0640, err);
 }

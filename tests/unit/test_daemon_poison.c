@@ -84,9 +84,26 @@ START_TEST(set_aside_whole_and_with_its_reason) {
     snprintf(path, sizeof(path), "%s/%s.txt", dir, name);
     ck_assert_int_eq(fs_read_file(path, &text, &err), 0);
     ck_assert_ptr_nonnull(strstr(text.data, "camera: dock\n"));
-    ck_assert_ptr_nonnull(strstr(text.data, "bytes: 1000\n"));
+    ck_assert_ptr_nonnull(strstr(text.data, "bytes: 1000, as they came\n"));
     ck_assert_ptr_nonnull(strstr(text.data, "2 times"));
     buf_finish(&text);
+}
+END_TEST
+
+START_TEST(raw_pixels_say_what_they_are) {
+    char name[HASH_ID_SIZE], path[256];
+    struct frame *frame = NULL;
+    struct buf text = BUF_INIT(4096);
+    uint8_t *rgb = mem_array(4 * 2, 3);
+    memcpy(rgb, "\xff\xd8\xff", 3);
+    ck_assert_int_eq(frame_create_raw("dock", FRAME_RGB24, 4, 2, rgb, 24, &frame, &err), 0);
+    poison_add(poison, frame, &why);
+    ck_assert_ptr_nonnull(strstr(stats().last, ".bin"));
+    snprintf(path, sizeof(path), "%s/%s.txt", dir, frame_id_format(&frame->record.id, name));
+    ck_assert_int_eq(fs_read_file(path, &text, &err), 0);
+    ck_assert_ptr_nonnull(strstr(text.data, "bytes: 24, rgb24, 4x2\n"));
+    buf_finish(&text);
+    frame_destroy(frame);
 }
 END_TEST
 
@@ -165,6 +182,7 @@ int main(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, set_aside_whole_and_with_its_reason);
+    tcase_add_test(tests, raw_pixels_say_what_they_are);
     tcase_add_test(tests, known_again);
     tcase_add_test(tests, private_bytes_stay_out);
     tcase_add_test(tests, never_more_than_the_bounds);
