@@ -212,7 +212,8 @@ static network *load(char *cfg_path, char *weights_path) {
 
 #if defined(GPU)
 
-static int layers_replace(struct err *err) {
+static int layers_replace(const struct worker_start *start, struct err *err) {
+    (void)start;
     (void)err;
     return 0;
 }
@@ -228,7 +229,7 @@ static void predict(float *input) {
 #else
 
 static int layers_replace(struct err *err) {
-    return darknet_layers_create(net, kernels_get(0), &layers, err);
+    return darknet_layers_create(net, kernels_get(0), false, &layers, err);
 }
 
 static void predict(float *input) {
@@ -299,10 +300,11 @@ int net_load(const char *cfg_path, const char *weights_path, const struct worker
     }
     set_batch_network(net, 1);
     code = shape_check(start, err);
+    code = code == 0 ? layers_replace(start, err) : code; /* before the outputs are looked up */
     for (size_t i = 0; code == 0 && i < start->head_count; i++) {
         code = head_add(&start->heads[i], err);
     }
-    return code == 0 ? layers_replace(err) : code;
+    return code;
 }
 
 const struct net_heads *net_heads_get(void) {

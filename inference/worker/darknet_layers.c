@@ -5,8 +5,10 @@
  * library's without that.
  *
  * Invariants: 1. A layer is replaced only when every field that changes its result was looked at;
- * whatever else it asks for, the library's own function runs. 2. Each layer writes to the library's
- * `output` of it, so that both kinds of layers may stand beside each other in any order. */
+ * whatever else it asks for, the library's own function runs. 2. Each layer writes to `output` of
+ * the library's layer, so that both kinds may stand beside each other in any order; but these are
+ * put into one memory (layers_plan), unless some layer may read an output that we do not know of.
+ */
 #include "inference/worker/darknet_layers.h"
 #include "daemon/base/mem.h"
 #include "inference/worker/layers.h"
@@ -23,6 +25,8 @@ struct darknet_layers {
     struct layers_op **ops; /* of each layer; NULL: the library's own function */
     size_t replaced;
     float *scratch;
+    float *memory;            /* of the outputs; NULL: they are where the library has them */
+    float **outputs, *output; /* the library's own of each layer, and of the network */
 };
 
 static bool activation_find(ACTIVATION from, enum layers_activation *out) {
@@ -213,39 +217,151 @@ static make_fn *maker_find(LAYER_TYPE type) {
     return NULL;
 }
 
-/* ---- life ---- */
+/* ---- outputs ---- */
 
-static int ops_make(struct darknet_layers *layers, const struct maker *maker, struct err *err) {
-    size_t scratch = 0;
-    for (int i = 0; i < layers->net->n; i++) {
-        const layer *l = &layers->net->layers[i];
-        make_fn *make = maker_find(l->type);
-        struct layers_op **op = &layers->ops[i];
-        if (make == NULL || l->batch != 1 || !make(maker, l, op)) {
-            continue;
+/* Layers that read the output before them and no other, and those whose other ones we know. */
+static bool reads_known(const layer *l) {
+    static const LAYER_TYPE known[] = {CONVOLUTIONAL, MAXPOOL, UPSAMPLE, SHORTCUT,  YOLO,
+                                       ROUTE,         DROPOUT, AVGPOOL,  CONNECTED, SOFTMAX,
+                                       REGION,        COST,    REORG,    BATCHNORM};
+    for (size_t i = 0; i < ARRAY_LENGTH(known); i++) {
+        if (known[i] == l->type) {
+            return l->type != SHORTCUT || shortcut_is_usual(l);
         }
-        if (*op == NULL) {
-            return err_set(err, ERR_NOMEM, "no memory for layer %d of the network", i);
-        }
-        layers->replaced++;
-        scratch = layers_op_scratch(*op) > scratch ? layers_op_scratch(*op) : scratch;
     }
-    layers->scratch = layers_scratch_create(scratch);
-    return layers->scratch != NULL
-               ? 0
-               : err_set(err, ERR_NOMEM, "no memory for the network's intermediate results");
+    return false;
 }
 
-int darknet_layers_create(struct network *net, const struct kernels *kernels,
+/* The layer whose memory layer i writes to: [dropout] has that of the one before it. */
+static int owner(const network *net, int i) {
+    while (i > 0 && net->layers[i].output == net->layers[i - 1].output) {
+        i--;
+    }
+    return i;
+}
+
+static void read_note(const network *net, struct layers_output *outputs, int from, int by) {
+    struct layers_output *output = &outputs[owner(net, from)];
+    output->last = output->last > (size_t)by ? output->last : (size_t)by;
+}
+
+/* Results are what is read after the last layer. */
+static bool is_result(const network *net, int i) {
+    LAYER_TYPE type = net->layers[i].type;
+    while (i + 1 < net->n && net->layers[i + 1].type == COST) { /* adds nothing to its input */
+        i++;
+    }
+    return i + 1 == net->n || type == YOLO || type == REGION || type == SOFTMAX;
+}
+
+static void reads_note(const network *net, struct layers_output *outputs) {
+    for (int i = 0; i < net->n; i++) {
+        const layer *l = &net->layers[i];
+        outputs[i].floats = owner(net, i) == i ? (size_t)l->outputs : 0;
+        outputs[i].first = (size_t)i;
+        read_note(net, outputs, i, i);
+        if (i > 0) {
+            read_note(net, outputs, i - 1, i);
+        }
+        for (int k = 0; l->type == ROUTE && k < l->n; k++) {
+            read_note(net, outputs, l->input_layers[k], i);
+        }
+        if (l->type == SHORTCUT) {
+            read_note(net, outputs, l->index, i);
+        }
+        if (is_result(net, i)) {
+            read_note(net, outputs, i, net->n);
+        }
+    }
+}
+
+static bool outputs_may_move(const network *net) {
+    for (int i = 0; i < net->n; i++) {
+        const layer *l = &net->layers[i];
+        if (!reads_known(l) || l->output == NULL || l->batch != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int outputs_move(struct darknet_layers *layers, struct err *err) {
+    network *net = layers->net;
+    CLEANUP(mem_free_at)
+    struct layers_output *outputs = mem_array((size_t)net->n, sizeof(*outputs));
+    layers->outputs = mem_array((size_t)net->n, sizeof(float *));
+    if (outputs != NULL && layers->outputs != NULL) {
+        reads_note(net, outputs);
+        layers->memory = layers_scratch_create(layers_plan(outputs, (size_t)net->n));
+    }
+    if (layers->memory == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for the outputs of the network's layers");
+    }
+    for (int i = net->n - 1; i >= 0; i--) { /* an owner is found by outputs that did not move yet */
+        layer *l = &net->layers[i];
+        layers->outputs[i] = l->output;
+        l->output = layers->memory + outputs[owner(net, i)].at;
+    }
+    layers->output = net->output;
+    for (int i = 0; i < net->n; i++) {
+        net->output = layers->outputs[i] == layers->output ? net->layers[i].output : net->output;
+    }
+    return 0;
+}
+
+static void outputs_restore(struct darknet_layers *layers) {
+    for (int i = 0; layers->memory != NULL && i < layers->net->n; i++) {
+        layers->net->layers[i].output = layers->outputs[i];
+        layers->net->output = layers->output;
+    }
+    free(layers->outputs);
+    free(layers->memory);
+}
+
+/* ---- life ---- */
+
+static int op_make(struct darknet_layers *layers, const struct kernels *kernels, int i,
+                   size_t *scratch, struct err *err) {
+    const layer *l = &layers->net->layers[i];
+    make_fn *make = maker_find(l->type);
+    struct layers_op **op = &layers->ops[i];
+    if (make == NULL || l->batch != 1 || !make(&(struct maker){layers->net, kernels}, l, op)) {
+        return 0;
+    }
+    if (*op == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for layer %d of the network", i);
+    }
+    layers->replaced++;
+    *scratch = layers_op_scratch(*op) > *scratch ? layers_op_scratch(*op) : *scratch;
+    return 0;
+}
+
+static int layers_make(struct darknet_layers *layers, const struct kernels *kernels,
+                       struct err *err) {
+    size_t scratch = 0;
+    layers->ops = mem_array((size_t)layers->net->n, sizeof(struct layers_op *));
+    int code = layers->ops != NULL ? 0 : err_set(err, ERR_NOMEM, "no memory for layers");
+    for (int i = 0; i < layers->net->n && code == 0; i++) {
+        code = op_make(layers, kernels, i, &scratch, err);
+    }
+    if (code == 0) {
+        layers->scratch = layers_scratch_create(scratch);
+        code = layers->scratch != NULL ? 0 : err_set(err, ERR_NOMEM, "no memory for layers");
+    }
+    return code;
+}
+
+int darknet_layers_create(struct network *net, const struct kernels *kernels, bool keep_outputs,
                           struct darknet_layers **out, struct err *err) {
     struct darknet_layers *layers = mem_alloc(sizeof(*layers));
     if (layers == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for the network's layers");
     }
     layers->net = net;
-    layers->ops = mem_array((size_t)net->n, sizeof(struct layers_op *));
-    int code = layers->ops != NULL ? ops_make(layers, &(struct maker){net, kernels}, err)
-                                   : err_set(err, ERR_NOMEM, "no memory for the network's layers");
+    int code = keep_outputs || !outputs_may_move(net) ? 0 : outputs_move(layers, err);
+    if (code == 0) {
+        code = layers_make(layers, kernels, err); /* after the move: some note where another's is */
+    }
     if (code != 0) {
         darknet_layers_destroy(layers);
         return code;
@@ -261,6 +377,7 @@ void darknet_layers_destroy(struct darknet_layers *layers) {
     for (int i = 0; layers->ops != NULL && i < layers->net->n; i++) {
         layers_op_destroy(layers->ops[i]);
     }
+    outputs_restore(layers);
     free(layers->ops);
     free(layers->scratch);
     free(layers);

@@ -10,20 +10,23 @@
 
 #include "daemon/base/err.h"
 #include "inference/worker/kernels.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct network; /* Darknet's */
 struct darknet_layers;
 
-/* `net` is borrowed and must live longer. */
-int darknet_layers_create(struct network *net, const struct kernels *kernels,
+/* `net` is borrowed and must live longer. Unless `keep_outputs`, only the outputs that are results
+ * ([yolo] and the like, and the last layer) can be read after a run, and they are elsewhere than
+ * before (the library's structs say where) until darknet_layers_destroy. */
+int darknet_layers_create(struct network *net, const struct kernels *kernels, bool keep_outputs,
                           struct darknet_layers **out, struct err *err);
 void darknet_layers_destroy(struct darknet_layers *layers);
 
 /* How many of the network's layers are ours. */
 size_t darknet_layers_replaced(const struct darknet_layers *layers);
 
-/* Fills the outputs of the network's layers. */
+/* Fills the network's outputs. */
 void darknet_layers_predict(struct darknet_layers *layers, float *input);
 
 #endif

@@ -15,9 +15,11 @@
 #include <math.h>
 #include <string.h>
 
-#define KERNEL static KERNELS_ISA
-#define INNER  static inline __attribute__((always_inline)) KERNELS_ISA
-#define PANEL  ((size_t)KERNELS_VECTORS * LANES)
+#define KERNEL      static KERNELS_ISA
+#define INNER       static inline __attribute__((always_inline)) KERNELS_ISA
+#define PANEL       ((size_t)KERNELS_VECTORS * LANES)
+
+#define FIRST_CACHE ((size_t)20 << 10) /* bytes of it for the second matrix of a product */
 
 INNER vec activated(vec value, vec slope) {
     return v_max(v_mul(value, slope), value);
@@ -94,20 +96,30 @@ static block_fn *const blocks[ROWS][KERNELS_VECTORS] = {
 #endif
 };
 
+/* Columns `first` to `end` for all rows: while they are in the first cache, and so that each row of
+ * the result is written in long pieces (to be seen by the prefetcher; rows are pages apart). */
+KERNEL void columns_run(const struct kernels_product *p, size_t first, size_t end) {
+    for (size_t r = 0; r < p->rows; r += ROWS) {
+        size_t rows = p->rows - r < ROWS ? p->rows - r : ROWS;
+        const float *a = p->a + r * p->a_depth + p->a_first * rows;
+        for (size_t j = first; j < end; j += PANEL) {
+            size_t at = j, width = end - j < PANEL ? end - j : PANEL;
+            if (width < LANES) {
+                at = end - LANES;
+                width = LANES;
+            }
+            blocks[rows - 1][(width - 1) / LANES](p, a, p->bias + r, p->b + at,
+                                                  p->c + r * p->c_stride + at, width - LANES);
+        }
+    }
+}
+
 KERNEL void product(const struct kernels_product *p) {
-    for (size_t j = 0; j < p->columns; j += PANEL) {
-        size_t first = j, width = p->columns - j < PANEL ? p->columns - j : PANEL;
-        if (width < LANES) {
-            first = p->columns - LANES;
-            width = LANES;
-        }
-        size_t vectors = (width + LANES - 1) / LANES;
-        for (size_t r = 0; r < p->rows; r += ROWS) {
-            size_t rows = p->rows - r < ROWS ? p->rows - r : ROWS;
-            blocks[rows - 1][vectors - 1](p, p->a + r * p->a_depth + p->a_first * rows, p->bias + r,
-                                          p->b + first, p->c + r * p->c_stride + first,
-                                          width - LANES);
-        }
+    size_t most = FIRST_CACHE / sizeof(float) / p->depth / PANEL * PANEL;
+    most = most > PANEL ? most : PANEL;
+    for (size_t j = 0; j < p->columns; j += most) {
+        size_t end = p->columns - j < most ? p->columns : j + most;
+        columns_run(p, end - j < LANES ? end - LANES : j, end);
     }
 }
 

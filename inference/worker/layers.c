@@ -6,16 +6,22 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define ALIGNMENT 64
+#define ALIGNMENT  64
+#define LARGE_PAGE ((size_t)2 << 20)
 
 float *layers_scratch_create(size_t floats) {
-    if (floats > SIZE_MAX / sizeof(float) - ALIGNMENT) {
+    if (floats > (SIZE_MAX - LARGE_PAGE) / sizeof(float)) {
         return NULL;
     }
-    size_t size = (floats * sizeof(float) + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
-    float *scratch = aligned_alloc(ALIGNMENT, size);
+    size_t unit = floats * sizeof(float) > LARGE_PAGE / 2 ? LARGE_PAGE : ALIGNMENT;
+    size_t size = (floats * sizeof(float) / unit + 1) * unit;
+    float *scratch = aligned_alloc(unit, size);
     if (scratch != NULL) {
+        if (unit == LARGE_PAGE) {
+            madvise(scratch, size, MADV_HUGEPAGE); /* a wish: planes are pages apart */
+        }
         memset(scratch, 0, size); /* what is read beyond an end is a number */
     }
     return scratch;

@@ -52,7 +52,18 @@ size_t layers_op_scratch(const struct layers_op *op); /* floats */
 /* `input`, `output` and `scratch` do not overlap. */
 void layers_op_run(const struct layers_op *op, const float *input, float *output, float *scratch);
 
-/* NULL: no memory; free with free(). Aligned for every vector. */
+/* NULL: no memory; free with free(). Aligned for every vector; in large pages, where it is large.
+ */
 float *layers_scratch_create(size_t floats);
+
+struct layers_output {
+    size_t floats;
+    size_t first, last; /* the layer that writes it, and the last one that reads it */
+    size_t at;          /* where it was put: floats from the beginning, a multiple of 16 */
+};
+
+/* Puts outputs that are never needed at the same time into the same memory. Returns its size in
+ * floats. */
+size_t layers_plan(struct layers_output *outputs, size_t count);
 
 #endif

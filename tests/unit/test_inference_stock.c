@@ -229,7 +229,7 @@ static size_t network_compare(network *net) {
     for (size_t i = 0; kernels_get(i) != NULL; i++) {
         struct darknet_layers *layers = NULL;
         struct err err = {0};
-        ck_assert_int_eq(darknet_layers_create(net, kernels_get(i), &layers, &err), 0);
+        ck_assert_int_eq(darknet_layers_create(net, kernels_get(i), true, &layers, &err), 0);
         replaced = darknet_layers_replaced(layers);
         darknet_layers_predict(layers, input);
         darknet_layers_destroy(layers);
