@@ -55,6 +55,9 @@ struct kernels {
     void (*unfold)(const struct kernels_plane *from, size_t first_row, size_t row_count,
                    size_t first_column, size_t column_count, float *to, size_t to_stride);
 
+    /* `count` rows of `width` floats, exactly those. */
+    void (*rows_copy)(float *to, size_t to_stride, const float *from, size_t width, size_t count);
+
     /* One plane with its own window of weights, of size 3 or 5 and step 1 or 2. */
     void (*depthwise)(const struct kernels_plane *from, const float *weights, float bias,
                       float slope, float *to);

@@ -155,15 +155,18 @@ KERNEL void unfold(const struct kernels_plane *from, size_t first_row, size_t ro
         runs[run_count].count = count < column_count - i ? count : column_count - i;
         i += runs[run_count].count;
     }
-    size_t window = from->size * from->size;
-    for (size_t r = first_row; r < first_row + row_count; r++, to += to_stride) {
-        size_t within = r % window;
-        const float *pixels = from->pixels + r / window * from->plane +
-                              within / from->size * from->stride + within % from->size;
+    size_t size = from->size, step = from->step, window = size * size;
+    size_t x = first_row % size, y = first_row % window / size; /* counted on: divisions are slow */
+    const float *plane = from->pixels + first_row / window * from->plane;
+    for (size_t r = 0; r < row_count; r++, to += to_stride) {
+        const float *pixels = plane + y * from->stride + x;
         float *at = to;
         for (size_t i = 0; i < run_count; at += runs[i++].count) {
-            pixels_copy(at, pixels + runs[i].at, runs[i].count, from->step);
+            pixels_copy(at, pixels + runs[i].at, runs[i].count, step);
         }
+        x = x + 1 < size ? x + 1 : 0;
+        y = x > 0 ? y : y + 1 < size ? y + 1 : 0;
+        plane += x + y > 0 ? 0 : from->plane;
     }
 }
 
@@ -248,6 +251,21 @@ KERNEL void depthwise(const struct kernels_plane *from, const float *weights, fl
         depthwise_plane(5, 1, from, weights, bias, slope, to);
     } else {
         depthwise_plane(5, 2, from, weights, bias, slope, to);
+    }
+}
+
+KERNEL void rows_copy(float *to, size_t to_stride, const float *from, size_t width, size_t count) {
+    for (size_t y = 0; y < count; y++, to += to_stride, from += width) {
+        if (width < LANES) {
+            for (size_t x = 0; x < width; x++) {
+                to[x] = from[x];
+            }
+            continue;
+        }
+        for (size_t x = 0; x < width - LANES; x += LANES) {
+            v_store(to + x, v_load(from + x));
+        }
+        v_store(to + width - LANES, v_load(from + width - LANES));
     }
 }
 
@@ -337,6 +355,7 @@ const struct kernels KERNELS_TABLE = {
     .rows = ROWS,
     .product = product,
     .unfold = unfold,
+    .rows_copy = rows_copy,
     .depthwise = depthwise,
     .largest_beside = largest_beside,
     .largest_below = largest_below,

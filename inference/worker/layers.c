@@ -56,21 +56,6 @@ static void fill(float *to, size_t count, float value) {
     }
 }
 
-void layers__frame_copy(const struct layers__frame *frame, const float *image, float *to) {
-    size_t right = frame->out_width - frame->border; /* columns for the image, and right of it */
-    size_t width = frame->width < right ? frame->width : right;
-    size_t bottom = frame->out_height - frame->border;
-    size_t height = frame->height < bottom ? frame->height : bottom;
-    fill(to, frame->border * frame->out_width, frame->fill);
-    to += frame->border * frame->out_width;
-    for (size_t y = 0; y < height; y++, to += frame->out_width) {
-        fill(to, frame->border, frame->fill);
-        memcpy(to + frame->border, image + y * frame->width, width * sizeof(*to));
-        fill(to + frame->border + width, right - width, frame->fill);
-    }
-    fill(to, (bottom - height) * frame->out_width, frame->fill);
-}
-
 /* ---- maxpool: the largest of each row's window, then of each column's ---- */
 
 struct maxpool {
@@ -84,13 +69,10 @@ static void maxpool_run(const struct layers_op *op, const float *input, float *o
                         float *scratch) {
     const struct maxpool *pool = (const struct maxpool *)op;
     const struct layers_maxpool *is = &pool->is;
-    struct layers__frame line = {.height = 1,
-                                 .width = is->width,
-                                 .border = is->border,
-                                 .out_height = is->border + 1,
-                                 .out_width = pool->columns,
-                                 .fill = -FLT_MAX};
-    float *row = scratch, *rows = scratch + line.out_height * line.out_width + KERNELS_SLACK;
+    float *line = scratch, *rows = scratch + pool->columns + KERNELS_SLACK;
+    size_t most = pool->columns - is->border; /* of a line's pixels: windows may leave some out */
+    size_t width = is->width < most ? is->width : most;
+    fill(line, pool->columns, -FLT_MAX);
     for (size_t c = 0; c < is->channels; c++, input += is->height * is->width) {
         for (size_t y = 0; y < pool->rows; y++) {
             float *to = rows + y * pool->stride;
@@ -98,9 +80,8 @@ static void maxpool_run(const struct layers_op *op, const float *input, float *o
                 fill(to, pool->stride, -FLT_MAX);
                 continue;
             }
-            layers__frame_copy(&line, input + (y - is->border) * is->width, row);
-            op->kernels->largest_beside(to, row + is->border * line.out_width, is->out_width,
-                                        is->size, is->stride);
+            memcpy(line + is->border, input + (y - is->border) * is->width, width * sizeof(*line));
+            op->kernels->largest_beside(to, line, is->out_width, is->size, is->stride);
         }
         for (size_t y = 0; y < is->out_height; y++, output += is->out_width) {
             op->kernels->largest_below(output, rows + y * is->stride * pool->stride, pool->stride,
@@ -121,8 +102,8 @@ struct layers_op *layers_maxpool_create(const struct kernels *kernels,
     pool->stride = (from->out_width + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
     pool->op = (struct layers_op){.run = maxpool_run,
                                   .kernels = kernels,
-                                  .scratch = (from->border + 1) * pool->columns +
-                                             pool->rows * pool->stride + 2 * KERNELS_SLACK};
+                                  .scratch = pool->columns + pool->rows * pool->stride +
+                                             2 * KERNELS_SLACK};
     return &pool->op;
 }
 
@@ -140,8 +121,11 @@ static void upsample_run(const struct layers_op *op, const float *input, float *
     size_t width = up->width * up->times;
     (void)scratch;
     for (size_t y = 0; y < up->rows; y++, input += up->width) {
-        for (size_t x = 0; x < width; x++) {
-            output[x] = up->scale * input[x / up->times];
+        for (size_t x = 0; x < up->width; x++) {
+            float value = up->scale * input[x];
+            for (size_t copy = 0; copy < up->times; copy++) {
+                output[x * up->times + copy] = value;
+            }
         }
         for (size_t copy = 1; copy < up->times; copy++) {
             memcpy(output + copy * width, output, width * sizeof(*output));

@@ -24,9 +24,9 @@ struct convolution {
     size_t groups, filters, channels; /* the latter of a group */
     size_t depth;                     /* channels * size * size */
     size_t columns;                   /* pixels of a plane of the result */
-    struct layers__frame frame;
-    struct kernels_plane plane; /* pixels: set for each run */
-    float *weights, *biases;    /* weights as kernels_product wants them, group after group */
+    size_t height, width, pad;        /* of the image, and of the border around it */
+    struct kernels_plane plane;       /* the image with it; pixels: set for each run */
+    float *weights, *biases;          /* weights as kernels_product wants them, group after group */
     float slope;
     bool logistic;
 };
@@ -51,6 +51,29 @@ static struct kernels_product product_of(const struct convolution *is, size_t gr
                                     .depth = is->depth,
                                     .columns = is->columns,
                                     .slope = is->slope};
+}
+
+static void zero(float *to, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        to[i] = 0.0f;
+    }
+}
+
+static void border_clear(const struct convolution *is, float *plane) {
+    size_t stride = is->plane.stride;
+    zero(plane, is->pad * stride);
+    plane += is->pad * stride;
+    for (size_t y = 0; y < is->height; y++, plane += stride) {
+        zero(plane, is->pad);
+        zero(plane + is->pad + is->width, is->pad);
+    }
+    zero(plane, is->pad * stride);
+}
+
+static void image_copy(const struct convolution *is, const float *image, float *plane) {
+    size_t stride = is->plane.stride;
+    is->op.kernels->rows_copy(plane + is->pad * stride + is->pad, stride, image, is->width,
+                              is->height);
 }
 
 static void straight_run(const struct layers_op *op, const float *input, float *output,
@@ -117,8 +140,9 @@ static void unfolded_run(const struct layers_op *op, const float *input, float *
     float *panel = scratch + is.channels * is.plane.plane + KERNELS_SLACK;
     is.plane.pixels = scratch;
     for (size_t g = 0; g < is.groups; g++) {
-        for (size_t c = 0; c < is.channels; c++, input += is.frame.height * is.frame.width) {
-            layers__frame_copy(&is.frame, input, scratch + c * is.plane.plane);
+        for (size_t c = 0; c < is.channels; c++, input += is.height * is.width) {
+            border_clear(&is, scratch + c * is.plane.plane);
+            image_copy(&is, input, scratch + c * is.plane.plane);
         }
         panels_run(&is, g, output + g * is.filters * is.columns, panel);
     }
@@ -130,8 +154,9 @@ static void depthwise_run(const struct layers_op *op, const float *input, float 
     const struct convolution *is = (const struct convolution *)op;
     struct kernels_plane plane = is->plane;
     plane.pixels = scratch;
+    border_clear(is, scratch);
     for (size_t c = 0; c < is->groups; c++) {
-        layers__frame_copy(&is->frame, input + c * is->frame.height * is->frame.width, scratch);
+        image_copy(is, input + c * is->height * is->width, scratch);
         op->kernels->depthwise(&plane, is->weights + c * is->depth, is->biases[c], is->slope,
                                output + c * is->columns);
     }
@@ -193,7 +218,9 @@ struct layers_op *layers_convolution_create(const struct kernels *kernels,
     is->filters = from->filters / from->groups;
     is->channels = from->channels / from->groups;
     is->depth = is->channels * from->size * from->size;
-    is->frame = (struct layers__frame){from->height, from->width, from->pad, height, width, 0.0f};
+    is->height = from->height;
+    is->width = from->width;
+    is->pad = from->pad;
     is->plane = (struct kernels_plane){.stride = width,
                                        .plane = height * width,
                                        .size = from->size,

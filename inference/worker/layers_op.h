@@ -11,15 +11,6 @@ struct layers_op { /* the first member of each kind */
     size_t scratch; /* floats */
 };
 
-/* Copies one plane into the middle of a larger one. Where the larger one ends, the image is cut. */
-struct layers__frame {
-    size_t height, width;         /* of the image */
-    size_t border;                /* above and left of it */
-    size_t out_height, out_width; /* of the larger plane */
-    float fill;
-};
-void layers__frame_copy(const struct layers__frame *frame, const float *image, float *to);
-
 float layers__slope(enum layers_activation activation); /* of max(x, slope * x) */
 
 #endif
