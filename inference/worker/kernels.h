@@ -61,6 +61,10 @@ struct kernels {
     /* One plane with its own window of weights, of size 3 or 5 and step 1 or 2. */
     void (*depthwise)(const struct kernels_plane *from, const float *weights, float bias,
                       float slope, float *to);
+    /* The same for planes without a border, as large as the result and `lanes` or more wide,
+     * step 1. `zeros` (a row of them) stands for the rows above and below. */
+    void (*depthwise_bare)(const struct kernels_plane *from, const float *zeros,
+                           const float *weights, float bias, float slope, float *to);
 
     /* to[i] = the largest of `size` values: from[i * step] and those after it (readable: slack, and
      * up to a vector is written beyond the end); from[i] and those `stride` after each other. */

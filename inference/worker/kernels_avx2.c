@@ -55,6 +55,25 @@ VECTOR vec v_power(vec shifted) {
     return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3f800000)));
 }
 
+VECTOR vec v_later(vec value, const int by) {
+    const __m256i from = by == 1 ? _mm256_setr_epi32(0, 0, 1, 2, 3, 4, 5, 6)
+                                 : _mm256_setr_epi32(0, 0, 0, 1, 2, 3, 4, 5);
+    vec moved = _mm256_permutevar8x32_ps(value, from);
+    return by == 1 ? _mm256_blend_ps(moved, _mm256_setzero_ps(), 0x01)
+                   : _mm256_blend_ps(moved, _mm256_setzero_ps(), 0x03);
+}
+VECTOR vec v_sooner(vec value, const int by) {
+    const __m256i from = by == 1 ? _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 7)
+                                 : _mm256_setr_epi32(2, 3, 4, 5, 6, 7, 7, 7);
+    vec moved = _mm256_permutevar8x32_ps(value, from);
+    return by == 1 ? _mm256_blend_ps(moved, _mm256_setzero_ps(), 0x80)
+                   : _mm256_blend_ps(moved, _mm256_setzero_ps(), 0xc0);
+}
+VECTOR vec v_hold(vec value) {
+    __asm__("" : "+x"(value));
+    return value;
+}
+
 #include "inference/worker/kernels_body.h"
 #else
 extern int kernels_avx2_absent; /* a file is never empty */

@@ -53,6 +53,21 @@ VECTOR vec v_power(vec shifted) {
     return _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(0x3f800000)));
 }
 
+VECTOR vec v_later(vec value, const int by) {
+    __m512i lanes = _mm512_castps_si512(value), none = _mm512_setzero_si512();
+    return _mm512_castsi512_ps(by == 1 ? _mm512_alignr_epi32(lanes, none, 15)
+                                       : _mm512_alignr_epi32(lanes, none, 14));
+}
+VECTOR vec v_sooner(vec value, const int by) {
+    __m512i lanes = _mm512_castps_si512(value), none = _mm512_setzero_si512();
+    return _mm512_castsi512_ps(by == 1 ? _mm512_alignr_epi32(none, lanes, 1)
+                                       : _mm512_alignr_epi32(none, lanes, 2));
+}
+VECTOR vec v_hold(vec value) {
+    __asm__("" : "+v"(value));
+    return value;
+}
+
 #include "inference/worker/kernels_body.h"
 #else
 extern int kernels_avx512_absent; /* a file is never empty */

@@ -174,9 +174,28 @@ KERNEL void unfold(const struct kernels_plane *from, size_t first_row, size_t ro
 
 #define STRIP 4 /* rows of the result at once: they share the rows that they read */
 
+/* A window moves over planes with a border, or over bare ones: there the pixels left of the first
+ * column are moved in as zeros, and those right of the last one. */
+enum edges { BORDER = 0, BARE = 1, BARE_LEFT = 2, BARE_RIGHT = 4 };
+
+/* LANES pixels of a row, for column x of the window. */
+INNER vec pixels_load(const int size, const int step, const int edges, const float *row, int x) {
+    const int middle = edges == BORDER ? 0 : size / 2;
+    vec pixels;
+    if (x < middle && (edges & BARE_LEFT)) {
+        pixels = v_later(v_load(row), middle - x);
+    } else if (x > middle && (edges & BARE_RIGHT)) {
+        pixels = v_sooner(v_load(row), x - middle);
+    } else {
+        pixels = step == 1 ? v_load(row + x - middle) : v_load_even(row + x);
+    }
+    return v_hold(pixels); /* or it is loaded again for each row of the result */
+}
+
 /* rows x LANES of the result. */
-INNER void strip(const int rows, const int size, const int step, const float *from, size_t stride,
-                 const vec *weights, vec bias, vec slope, vec *out) {
+INNER void strip(const int rows, const int size, const int step, const int edges,
+                 const float *const *from, size_t column, const vec *weights, vec bias, vec slope,
+                 vec *out) {
     vec sum[STRIP];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
@@ -186,13 +205,12 @@ INNER void strip(const int rows, const int size, const int step, const float *fr
     for (int y = 0; y < (rows - 1) * step + size; y++) {
 #pragma GCC unroll 5
         for (int x = 0; x < size; x++) {
-            const float *at = from + (size_t)y * stride + x;
-            vec pixel = step == 1 ? v_load(at) : v_load_even(at);
+            vec pixels = pixels_load(size, step, edges, from[y] + column, x);
 #pragma GCC unroll 4
             for (int r = 0; r < rows; r++) {
                 int dy = y - r * step;
                 if (dy >= 0 && dy < size) {
-                    sum[r] = v_fma(pixel, weights[dy * size + x], sum[r]);
+                    sum[r] = v_fma(pixels, weights[dy * size + x], sum[r]);
                 }
             }
         }
@@ -203,54 +221,105 @@ INNER void strip(const int rows, const int size, const int step, const float *fr
     }
 }
 
-INNER void depthwise_rows(const int rows, const int size, const int step,
-                          const struct kernels_plane *from, const vec *weights, vec bias, vec slope,
-                          size_t y, float *to) {
-    size_t width = from->out_width;
-    const float *pixels = from->pixels + y * (size_t)step * from->stride;
-    float *row = to + y * width;
-    for (size_t j = 0; j < width; j += LANES) {
-        vec out[STRIP];
-        size_t x = j + LANES > width && width >= LANES ? width - LANES : j;
-        strip(rows, size, step, pixels + x * (size_t)step, from->stride, weights, bias, slope, out);
+struct window {
+    const struct kernels_plane *from;
+    const float *zeros; /* NULL: the plane has a border */
+    vec weights[5 * 5], bias, slope;
+};
+
+/* The rows of the plane that `rows` rows of the result from y on are made of. */
+INNER void rows_find(const int rows, const int size, const int step, const struct window *window,
+                     size_t y, const float **out) {
+    const struct kernels_plane *from = window->from;
+    const ptrdiff_t above = window->zeros == NULL ? 0 : size / 2;
+#pragma GCC unroll 16
+    for (int i = 0; i < (rows - 1) * step + size; i++) {
+        ptrdiff_t at = (ptrdiff_t)y * step + i - above;
+        bool inside = window->zeros == NULL || (at >= 0 && at < (ptrdiff_t)from->out_height);
+        out[i] = inside ? from->pixels + at * (ptrdiff_t)from->stride : window->zeros;
+    }
+}
+
+INNER void strip_store(const int rows, const vec *out, size_t width, float *to) {
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            if (width >= LANES) {
-                v_store(row + (size_t)r * width + x, out[r]);
-            } else {
-                v_store_part(row + (size_t)r * width, out[r], width);
-            }
+    for (int r = 0; r < rows; r++) {
+        if (width >= LANES) {
+            v_store(to + (size_t)r * width, out[r]);
+        } else {
+            v_store_part(to + (size_t)r * width, out[r], width);
         }
     }
 }
 
+INNER void strip_run(const int rows, const int size, const int step, const int edges,
+                     const struct window *window, const float *const *from, size_t x, float *to) {
+    vec out[STRIP];
+    strip(rows, size, step, edges, from, x * (size_t)step, window->weights, window->bias,
+          window->slope, out);
+    strip_store(rows, out, window->from->out_width, to + x);
+}
+
+INNER void depthwise_rows(const int rows, const int size, const int step,
+                          const struct window *window, size_t y, float *to) {
+    size_t width = window->from->out_width;
+    const float *from[3 * 2 + 5];
+    rows_find(rows, size, step, window, y, from);
+    to += y * width;
+    if (window->zeros == NULL) {
+        for (size_t j = 0; j < width; j += LANES) {
+            size_t x = j + LANES > width && width >= LANES ? width - LANES : j;
+            strip_run(rows, size, step, BORDER, window, from, x, to);
+        }
+        return;
+    }
+    if (width == LANES) {
+        strip_run(rows, size, 1, BARE | BARE_LEFT | BARE_RIGHT, window, from, 0, to);
+        return;
+    }
+    strip_run(rows, size, 1, BARE | BARE_LEFT, window, from, 0, to);
+    for (size_t x = LANES; x + LANES < width; x += LANES) {
+        strip_run(rows, size, 1, BARE, window, from, x, to);
+    }
+    strip_run(rows, size, 1, BARE | BARE_RIGHT, window, from, width - LANES, to);
+}
+
 INNER void depthwise_plane(const int size, const int step, const struct kernels_plane *from,
-                           const float *weights, float bias, float slope, float *to) {
-    vec window[5 * 5];
+                           const float *zeros, const float *weights, float bias, float slope,
+                           float *to) {
+    struct window window = {
+        .from = from, .zeros = zeros, .bias = v_set(bias), .slope = v_set(slope)};
 #pragma GCC unroll 25
     for (int i = 0; i < size * size; i++) {
-        window[i] = v_set(weights[i]);
+        window.weights[i] = v_set(weights[i]);
     }
     size_t height = from->out_height;
     for (size_t y = 0; height < STRIP && y < height; y++) {
-        depthwise_rows(1, size, step, from, window, v_set(bias), v_set(slope), y, to);
+        depthwise_rows(1, size, step, &window, y, to);
     }
     for (size_t y = 0; height >= STRIP && y < height; y += STRIP) {
-        size_t first = y + STRIP > height ? height - STRIP : y;
-        depthwise_rows(STRIP, size, step, from, window, v_set(bias), v_set(slope), first, to);
+        depthwise_rows(STRIP, size, step, &window, y + STRIP > height ? height - STRIP : y, to);
     }
 }
 
 KERNEL void depthwise(const struct kernels_plane *from, const float *weights, float bias,
                       float slope, float *to) {
     if (from->size == 3 && from->step == 1) {
-        depthwise_plane(3, 1, from, weights, bias, slope, to);
+        depthwise_plane(3, 1, from, NULL, weights, bias, slope, to);
     } else if (from->size == 3) {
-        depthwise_plane(3, 2, from, weights, bias, slope, to);
+        depthwise_plane(3, 2, from, NULL, weights, bias, slope, to);
     } else if (from->step == 1) {
-        depthwise_plane(5, 1, from, weights, bias, slope, to);
+        depthwise_plane(5, 1, from, NULL, weights, bias, slope, to);
     } else {
-        depthwise_plane(5, 2, from, weights, bias, slope, to);
+        depthwise_plane(5, 2, from, NULL, weights, bias, slope, to);
+    }
+}
+
+KERNEL void depthwise_bare(const struct kernels_plane *from, const float *zeros,
+                           const float *weights, float bias, float slope, float *to) {
+    if (from->size == 3) {
+        depthwise_plane(3, 1, from, zeros, weights, bias, slope, to);
+    } else {
+        depthwise_plane(5, 1, from, zeros, weights, bias, slope, to);
     }
 }
 
@@ -357,6 +426,7 @@ const struct kernels KERNELS_TABLE = {
     .unfold = unfold,
     .rows_copy = rows_copy,
     .depthwise = depthwise,
+    .depthwise_bare = depthwise_bare,
     .largest_beside = largest_beside,
     .largest_below = largest_below,
     .sum = sum,

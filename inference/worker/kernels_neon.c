@@ -54,6 +54,17 @@ VECTOR vec v_power(vec shifted) {
     return vreinterpretq_f32_s32(vaddq_s32(exponent, vdupq_n_s32(0x3f800000)));
 }
 
+VECTOR vec v_later(vec value, const int by) {
+    return by == 1 ? vextq_f32(vdupq_n_f32(0), value, 3) : vextq_f32(vdupq_n_f32(0), value, 2);
+}
+VECTOR vec v_sooner(vec value, const int by) {
+    return by == 1 ? vextq_f32(value, vdupq_n_f32(0), 1) : vextq_f32(value, vdupq_n_f32(0), 2);
+}
+VECTOR vec v_hold(vec value) {
+    __asm__("" : "+w"(value));
+    return value;
+}
+
 #include "inference/worker/kernels_body.h"
 #else
 extern int kernels_neon_absent; /* a file is never empty */

@@ -55,4 +55,14 @@ VECTOR vec v_power(vec shifted) {
     return (vec)(((lanes)shifted << 23) + 0x3f800000u);
 }
 
+VECTOR vec v_later(vec value, const int by) {
+    return by == 1 ? (vec){0, value[0], value[1], value[2]} : (vec){0, 0, value[0], value[1]};
+}
+VECTOR vec v_sooner(vec value, const int by) {
+    return by == 1 ? (vec){value[1], value[2], value[3], 0} : (vec){value[2], value[3], 0, 0};
+}
+VECTOR vec v_hold(vec value) {
+    return value;
+}
+
 #include "inference/worker/kernels_body.h"

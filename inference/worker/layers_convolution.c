@@ -163,6 +163,20 @@ static void depthwise_run(const struct layers_op *op, const float *input, float 
     activate(is, output);
 }
 
+static void depthwise_bare_run(const struct layers_op *op, const float *input, float *output,
+                               float *scratch) {
+    const struct convolution *is = (const struct convolution *)op;
+    struct kernels_plane plane = is->plane;
+    zero(scratch, is->width);
+    plane.stride = is->width;
+    for (size_t c = 0; c < is->groups; c++) {
+        plane.pixels = input + c * is->columns;
+        op->kernels->depthwise_bare(&plane, scratch, is->weights + c * is->depth, is->biases[c],
+                                    is->slope, output + c * is->columns);
+    }
+    activate(is, output);
+}
+
 /* Row r of a group's weights, times `factor`, to where its block of rows has it. */
 static void row_pack(const struct convolution *is, const float *from, float factor, size_t r,
                      float *group) {
@@ -187,7 +201,8 @@ static void weights_fold(struct convolution *is, const struct layers_convolution
     }
 }
 
-/* Chooses the way, and the scratch that it takes. */
+/* Chooses the way, and the scratch that it takes. Depthwise planes get a border only where the
+ * kernel for bare ones cannot do without. */
 static void way_choose(struct convolution *is, const struct layers_convolution *from) {
     const struct kernels *kernels = is->op.kernels;
     if (from->size == 1 && from->stride == 1 && from->pad == 0 && is->columns >= kernels->lanes &&
@@ -195,7 +210,9 @@ static void way_choose(struct convolution *is, const struct layers_convolution *
         is->op.run = straight_run;
     } else if (is->channels == 1 && is->filters == 1 && (from->size == 3 || from->size == 5) &&
                from->stride <= 2) {
-        is->op.run = depthwise_run;
+        bool wide = from->width == kernels->lanes || from->width >= kernels->lanes + from->pad;
+        bool bare = wide && from->stride == 1 && from->pad == from->size / 2;
+        is->op.run = bare ? depthwise_bare_run : depthwise_run;
         is->op.scratch = is->plane.plane + KERNELS_SLACK;
     } else {
         is->op.run = unfolded_run;

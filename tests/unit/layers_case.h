@@ -157,6 +157,12 @@ static inline unsigned layers_convolutions(const struct kernels *kernels, unsign
         {3, 10, 10, 3, 5, 1, 2, 3, .activation = LAYERS_LINEAR},
         {3, 19, 35, 3, 5, 2, 2, 3, .activation = LAYERS_RELU},
         {2, 3, 2, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 6, 5, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY}, /* a vector and less than a window */
+        {2, 6, 9, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 6, 17, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 6, 17, 2, 3, 1, 1, 2, .activation = LAYERS_LEAKY},
+        {2, 5, 16, 2, 3, 1, 1, 2, .activation = LAYERS_LEAKY}, /* both edges in one vector */
+        {2, 5, 8, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
         {2, 1, 1, 2, 3, 2, 1, 2, .activation = LAYERS_LEAKY},
         {2, 5, 33, 2, 3, 1, 0, 2, .activation = LAYERS_LEAKY},
     };

@@ -1,0 +1,388 @@
+/* inference-bench: one network, one picture, one thread, run by several contestants that take turns
+ * in one process: Darknet's library as it is installed, creel's layers on it with each table of
+ * kernels that this processor has, and OpenCV's DNN module through a program of its own.
+ *
+ *   bench-inference [--rounds N] [--opencv PROGRAM] [--json FILE] NAME=CFG[,WEIGHTS]...
+ *
+ * Without weights, random ones are made, written down and read by all. The picture is the same noise
+ * for all. Before anything is timed, creel's outputs are compared with the library's. Round by round
+ * each contestant has its turn of a few runs; the median turn is printed, and the median over the
+ * rounds of the library's time by the contestant's. tests/bench/inference.sh builds and runs it. */
+#include "daemon/base/mem.h"
+#include "inference/worker/darknet_layers.h"
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include <darknet.h>
+#pragma GCC diagnostic pop
+#include <fcntl.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROUNDS_MAX      1000
+#define CONTESTANTS_MAX 8
+#define TURN_MS         40.0 /* about as long as a turn takes */
+
+struct bench;
+
+struct contestant {
+    char name[32];
+    double (*run)(struct bench *bench, struct contestant *self, int runs); /* ms; negative: failed */
+    struct darknet_layers *layers;
+    FILE *to, *from; /* OpenCV's program */
+    pid_t pid;
+    int runs; /* of a turn */
+    double ms[ROUNDS_MAX];
+};
+
+struct bench {
+    network *net;
+    float *input;
+    int rounds;
+    const char *opencv;
+    struct contestant contestants[CONTESTANTS_MAX];
+    size_t count;
+    float worst; /* difference between the library's outputs and creel's, relative to 1 and more */
+    char weights[64];
+};
+
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static float noise(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return (float)(*state >> 8) / (float)(1 << 24);
+}
+
+/* ---- networks ---- */
+
+/* The library tells of every layer it loads. */
+static network *load_quietly(const char *cfg, const char *weights) {
+    char cfg_path[512], weights_path[512];
+    snprintf(cfg_path, sizeof(cfg_path), "%s", cfg);
+    snprintf(weights_path, sizeof(weights_path), "%s", weights);
+    int kept = dup(STDERR_FILENO), nothing = open("/dev/null", O_WRONLY);
+    dup2(nothing, STDERR_FILENO);
+    network *net = load_network(cfg_path, weights_path, 1);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    close(nothing);
+    if (net != NULL) {
+        set_batch_network(net, 1);
+    }
+    return net;
+}
+
+static void values_write(FILE *out, int count, float low, float high, uint32_t *state) {
+    for (int i = 0; i < count; i++) {
+        float value = low + (high - low) * noise(state);
+        fwrite(&value, sizeof(value), 1, out);
+    }
+}
+
+/* A weights file as the library writes it: version, images seen, then each convolution's biases,
+ * batch norm and weights. */
+static int weights_make(struct bench *bench, const char *cfg) {
+    network *net = load_quietly(cfg, "");
+    snprintf(bench->weights, sizeof(bench->weights), "/tmp/creel-bench-weights-XXXXXX");
+    int fd = net != NULL ? mkstemp(bench->weights) : -1;
+    FILE *out = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (out == NULL) {
+        fprintf(stderr, "bench-inference: cannot make weights for %s\n", cfg);
+        return -1;
+    }
+    const int32_t head[] = {0, 2, 0, 0, 0};
+    uint32_t state = 7;
+    fwrite(head, sizeof(head), 1, out);
+    for (int i = 0; i < net->n; i++) {
+        const layer *l = &net->layers[i];
+        if (l->type != CONVOLUTIONAL) {
+            continue;
+        }
+        int depth = l->c / l->groups * l->size * l->size;
+        float reach = sqrtf(4.0f / (float)depth);
+        values_write(out, l->n, -0.2f, 0.2f, &state);
+        if (l->batch_normalize) {
+            values_write(out, l->n, 0.8f, 1.2f, &state);
+            values_write(out, l->n, -0.2f, 0.2f, &state);
+            values_write(out, l->n, 0.5f, 1.5f, &state);
+        }
+        values_write(out, l->n * depth, -reach, reach, &state);
+    }
+    free_network(net);
+    return fclose(out);
+}
+
+/* ---- contestants ---- */
+
+static double library_run(struct bench *bench, struct contestant *self, int runs) {
+    (void)self;
+    double began = now_ms();
+    for (int i = 0; i < runs; i++) {
+        network_predict(bench->net, bench->input);
+    }
+    return now_ms() - began;
+}
+
+static double layers_run(struct bench *bench, struct contestant *self, int runs) {
+    double began = now_ms();
+    for (int i = 0; i < runs; i++) {
+        darknet_layers_predict(self->layers, bench->input);
+    }
+    return now_ms() - began;
+}
+
+static double opencv_run(struct bench *bench, struct contestant *self, int runs) {
+    (void)bench;
+    double ms;
+    fprintf(self->to, "run %d\n", runs);
+    fflush(self->to);
+    return fscanf(self->from, "%lf", &ms) == 1 ? ms : -1;
+}
+
+static void opencv_stop(struct contestant *self) {
+    if (self->pid > 0) {
+        fclose(self->to);
+        fclose(self->from);
+        waitpid(self->pid, NULL, 0);
+        self->pid = 0;
+    }
+}
+
+/* False when the program cannot do it; it has said why. */
+static bool opencv_start(struct bench *bench, struct contestant *self, const char *cfg,
+                         const char *weights) {
+    int there[2], back[2];
+    char side[16], word[16] = "";
+    snprintf(side, sizeof(side), "%d", bench->net->w);
+    if (bench->net->w != bench->net->h || pipe2(there, O_CLOEXEC) != 0 ||
+        pipe2(back, O_CLOEXEC) != 0) {
+        return false;
+    }
+    self->pid = fork();
+    if (self->pid == 0) {
+        dup2(there[0], STDIN_FILENO);
+        dup2(back[1], STDOUT_FILENO);
+        execl(bench->opencv, bench->opencv, cfg, weights, side, (char *)NULL);
+        perror(bench->opencv);
+        _exit(127);
+    }
+    close(there[0]);
+    close(back[1]);
+    self->to = fdopen(there[1], "w");
+    self->from = fdopen(back[0], "r");
+    fwrite(bench->input, sizeof(float), (size_t)bench->net->inputs, self->to);
+    fflush(self->to);
+    if (fscanf(self->from, "%15s", word) != 1 || strcmp(word, "ready") != 0) {
+        opencv_stop(self);
+        return false;
+    }
+    return true;
+}
+
+static struct contestant *contestant_add(struct bench *bench, const char *name,
+                                         double (*run)(struct bench *, struct contestant *, int)) {
+    struct contestant *added = &bench->contestants[bench->count++];
+    memset(added, 0, sizeof(*added));
+    snprintf(added->name, sizeof(added->name), "%s", name);
+    added->run = run;
+    return added;
+}
+
+/* The largest difference of any value of any [yolo] layer. */
+static float heads_compare(struct bench *bench, struct darknet_layers *layers) {
+    const network *net = bench->net;
+    float worst = 0;
+    float *kept = mem_array((size_t)net->n, sizeof(float *) + sizeof(float));
+    for (int i = 0; kept != NULL && i < net->n; i++) {
+        const layer *l = &net->layers[i];
+        if (l->type != YOLO) {
+            continue;
+        }
+        float *stock = mem_array((size_t)l->outputs, sizeof(*stock));
+        network_predict(bench->net, bench->input);
+        memcpy(stock, l->output, (size_t)l->outputs * sizeof(*stock));
+        darknet_layers_predict(layers, bench->input);
+        for (int k = 0; k < l->outputs; k++) {
+            float size = fabsf(stock[k]) > 1 ? fabsf(stock[k]) : 1;
+            float difference = fabsf(stock[k] - l->output[k]) / size;
+            worst = difference > worst || isnan(difference) ? difference : worst;
+        }
+        free(stock);
+    }
+    free(kept);
+    return worst;
+}
+
+static int contestants_gather(struct bench *bench, const char *cfg, const char *weights) {
+    bench->count = 0;
+    bench->worst = 0;
+    contestant_add(bench, "darknet", library_run);
+    for (size_t i = 0; kernels_get(i) != NULL; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "creel %s", kernels_get(i)->name);
+        struct contestant *added = contestant_add(bench, name, layers_run);
+        struct err err = {0};
+        if (darknet_layers_create(bench->net, kernels_get(i), false, &added->layers, &err) != 0) {
+            fprintf(stderr, "bench-inference: %s\n", err.msg);
+            return -1;
+        }
+        float worst = heads_compare(bench, added->layers);
+        bench->worst = worst > bench->worst || isnan(worst) ? worst : bench->worst;
+    }
+    if (bench->opencv != NULL) {
+        struct contestant *added = contestant_add(bench, "opencv dnn", opencv_run);
+        if (!opencv_start(bench, added, cfg, weights)) {
+            bench->count--;
+        }
+    }
+    return 0;
+}
+
+/* ---- rounds ---- */
+
+static int compare_doubles(const void *a, const void *b) {
+    double left = *(const double *)a, right = *(const double *)b;
+    return left < right ? -1 : left > right;
+}
+
+static void sorted(const double *values, int count, double *out) {
+    memcpy(out, values, (size_t)count * sizeof(*out));
+    qsort(out, (size_t)count, sizeof(*out), compare_doubles);
+}
+
+static int rounds_run(struct bench *bench) {
+    for (int round = -1; round < bench->rounds; round++) { /* the first one warms, and sets runs */
+        for (size_t i = 0; i < bench->count; i++) {
+            struct contestant *one = &bench->contestants[i];
+            int runs = round < 0 ? 3 : one->runs;
+            double ms = one->run(bench, one, runs);
+            if (ms < 0) {
+                fprintf(stderr, "bench-inference: %s failed\n", one->name);
+                return -1;
+            }
+            if (round < 0) {
+                one->runs = (int)ceil(TURN_MS / (ms / runs + 1e-3));
+            } else {
+                one->ms[round] = ms / runs;
+            }
+        }
+    }
+    return 0;
+}
+
+static json_t *results_print(const struct bench *bench, const char *name) {
+    json_t *rows = json_array();
+    printf("\n%s, %dx%d, one thread, %d rounds; worst difference from the library %.1e\n", name,
+           bench->net->w, bench->net->h, bench->rounds, (double)bench->worst);
+    printf("%-16s %10s %10s   %s\n", "", "ms", "least ms", "times as fast as the library");
+    for (size_t i = 0; i < bench->count; i++) {
+        const struct contestant *one = &bench->contestants[i];
+        double ms[ROUNDS_MAX], ratios[ROUNDS_MAX];
+        for (int r = 0; r < bench->rounds; r++) {
+            ratios[r] = bench->contestants[0].ms[r] / one->ms[r];
+        }
+        sorted(one->ms, bench->rounds, ms);
+        sorted(ratios, bench->rounds, ratios);
+        int middle = bench->rounds / 2;
+        printf("%-16s %10.3f %10.3f   %6.2f [%.2f .. %.2f]\n", one->name, ms[middle], ms[0],
+               ratios[middle], ratios[0], ratios[bench->rounds - 1]);
+        json_array_append_new(
+            rows, json_pack("{s:s,s:f,s:f,s:f,s:f,s:f}", "who", one->name, "ms", ms[middle],
+                            "least_ms", ms[0], "ratio", ratios[middle], "ratio_least", ratios[0],
+                            "ratio_most", ratios[bench->rounds - 1]));
+    }
+    return json_pack("{s:s,s:i,s:i,s:i,s:f,s:o}", "network", name, "width", bench->net->w, "height",
+                     bench->net->h, "rounds", bench->rounds, "worst_difference",
+                     (double)bench->worst, "results", rows);
+}
+
+/* `what`: NAME=CFG[,WEIGHTS] */
+static json_t *network_bench(struct bench *bench, const char *what) {
+    char name[64], cfg[512], weights[512] = "";
+    if (sscanf(what, "%63[^=]=%511[^,],%511s", name, cfg, weights) < 2) {
+        fprintf(stderr, "bench-inference: not NAME=CFG[,WEIGHTS]: %s\n", what);
+        return NULL;
+    }
+    bench->weights[0] = '\0';
+    if (weights[0] == '\0') {
+        if (weights_make(bench, cfg) != 0) {
+            return NULL;
+        }
+        snprintf(weights, sizeof(weights), "%s", bench->weights);
+    }
+    bench->net = load_quietly(cfg, weights);
+    bench->input = mem_array((size_t)bench->net->inputs, sizeof(float));
+    uint32_t state = 1;
+    for (int i = 0; i < bench->net->inputs; i++) {
+        bench->input[i] = noise(&state);
+    }
+    json_t *results = NULL;
+    if (contestants_gather(bench, cfg, weights) == 0 && rounds_run(bench) == 0) {
+        results = results_print(bench, name);
+    }
+    for (size_t i = 0; i < bench->count; i++) {
+        opencv_stop(&bench->contestants[i]);
+        darknet_layers_destroy(bench->contestants[i].layers);
+    }
+    free(bench->input);
+    free_network(bench->net);
+    if (bench->weights[0] != '\0') {
+        unlink(bench->weights);
+    }
+    return results;
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"rounds", 1, NULL, 'r'}, {"opencv", 1, NULL, 'o'}, {"json", 1, NULL, 'j'}, {0}};
+    static struct bench bench = {.rounds = 15};
+    const char *json = NULL;
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'r' && atoi(optarg) >= 1 && atoi(optarg) <= ROUNDS_MAX) {
+            bench.rounds = atoi(optarg);
+        } else if (option == 'o') {
+            bench.opencv = optarg;
+        } else if (option == 'j') {
+            json = optarg;
+        } else {
+            optind = argc;
+            break;
+        }
+    }
+    if (optind >= argc) {
+        fprintf(stderr, "usage: bench-inference [--rounds 1..%d] [--opencv PROGRAM] [--json FILE] "
+                        "NAME=CFG[,WEIGHTS]...\n",
+                ROUNDS_MAX);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    json_t *all = json_array();
+    int failed = 0;
+    for (int i = optind; i < argc; i++) {
+        json_t *results = network_bench(&bench, argv[i]);
+        failed |= results == NULL;
+        if (results != NULL) {
+            json_array_append_new(all, results);
+        }
+    }
+    if (json != NULL && json_dump_file(all, json, JSON_INDENT(2)) != 0) {
+        fprintf(stderr, "bench-inference: cannot write %s\n", json);
+        failed = 1;
+    }
+    json_decref(all);
+    return failed;
+}
