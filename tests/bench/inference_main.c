@@ -4,10 +4,11 @@
  *
  *   bench-inference [--rounds N] [--opencv PROGRAM] [--json FILE] NAME=CFG[,WEIGHTS]...
  *
- * Without weights, random ones are made, written down and read by all. The picture is the same noise
- * for all. Before anything is timed, creel's outputs are compared with the library's. Round by round
- * each contestant has its turn of a few runs; the median turn is printed, and the median over the
- * rounds of the library's time by the contestant's. tests/bench/inference.sh builds and runs it. */
+ * Without weights, random ones are made, written down and read by all. The picture is the same
+ * noise for all. Before anything is timed, creel's outputs are compared with the library's. Round
+ * by round each contestant has its turn of a few runs; the median turn is printed, and the median
+ * over the rounds of the library's time by the contestant's. tests/bench/inference.sh builds and
+ * runs it. */
 #include "daemon/base/mem.h"
 #include "inference/worker/darknet_layers.h"
 #pragma GCC diagnostic push
@@ -36,7 +37,9 @@ struct bench;
 
 struct contestant {
     char name[32];
-    double (*run)(struct bench *bench, struct contestant *self, int runs); /* ms; negative: failed */
+    double (*run)(struct bench *bench, struct contestant *self,
+                  int runs); /* ms; negative: failed */
+    network *net;            /* creel's: its own, because the outputs are moved together */
     struct darknet_layers *layers;
     FILE *to, *from; /* OpenCV's program */
     pid_t pid;
@@ -57,7 +60,7 @@ struct bench {
 
 static double now_ms(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
@@ -175,6 +178,9 @@ static bool opencv_start(struct bench *bench, struct contestant *self, const cha
     if (self->pid == 0) {
         dup2(there[0], STDIN_FILENO);
         dup2(back[1], STDOUT_FILENO);
+        if (getenv("CREEL_OPENCV_LIBRARIES") != NULL) { /* only there: they are not for Darknet */
+            setenv("LD_LIBRARY_PATH", getenv("CREEL_OPENCV_LIBRARIES"), 1);
+        }
         execl(bench->opencv, bench->opencv, cfg, weights, side, (char *)NULL);
         perror(bench->opencv);
         _exit(127);
@@ -202,27 +208,19 @@ static struct contestant *contestant_add(struct bench *bench, const char *name,
 }
 
 /* The largest difference of any value of any [yolo] layer. */
-static float heads_compare(struct bench *bench, struct darknet_layers *layers) {
-    const network *net = bench->net;
+static float heads_compare(struct bench *bench, struct contestant *ours) {
     float worst = 0;
-    float *kept = mem_array((size_t)net->n, sizeof(float *) + sizeof(float));
-    for (int i = 0; kept != NULL && i < net->n; i++) {
-        const layer *l = &net->layers[i];
-        if (l->type != YOLO) {
-            continue;
-        }
-        float *stock = mem_array((size_t)l->outputs, sizeof(*stock));
-        network_predict(bench->net, bench->input);
-        memcpy(stock, l->output, (size_t)l->outputs * sizeof(*stock));
-        darknet_layers_predict(layers, bench->input);
-        for (int k = 0; k < l->outputs; k++) {
-            float size = fabsf(stock[k]) > 1 ? fabsf(stock[k]) : 1;
-            float difference = fabsf(stock[k] - l->output[k]) / size;
+    network_predict(bench->net, bench->input);
+    darknet_layers_predict(ours->layers, bench->input);
+    for (int i = 0; i < bench->net->n; i++) {
+        const layer *l = &bench->net->layers[i];
+        const float *left = l->output, *right = ours->net->layers[i].output;
+        for (int k = 0; l->type == YOLO && k < l->outputs; k++) {
+            float size = fabsf(left[k]) > 1 ? fabsf(left[k]) : 1;
+            float difference = fabsf(left[k] - right[k]) / size;
             worst = difference > worst || isnan(difference) ? difference : worst;
         }
-        free(stock);
     }
-    free(kept);
     return worst;
 }
 
@@ -235,11 +233,12 @@ static int contestants_gather(struct bench *bench, const char *cfg, const char *
         snprintf(name, sizeof(name), "creel %s", kernels_get(i)->name);
         struct contestant *added = contestant_add(bench, name, layers_run);
         struct err err = {0};
-        if (darknet_layers_create(bench->net, kernels_get(i), false, &added->layers, &err) != 0) {
+        added->net = load_quietly(cfg, weights);
+        if (darknet_layers_create(added->net, kernels_get(i), false, &added->layers, &err) != 0) {
             fprintf(stderr, "bench-inference: %s\n", err.msg);
             return -1;
         }
-        float worst = heads_compare(bench, added->layers);
+        float worst = heads_compare(bench, added);
         bench->worst = worst > bench->worst || isnan(worst) ? worst : bench->worst;
     }
     if (bench->opencv != NULL) {
@@ -299,10 +298,10 @@ static json_t *results_print(const struct bench *bench, const char *name) {
         int middle = bench->rounds / 2;
         printf("%-16s %10.3f %10.3f   %6.2f [%.2f .. %.2f]\n", one->name, ms[middle], ms[0],
                ratios[middle], ratios[0], ratios[bench->rounds - 1]);
-        json_array_append_new(
-            rows, json_pack("{s:s,s:f,s:f,s:f,s:f,s:f}", "who", one->name, "ms", ms[middle],
-                            "least_ms", ms[0], "ratio", ratios[middle], "ratio_least", ratios[0],
-                            "ratio_most", ratios[bench->rounds - 1]));
+        json_array_append_new(rows, json_pack("{s:s,s:f,s:f,s:f,s:f,s:f}", "who", one->name, "ms",
+                                              ms[middle], "least_ms", ms[0], "ratio",
+                                              ratios[middle], "ratio_least", ratios[0],
+                                              "ratio_most", ratios[bench->rounds - 1]));
     }
     return json_pack("{s:s,s:i,s:i,s:i,s:f,s:o}", "network", name, "width", bench->net->w, "height",
                      bench->net->h, "rounds", bench->rounds, "worst_difference",
@@ -336,6 +335,9 @@ static json_t *network_bench(struct bench *bench, const char *what) {
     for (size_t i = 0; i < bench->count; i++) {
         opencv_stop(&bench->contestants[i]);
         darknet_layers_destroy(bench->contestants[i].layers);
+        if (bench->contestants[i].net != NULL) {
+            free_network(bench->contestants[i].net);
+        }
     }
     free(bench->input);
     free_network(bench->net);
@@ -364,8 +366,9 @@ int main(int argc, char **argv) {
         }
     }
     if (optind >= argc) {
-        fprintf(stderr, "usage: bench-inference [--rounds 1..%d] [--opencv PROGRAM] [--json FILE] "
-                        "NAME=CFG[,WEIGHTS]...\n",
+        fprintf(stderr,
+                "usage: bench-inference [--rounds 1..%d] [--opencv PROGRAM] [--json FILE] "
+                "NAME=CFG[,WEIGHTS]...\n",
                 ROUNDS_MAX);
         return 2;
     }

@@ -3,12 +3,18 @@
  *
  * Reads a float each of the input once (3 x SIDE x SIDE), then a line "run N" a turn; answers with
  * "ready", and with the milliseconds of N runs. One thread. */
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <opencv2/core.hpp>
 #include <opencv2/dnn.hpp>
 #include <vector>
+
+static double now_ms() { /* of the processor, in all threads */
+    timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
 
 int main(int argc, char **argv) {
     if (argc != 4) {
@@ -32,14 +38,12 @@ int main(int argc, char **argv) {
         std::fflush(stdout);
         int runs;
         while (std::scanf(" run %d", &runs) == 1) {
-            auto began = std::chrono::steady_clock::now();
+            double began = now_ms();
             for (int i = 0; i < runs; i++) {
                 net.setInput(input);
                 net.forward(outputs, names);
             }
-            std::chrono::duration<double, std::milli> took =
-                std::chrono::steady_clock::now() - began;
-            std::printf("%f\n", took.count());
+            std::printf("%f\n", now_ms() - began);
             std::fflush(stdout);
         }
     } catch (const std::exception &error) {

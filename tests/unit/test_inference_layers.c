@@ -24,6 +24,37 @@ START_TEST(tables) {
 }
 END_TEST
 
+/* No two outputs that are needed at the same time overlap, and nothing is wasted without need. */
+START_TEST(plans) {
+    struct layers_output outputs[60];
+    size_t largest = 0, sum = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(outputs); i++) {
+        outputs[i] =
+            (struct layers_output){.floats = layers_random(5) == 0 ? 0 : layers_random(1000),
+                                   .first = i,
+                                   .last = i + layers_random((uint32_t)_i + 2)};
+        largest = outputs[i].floats > largest ? outputs[i].floats : largest;
+        sum += outputs[i].floats + 16;
+    }
+    size_t total = layers_plan(outputs, ARRAY_LENGTH(outputs));
+    ck_assert_uint_ge(total, largest);
+    ck_assert_uint_le(total, sum);
+    for (size_t i = 0; i < ARRAY_LENGTH(outputs); i++) {
+        const struct layers_output *a = &outputs[i];
+        ck_assert_uint_eq(a->at % 16, 0);
+        ck_assert_uint_le(a->at + a->floats, total);
+        for (size_t k = 0; k < i; k++) {
+            const struct layers_output *b = &outputs[k];
+            bool together = b->last >= a->first;
+            ck_assert(!together || a->at >= b->at + b->floats || b->at >= a->at + a->floats);
+        }
+    }
+    if (_i == 0) { /* a chain: each is read by the next one only */
+        ck_assert_uint_le(total, 3 * (largest + 16));
+    }
+}
+END_TEST
+
 START_TEST(no_memory) {
     float weights[9] = {0}, bias = 0;
     struct layers_convolution is = {1, 4, 4, 1, 3, 1, 1, 1, .weights = weights, .biases = &bias};
@@ -44,6 +75,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, layers, 0, 4);
     tcase_add_test(tests, tables);
+    tcase_add_loop_test(tests, plans, 0, 12);
     tcase_add_test(tests, no_memory);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
