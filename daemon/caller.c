@@ -2,23 +2,50 @@
 #include "daemon/base/mem.h"
 #include <stdlib.h>
 
+#define JPEG_QUALITY 90 /* of raw pixels that are drawn on */
+
 struct caller {
     webui_reply_fn *reply;
     void *ctx;
-    bool wait_stored, replied;
+    bool wait_stored, want_picture, replied;
     struct frame_record record; /* of the verdict, kept until the store has answered */
 };
 
-static void reply(struct caller *caller, const struct frame_record *record, bool stored,
-                  const struct err *err) {
-    struct webui_reply reply = {.record = *record, .stored = stored};
-    reply.kept = record->tier != TIER_NONE;
+static void reply(struct caller *caller, struct webui_reply *reply, const struct err *err) {
+    reply->kept = reply->record.tier != TIER_NONE;
     if (err) {
-        reply.code = err->code;
-        reply.err = *err;
+        reply->code = err->code;
+        reply->err = *err;
     }
     caller->replied = true;
-    caller->reply(caller->ctx, &reply);
+    caller->reply(caller->ctx, reply);
+}
+
+/* A JPEG of raw pixels, which stay what they are: triage may not want them. */
+static int encoded(const struct frame *frame, struct frame **out, struct err *err) {
+    const struct frame_record *record = &frame->record;
+    uint8_t *bytes = mem_dup(frame->blob, record->blob_bytes);
+    if (!bytes) {
+        return err_set(err, ERR_NOMEM, "no memory for a picture to draw on");
+    }
+    int code = frame_create_raw(record->camera, frame->format, record->width, record->height, bytes,
+                                record->blob_bytes, out, err);
+    return code ? code : frame_encode(*out, JPEG_QUALITY, err);
+}
+
+static void reply_verdict(struct caller *caller, const struct frame *frame) {
+    struct webui_reply answer = {.record = frame->record};
+    struct frame *made = NULL;
+    struct err err = {0};
+    bool make = caller->want_picture && frame->format != FRAME_ENCODED;
+    int code = make ? encoded(frame, &made, &err) : 0;
+    const struct frame *shown = make ? made : frame;
+    if (caller->want_picture && !code) {
+        answer.picture = shown->blob;
+        answer.picture_bytes = shown->record.blob_bytes;
+    }
+    reply(caller, &answer, code ? &err : NULL);
+    frame_destroy(made);
 }
 
 static void on_detected(void *ctx, uint64_t token, const struct frame *frame) {
@@ -26,7 +53,7 @@ static void on_detected(void *ctx, uint64_t token, const struct frame *frame) {
     (void)token;
     bool will_be_stored = frame->record.tier != TIER_NONE;
     if (!caller->wait_stored || !will_be_stored) {
-        reply(caller, &frame->record, false, NULL);
+        reply_verdict(caller, frame);
         return;
     }
     caller->record = frame->record;
@@ -46,7 +73,9 @@ static void on_settled(void *ctx, uint64_t token, const struct frame *frame,
         struct err dropped;
         err_set(&dropped, ERR_FULL, "the frame was dropped before it was looked at");
         bool seen = caller->record.detections != NULL;
-        reply(caller, seen ? &caller->record : &frame->record, outcome == FRAME_KEPT,
+        struct webui_reply answer = {.record = seen ? caller->record : frame->record,
+                                     .stored = outcome == FRAME_KEPT};
+        reply(caller, &answer,
               outcome == FRAME_KEPT || outcome == FRAME_REJECTED ? NULL
               : err                                              ? err
                                                                  : &dropped);
@@ -85,6 +114,7 @@ int caller_frame(const struct webui_push *push, struct frame **out, struct err *
     *caller = (struct caller){.reply = push->reply,
                               .ctx = push->reply_ctx,
                               .wait_stored = push->wait_stored,
+                              .want_picture = push->want_picture,
                               .record.tier = TIER_NONE};
     frame->origin =
         (struct frame_origin){.ctx = caller, .on_detected = on_detected, .on_settled = on_settled};

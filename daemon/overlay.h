@@ -1,4 +1,4 @@
-/* overlay: boxes drawn on a kept picture, by a process of its own (sync_config.overlay).
+/* overlay: boxes drawn on a picture by a process of its own, for sync_config.overlay and /annotate.
  *
  * Thread: any; blocks for as long as drawing takes, at most half a minute.
  */

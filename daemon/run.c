@@ -70,6 +70,13 @@ static int hook_trigger(void *ctx, const char *camera, unsigned *kept, struct er
     return pipeline_trigger(daemon->web_rooms.pipeline, camera, kept, err);
 }
 
+static int hook_draw(void *ctx, const uint8_t *picture, size_t size,
+                     const struct frame_detection *detections, size_t count, uint8_t **out,
+                     size_t *out_size, struct err *err) {
+    (void)ctx;
+    return overlay_draw(picture, size, detections, count, out, out_size, err);
+}
+
 static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
                      const char **kind, struct err *err) {
     const struct daemon *daemon = ctx;
@@ -163,6 +170,7 @@ static int start_doors(struct daemon *daemon, struct err *err) {
     struct webui_hooks hooks = {.ctx = daemon,
                                 .submit_frame = hook_submit,
                                 .trigger = hook_trigger,
+                                .draw = hook_draw,
                                 .mint_link = hook_link,
                                 .status = hook_status,
                                 .metrics = hook_metrics};

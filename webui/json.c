@@ -158,13 +158,18 @@ static json_t *entity_json(const struct frame_detection *found) {
     return json_pack("{s:s,s:{s:o,s:o}}", "type", "entity", "entity", "tag", tag, "box", place);
 }
 
+bool webui__detection_asked(const struct frame_detection *found, double threshold,
+                            const char *classes) {
+    return rounded((double)found->confidence) >= threshold &&
+           (!classes[0] || webui__list_has(classes, found->label));
+}
+
 int webui__lva_format(const struct frame_record *record, double threshold, const char *classes,
                       json_t **out, size_t *count) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < record->detection_count; i++) {
         const struct frame_detection *found = &record->detections[i];
-        if (rounded((double)found->confidence) < threshold ||
-            (classes[0] && !webui__list_has(classes, found->label))) {
+        if (!webui__detection_asked(found, threshold, classes)) {
             continue;
         }
         if (json_array_append_new(list, entity_json(found)) != 0) {

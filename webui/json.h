@@ -8,11 +8,17 @@
 #include "schemas/frame.h"
 #include "store/store.h"
 #include <jansson.h>
+#include <stdbool.h>
 
 #define WEBUI__JSON_DUMP (JSON_COMPACT | JSON_REAL_PRECISION(9))
 
 /* "pending", "done", "quarantined", or "none" where no remote has or wants the frame. */
 const char *webui__sync_state(const struct store_row *row);
+
+/* Whether a caller wants to hear of it: at least `threshold`, and in the comma-separated `classes`
+ * ("": all). */
+bool webui__detection_asked(const struct frame_detection *found, double threshold,
+                            const char *classes);
 
 /* The answer of /score in the form of the Live Video Analytics inference extension: one entity a
  * detection of at least `threshold` whose label is in the comma-separated `classes` ("": all).

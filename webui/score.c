@@ -1,4 +1,5 @@
-/* score: the doors for pushed pictures: POST /score. What waits and for how long is in ticket.c.
+/* score: the doors for pushed pictures: POST /score and /annotate. What waits and for how long is
+ * in ticket.c.
  *
  * A door has two halves. The first runs when a request's headers are here (on_headers): it reads
  * the order and refuses what cannot become an answer, before the body is taken. The second (push)
@@ -8,6 +9,7 @@
 #include "daemon/base/mem.h"
 #include "webui/json.h"
 #include "webui/pages.h"
+#include "webui/paint.h"
 #include "webui/state.h"
 #include "webui/ticket.h"
 #include <stdio.h>
@@ -68,6 +70,32 @@ static void on_reply(void *ctx, const struct webui_reply *reply) {
     webui__ticket_answer(ticket, &answer);
     pthread_mutex_unlock(&ticket->lock);
     webui__ticket_release(ticket);
+}
+
+/* Hands the pipeline's hold on to the thread that draws. */
+static bool have_drawn(struct webui__ticket *ticket, const struct webui_reply *reply) {
+    struct webui__paint_job *job = webui__paint_job_create(ticket, reply);
+    bool put = false;
+    pthread_mutex_lock(&ticket->lock); /* while it has no answer, webui is there */
+    if (job && !ticket->answer.status) {
+        put = webui__paint_put(ticket->webui, job);
+    }
+    pthread_mutex_unlock(&ticket->lock);
+    if (!put) {
+        webui__paint_job_destroy(job);
+    }
+    return put;
+}
+
+static void on_annotate_reply(void *ctx, const struct webui_reply *reply) {
+    struct webui__ticket *ticket = ctx;
+    if (reply->code) {
+        on_reply(ctx, reply);
+    } else if (!have_drawn(ticket, reply)) {
+        webui__ticket_refuse(ticket, MHD_HTTP_SERVICE_UNAVAILABLE,
+                             "too many pictures wait to be drawn on: try again in a moment");
+        webui__ticket_release(ticket);
+    }
 }
 
 /* ---- the request ---- */
@@ -136,6 +164,7 @@ static void submit(struct webui__request *request, struct webui__ticket *ticket,
                    size_t size) {
     struct webui *webui = request->webui;
     const struct webui__order *order = &ticket->order;
+    const bool drawn = order->door == DOOR_ANNOTATE;
     const struct webui_push push = {.camera = order->camera,
                                     .bytes = bytes,
                                     .size = size,
@@ -144,7 +173,8 @@ static void submit(struct webui__request *request, struct webui__ticket *ticket,
                                     .height = order->height,
                                     .full_range = order->full_range,
                                     .wait_stored = order->wait_stored,
-                                    .reply = on_reply,
+                                    .want_picture = drawn,
+                                    .reply = drawn ? on_annotate_reply : on_reply,
                                     .reply_ctx = ticket};
     struct err err = {0};
     if (!webui__ticket_park(request)) {
@@ -177,6 +207,14 @@ static void push(struct webui__request *request) {
     }
 }
 
+static void on_annotate_headers(struct webui__request *request) {
+    if (!request->webui->hooks.draw) {
+        webui__refuse(request, MHD_HTTP_NOT_IMPLEMENTED, "nothing here can draw");
+        return;
+    }
+    on_headers(request, DOOR_ANNOTATE);
+}
+
 static void on_score_headers(struct webui__request *request) {
     on_headers(request, DOOR_SCORE);
 }
@@ -197,6 +235,10 @@ static void on_root(struct webui__request *request) {
         "  ?wait=stored      answer once the frame is durable; header creel-frame has its id\n"
         "  ?range=full       raw yuv420p has Y from 0 to 255, and not from 16 to 235\n"
         "\n"
+        "POST /annotate takes the same (but for wait=) and answers with the picture as a JPEG, "
+        "what\n"
+        "was found drawn on it.\n"
+        "\n"
         "POST /trigger?camera=dock keeps that camera's frames around this moment, where a rule of "
         "kind\n"
         "  trigger looks at it; 404: none does.\n"
@@ -208,6 +250,7 @@ static void on_root(struct webui__request *request) {
 const struct webui__route webui__ingest_routes[] = {
     {METHOD_GET, "/", on_root, ROUTE_OPEN, NULL},
     {METHOD_POST, "/score", push, ROUTE_BODY, on_score_headers},
+    {METHOD_POST, "/annotate", push, ROUTE_BODY, on_annotate_headers},
     {METHOD_POST, "/trigger", webui__on_trigger, 0, NULL},
 };
 const size_t webui__ingest_route_count = ARRAY_LENGTH(webui__ingest_routes);

@@ -6,6 +6,7 @@
 #ifndef CREEL_WEBUI_STATE_H
 #define CREEL_WEBUI_STATE_H
 
+#include "daemon/base/queue.h"
 #include "webui/http.h"
 #include "webui/webui.h"
 #include <pthread.h>
@@ -37,6 +38,13 @@ struct webui__waiting {
     bool closed;
 };
 
+/* The thread that draws (paint.c), where hooks.draw is given. */
+struct webui__paint {
+    struct queue *queue;
+    pthread_t thread;
+    bool running;
+};
+
 struct webui__score_counts {
     atomic_ullong frames, found, empty, failed, waiting;
 };
@@ -53,6 +61,7 @@ struct webui {
     struct webui__readers readers;
     struct webui__names names;
     struct webui__waiting waiting;
+    struct webui__paint paint;
     struct webui__score_counts scored;
     atomic_ullong body_bytes; /* reserved, of WEBUI__BODIES_MAX */
     atomic_bool closing;

@@ -8,6 +8,7 @@
 #include "webui/webui.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
+#include "webui/paint.h"
 #include "webui/state.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +154,7 @@ int webui_start(const struct webui_config *config, struct store *store,
     int code = start_ingest(webui, config, timeout_s, err);
     code = code ? code : start_web(webui, config, timeout_s, err);
     code = code ? code : sweep_start(webui, err);
+    code = code || !webui->hooks.draw ? code : webui__paint_start(webui, err);
     if (code) {
         webui_stop(webui);
         return code;
@@ -182,6 +184,7 @@ void webui_stop(struct webui *webui) {
     sweep_finish(webui);
     webui__server_stop(&webui->web);
     webui__server_stop(&webui->ingest);
+    webui__paint_stop(webui);
     destroy(webui);
 }
 

@@ -1,11 +1,11 @@
 /* webui: the gallery, the JSON API and the HTTP door for pushed frames (/score).
  *
  * libmicrohttpd with epoll; two listeners with their own ports and authentication: `web` (gallery,
- * /api/v1, links, /metrics) and `ingest` (/score). Reads the store through readers of its own;
- * reaches the other rooms only through `struct webui_hooks`. Off loopback the gallery refuses to
- * start without authentication. Life cycle: webui_start -> webui_stop (running replies finish,
- * waiting callers get 503). Thread: hooks are called on webui's threads and must not block longer
- * than said.
+ * /api/v1, links, /metrics) and `ingest` (/score, /annotate). Reads the store through readers of
+ * its own; reaches the other rooms only through `struct webui_hooks`. Off loopback the gallery
+ * refuses to start without authentication. Life cycle: webui_start -> webui_stop (running replies
+ * finish, waiting callers get 503). Thread: hooks are called on webui's threads and must not block
+ * longer than said.
  */
 #ifndef CREEL_WEBUI_WEBUI_H
 #define CREEL_WEBUI_WEBUI_H
@@ -47,6 +47,8 @@ struct webui_reply {
     bool stored;                /* with wait_stored: the store acknowledged it */
     bool kept;                  /* triage wanted it kept */
     struct frame_record record; /* detections: valid during the call only */
+    const uint8_t *picture;     /* with want_picture and a verdict: an image file, valid likewise */
+    size_t picture_bytes;
 };
 typedef void webui_reply_fn(void *ctx, const struct webui_reply *reply);
 
@@ -59,6 +61,7 @@ struct webui_push {
     uint32_t width, height; /* of raw pixels */
     bool full_range;        /* yuv420p: Y is 0..255, as in a JPEG; else 16..235, as in video */
     bool wait_stored;       /* reply after the store's acknowledgement */
+    bool want_picture;      /* not with wait_stored */
     webui_reply_fn *reply;
     void *reply_ctx;
 };
@@ -72,6 +75,11 @@ struct webui_hooks {
     /* Wants the frames of the camera around this moment; `*kept` of those before it are. May be
      * NULL. ERR_NOT_FOUND: no such camera, or no rule for it. */
     int (*trigger)(void *ctx, const char *camera, unsigned *kept, struct err *err);
+    /* A JPEG (malloc'd) of a picture with boxes drawn. Blocks for as long as that takes. NULL: no
+     * /annotate. */
+    int (*draw)(void *ctx, const uint8_t *picture, size_t size,
+                const struct frame_detection *detections, size_t count, uint8_t **out,
+                size_t *out_size, struct err *err);
     /* A link to the frame's object in the cloud; ERR_NOT_FOUND: not replicated, ERR_REFUSED: no
      * link possible. */
     int (*mint_link)(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],

@@ -112,6 +112,29 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   problem(post('/score', 'image/png', file('large', Buffer.alloc(BODY_MAX + 1))), 413, /ingest\.body_max/, 'too large');
   problem(post('/score', 'image/png', file('cut.png', fs.readFileSync(png).subarray(0, 3000))), 400, /PNG/, 'cut off');
 
+  // /annotate: the same picture with lines where boxes are, whatever form it came in.
+  const pixels = (name) => ffmpeg(name, '-f', 'rawvideo', '-pix_fmt', 'rgb24');
+  const plain = pixels(png);
+  const raw = file('scene.raw', ffmpeg(png, '-f', 'rawvideo', '-pix_fmt', 'bgr24'));
+  for (const [query, type, name] of [['?confidence=0.4', 'image/png', png], ['?confidence=0.4', 'image/jpeg', jpeg],
+    [`?confidence=0.4&pixelFormat=bgr24&${size}`, 'image/x-raw', raw]]) {
+    const reply = post(`/annotate${query}`, type, name);
+    assert.deepStrictEqual([reply.status, reply.type], [200, 'image/jpeg'], `${type}: ${reply.body.subarray(0, 200)}`);
+    const drawn = pixels(file('drawn.jpg', reply.body));
+    assert.strictEqual(drawn.length, plain.length);
+    const changed = (x, y) => {
+      const at = (Math.min(y, HEIGHT - 1) * WIDTH + Math.min(x, WIDTH - 1)) * 3;
+      return [0, 1, 2].some((i) => Math.abs(drawn[at + i] - plain[at + i]) > 40);
+    };
+    for (const box of expected) {
+      let hits = 0;
+      for (let i = 0; i < 50; i++) hits += changed(Math.round((box.l + (box.w * i) / 50) * WIDTH), Math.round((box.t + box.h) * HEIGHT) - 1);
+      assert.ok(hits > 30, `${type}: ${hits} of 50 dots of a line under ${JSON.stringify(box)}`);
+    }
+  }
+  const none = pixels(file('drawn.jpg', post('/annotate?object=nothing', 'image/png', png).body));
+  assert.ok(none.reduce((sum, value, i) => sum + (Math.abs(value - plain[i]) > 40), 0) < none.length / 500, 'nothing to draw, but drawn');
+
   // Streams become cameras, but not without end.
   const statuses = spawnSync('curl', ['-s', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n', '-H', 'Content-Type: image/png',
     '--data-binary', `@${png}`, `${base}/score?confidence=1&stream=door-[0-129]`]).stdout.toString().trim().split('\n');

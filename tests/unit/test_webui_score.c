@@ -58,6 +58,8 @@ static void give(webui_reply_fn *reply, void *ctx) {
         err_set(&answer.err, pipeline.code, "%s", pipeline.reason);
     }
     answer.record.detections = found;
+    answer.picture = picture;
+    answer.picture_bytes = sizeof(picture);
     answer.record.detection_count = pipeline.nothing ? 0 : ARRAY_LENGTH(found);
     memset(answer.record.id.bytes, 0x11, sizeof(answer.record.id.bytes));
     reply(ctx, &answer);
@@ -131,7 +133,33 @@ static size_t held(void) {
 
 /* ---- fixture ---- */
 
-static const struct webui_hooks hooks = {.submit_frame = submit};
+/* ---- the one who draws ---- */
+
+static struct {
+    atomic_int delay_ms, code;
+    atomic_uint drawn;
+    atomic_size_t count;
+} painter;
+
+static int draw(void *ctx, const uint8_t *bytes, size_t size,
+                const struct frame_detection *detections, size_t count, uint8_t **out,
+                size_t *out_size, struct err *err) {
+    (void)ctx;
+    ck_assert_uint_eq(size, sizeof(picture));
+    ck_assert_mem_eq(bytes, picture, size);
+    ck_assert(count == 0 || strcmp(detections[0].label, "car") == 0);
+    clock_sleep_ms(painter.delay_ms);
+    painter.count = count;
+    painter.drawn++;
+    if (painter.code) {
+        return err_set(err, painter.code, "it cannot be drawn on");
+    }
+    *out = (uint8_t *)strdup("drawn");
+    *out_size = 5;
+    return 0;
+}
+
+static const struct webui_hooks hooks = {.submit_frame = submit, .draw = draw};
 
 static void start_with(const char *token) {
     struct err err = {0};
@@ -390,6 +418,114 @@ START_TEST(wait_stored) {
 }
 END_TEST
 
+/* ---- pictures with boxes ---- */
+
+static struct case_reply annotate(const char *query) {
+    char target[400];
+    snprintf(target, sizeof(target), "/annotate%s", query);
+    return case_post(port, target, JPEG, picture, sizeof(picture));
+}
+
+static void expect_annotate(const char *query, int status, const char *says) {
+    struct case_reply reply = annotate(query);
+    ck_assert_msg(reply.status == status, "%s: %d\n%s", query, reply.status, reply.raw);
+    ck_assert_msg(strstr(reply.body, says) != NULL, "%s", reply.body);
+    case_reply_finish(&reply);
+}
+
+START_TEST(annotated) {
+    char type[512];
+    struct case_reply reply = annotate("");
+    ck_assert_int_eq(reply.status, 200);
+    ck_assert_str_eq(case_header(&reply, "Content-Type", type), "image/jpeg");
+    ck_assert_str_eq(reply.body, "drawn");
+    case_reply_finish(&reply);
+    ck_assert(pipeline.push.want_picture && !pipeline.push.wait_stored);
+    ck_assert_uint_eq(painter.count, 2);
+    expect_annotate("?confidence=0", 200, "drawn");
+    ck_assert_uint_eq(painter.count, 3);
+    expect_annotate("?object=car", 200, "drawn");
+    ck_assert_uint_eq(painter.count, 1);
+    expect_annotate("?object=bird", 200, "drawn"); /* nothing to draw: the picture all the same */
+    ck_assert_uint_eq(painter.count, 0);
+    expect_annotate("?wait=stored", 400, "/score and /image");
+    painter.code = ERR_INVALID; /* the pipeline could look at it: not the caller's fault */
+    expect_annotate("", 500, "cannot be drawn on");
+    unsigned before = painter.drawn;
+    pipeline.code = ERR_INVALID;
+    pipeline.reason = "a bad picture";
+    expect_annotate("", 400, "a bad picture");
+    pipeline.code = ERR_FULL;
+    pipeline.behaviour = REFUSE;
+    expect_annotate("", 503, "a bad picture");
+    ck_assert_uint_eq(painter.drawn, before);
+    ck_assert(!pipeline.push.wait_stored);
+}
+END_TEST
+
+static void *annotate_some(void *arg) {
+    atomic_uint *counts = arg;
+    struct case_reply reply = annotate("");
+    counts[reply.status == 200 ? 0 : reply.status == 503 ? 1 : 2]++;
+    case_reply_finish(&reply);
+    return NULL;
+}
+
+/* Few pictures wait to be drawn on; the others are told to come again. Nobody else waits. */
+START_TEST(painter_full) {
+    pthread_t threads[12];
+    atomic_uint counts[3] = {0, 0, 0};
+    painter.delay_ms = 600;
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, annotate_some, counts), 0);
+    }
+    clock_sleep_ms(100);
+    ck_assert_uint_eq(count(""), 2);
+    ck_assert_uint_eq(painter.drawn, 0);
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        pthread_join(threads[i], NULL);
+    }
+    ck_assert_uint_ge(counts[0], 4);
+    ck_assert_uint_ge(counts[1], 4);
+    ck_assert_uint_eq(counts[2], 0);
+    ck_assert_uint_eq(painter.drawn, counts[0]);
+}
+END_TEST
+
+/* Callers that go, and a shutdown, while pictures are drawn and wait for it. */
+START_TEST(painter_left) {
+    char text[200];
+    int size = snprintf(text, sizeof(text),
+                        "POST /annotate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JPEG
+                        "Content-Length: %zu\r\n\r\n",
+                        sizeof(picture));
+    int fds[4];
+    painter.delay_ms = 1000;
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        fds[i] = case_connect(port);
+        case_send(fds[i], text, (size_t)size);
+        case_send(fds[i], picture, sizeof(picture));
+        if (i % 2) {
+            close(fds[i]);
+        }
+    }
+    for (int i = 0; pipeline.frames < ARRAY_LENGTH(fds) && i < 2000; i++) {
+        clock_sleep_ms(1);
+    }
+    webui_stop(TAKE_PTR(webui));
+    ck_assert_uint_le(painter.drawn, 1);
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i += 2) {
+        struct case_reply reply = case_receive(fds[i]);
+        ck_assert_int_eq(reply.status, 503);
+        case_reply_finish(&reply);
+        close(fds[i]);
+    }
+    store_close(store);
+    case_remove(dir);
+    start_with(NULL); /* for the fixture */
+}
+END_TEST
+
 /* ---- callers that go, and verdicts that come late ---- */
 
 START_TEST(aborted) {
@@ -541,10 +677,10 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {found,         parameters, bodies,     raw_pixels,
-                                  refused_early, framing,    refusals,   wait_stored,
-                                  aborted,       gone,       patience,   shutdown_answers,
-                                  many,          token,      other_sites};
+    TTest const *const tests[] = {
+        annotated,  painter_full,  painter_left,     found,    parameters,  bodies,
+        raw_pixels, refused_early, framing,          refusals, wait_stored, aborted,
+        gone,       patience,      shutdown_answers, many,     token,       other_sites};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
