@@ -228,8 +228,14 @@ static void predict(float *input) {
 
 #else
 
-static int layers_replace(struct err *err) {
-    return darknet_layers_create(net, kernels_get(0), false, &layers, err);
+static int layers_replace(const struct worker_start *start, struct err *err) {
+    uint32_t wanted[BOXES_HEADS_MAX];
+    size_t count = 0;
+    while (count < start->head_count && count < BOXES_HEADS_MAX) {
+        wanted[count] = start->heads[count].layer;
+        count++;
+    }
+    return darknet_layers_create(net, kernels_get(0), wanted, count, &layers, err);
 }
 
 static void predict(float *input) {

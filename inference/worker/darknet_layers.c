@@ -23,6 +23,7 @@
 struct darknet_layers {
     network *net;
     struct layers_op **ops; /* of each layer; NULL: the library's own function */
+    bool *needless;         /* of each layer: nobody reads it */
     size_t replaced;
     float *scratch;
     float *memory;            /* of the outputs; NULL: they are where the library has them */
@@ -240,37 +241,46 @@ static int owner(const network *net, int i) {
     return i;
 }
 
-static void read_note(const network *net, struct layers_output *outputs, int from, int by) {
-    struct layers_output *output = &outputs[owner(net, from)];
+struct reads {
+    const network *net;
+    struct layers_output *outputs;
+    bool *needless;
+};
+
+/* `by`: the reading layer's number, or that behind the last layer for who comes after the run. */
+static void read_note(struct reads *reads, int from, int by) {
+    struct layers_output *output = &reads->outputs[owner(reads->net, from)];
     output->last = output->last > (size_t)by ? output->last : (size_t)by;
+    reads->needless[from] = false;
 }
 
-/* Results are what is read after the last layer. */
-static bool is_result(const network *net, int i) {
-    LAYER_TYPE type = net->layers[i].type;
-    while (i + 1 < net->n && net->layers[i + 1].type == COST) { /* adds nothing to its input */
-        i++;
-    }
-    return i + 1 == net->n || type == YOLO || type == REGION || type == SOFTMAX;
-}
-
-static void reads_note(const network *net, struct layers_output *outputs) {
+/* From the last layer back, so that a layer that nobody reads does not read either. */
+static void reads_note(struct reads *reads, const uint32_t *wanted, size_t wanted_count) {
+    const network *net = reads->net;
     for (int i = 0; i < net->n; i++) {
+        reads->needless[i] = true;
+        reads->outputs[i].floats = owner(net, i) == i ? (size_t)net->layers[i].outputs : 0;
+        reads->outputs[i].first = (size_t)i;
+        reads->outputs[i].last = (size_t)i;
+    }
+    for (size_t i = 0; i < wanted_count; i++) {
+        read_note(reads, (int)wanted[i], net->n);
+    }
+    for (int i = net->n - 1; i >= 0; i--) {
         const layer *l = &net->layers[i];
-        outputs[i].floats = owner(net, i) == i ? (size_t)l->outputs : 0;
-        outputs[i].first = (size_t)i;
-        read_note(net, outputs, i, i);
-        if (i > 0) {
-            read_note(net, outputs, i - 1, i);
+        if (reads->needless[i]) {
+            reads->outputs[i].floats = 0;
+            continue;
         }
+        read_note(reads, i, i);
         for (int k = 0; l->type == ROUTE && k < l->n; k++) {
-            read_note(net, outputs, l->input_layers[k], i);
+            read_note(reads, l->input_layers[k], i);
         }
         if (l->type == SHORTCUT) {
-            read_note(net, outputs, l->index, i);
+            read_note(reads, l->index, i);
         }
-        if (is_result(net, i)) {
-            read_note(net, outputs, i, net->n);
+        if (l->type != ROUTE && i > 0) {
+            read_note(reads, i - 1, i);
         }
     }
 }
@@ -285,13 +295,14 @@ static bool outputs_may_move(const network *net) {
     return true;
 }
 
-static int outputs_move(struct darknet_layers *layers, struct err *err) {
+static int outputs_move(struct darknet_layers *layers, const uint32_t *wanted, size_t wanted_count,
+                        struct err *err) {
     network *net = layers->net;
     CLEANUP(mem_free_at)
     struct layers_output *outputs = mem_array((size_t)net->n, sizeof(*outputs));
     layers->outputs = mem_array((size_t)net->n, sizeof(float *));
     if (outputs != NULL && layers->outputs != NULL) {
-        reads_note(net, outputs);
+        reads_note(&(struct reads){net, outputs, layers->needless}, wanted, wanted_count);
         layers->memory = layers_scratch_create(layers_plan(outputs, (size_t)net->n));
     }
     if (layers->memory == NULL) {
@@ -325,7 +336,8 @@ static int op_make(struct darknet_layers *layers, const struct kernels *kernels,
     const layer *l = &layers->net->layers[i];
     make_fn *make = maker_find(l->type);
     struct layers_op **op = &layers->ops[i];
-    if (make == NULL || l->batch != 1 || !make(&(struct maker){layers->net, kernels}, l, op)) {
+    if (layers->needless[i] || make == NULL || l->batch != 1 ||
+        !make(&(struct maker){layers->net, kernels}, l, op)) {
         return 0;
     }
     if (*op == NULL) {
@@ -339,8 +351,7 @@ static int op_make(struct darknet_layers *layers, const struct kernels *kernels,
 static int layers_make(struct darknet_layers *layers, const struct kernels *kernels,
                        struct err *err) {
     size_t scratch = 0;
-    layers->ops = mem_array((size_t)layers->net->n, sizeof(struct layers_op *));
-    int code = layers->ops != NULL ? 0 : err_set(err, ERR_NOMEM, "no memory for layers");
+    int code = 0;
     for (int i = 0; i < layers->net->n && code == 0; i++) {
         code = op_make(layers, kernels, i, &scratch, err);
     }
@@ -351,14 +362,27 @@ static int layers_make(struct darknet_layers *layers, const struct kernels *kern
     return code;
 }
 
-int darknet_layers_create(struct network *net, const struct kernels *kernels, bool keep_outputs,
-                          struct darknet_layers **out, struct err *err) {
+int darknet_layers_create(struct network *net, const struct kernels *kernels,
+                          const uint32_t *wanted, size_t wanted_count, struct darknet_layers **out,
+                          struct err *err) {
+    for (size_t i = 0; wanted != NULL && i < wanted_count; i++) {
+        if (wanted[i] >= (uint32_t)net->n) {
+            return err_set(err, ERR_INVALID, "the network has no layer %u", wanted[i]);
+        }
+    }
     struct darknet_layers *layers = mem_alloc(sizeof(*layers));
     if (layers == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for the network's layers");
     }
     layers->net = net;
-    int code = keep_outputs || !outputs_may_move(net) ? 0 : outputs_move(layers, err);
+    layers->ops = mem_array((size_t)net->n, sizeof(struct layers_op *));
+    layers->needless = mem_array((size_t)net->n, sizeof(bool));
+    int code = layers->ops != NULL && layers->needless != NULL
+                   ? 0
+                   : err_set(err, ERR_NOMEM, "no memory for the network's layers");
+    if (code == 0 && wanted != NULL && outputs_may_move(net)) {
+        code = outputs_move(layers, wanted, wanted_count, err);
+    }
     if (code == 0) {
         code = layers_make(layers, kernels, err); /* after the move: some note where another's is */
     }
@@ -378,6 +402,7 @@ void darknet_layers_destroy(struct darknet_layers *layers) {
         layers_op_destroy(layers->ops[i]);
     }
     outputs_restore(layers);
+    free(layers->needless);
     free(layers->ops);
     free(layers->scratch);
     free(layers);
@@ -411,6 +436,9 @@ void darknet_layers_predict(struct darknet_layers *layers, float *input) {
     network *net = layers->net;
     for (int i = 0; i < net->n; i++) {
         const layer *l = &net->layers[i];
+        if (layers->needless[i]) {
+            continue;
+        }
         if (layers->ops[i] != NULL) {
             layers_op_run(layers->ops[i], input, l->output, layers->scratch);
         } else if (!route_run(net, l)) {

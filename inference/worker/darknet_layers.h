@@ -10,23 +10,25 @@
 
 #include "daemon/base/err.h"
 #include "inference/worker/kernels.h"
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct network; /* Darknet's */
 struct darknet_layers;
 
-/* `net` is borrowed and must live longer. Unless `keep_outputs`, only the outputs that are results
- * ([yolo] and the like, and the last layer) can be read after a run, and they are elsewhere than
- * before (the library's structs say where) until darknet_layers_destroy. */
-int darknet_layers_create(struct network *net, const struct kernels *kernels, bool keep_outputs,
-                          struct darknet_layers **out, struct err *err);
+/* `net` is borrowed and must live longer. `wanted` are the layers whose outputs are read after a
+ * run: only these can be, they are elsewhere than before (the library's structs say where) until
+ * darknet_layers_destroy, and what none of them is made of is not run. NULL: every layer runs and
+ * keeps its output. */
+int darknet_layers_create(struct network *net, const struct kernels *kernels,
+                          const uint32_t *wanted, size_t wanted_count, struct darknet_layers **out,
+                          struct err *err);
 void darknet_layers_destroy(struct darknet_layers *layers);
 
 /* How many of the network's layers are ours. */
 size_t darknet_layers_replaced(const struct darknet_layers *layers);
 
-/* Fills the network's outputs. */
+/* Fills the outputs that are wanted. */
 void darknet_layers_predict(struct darknet_layers *layers, float *input);
 
 #endif

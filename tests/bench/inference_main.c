@@ -207,6 +207,18 @@ static struct contestant *contestant_add(struct bench *bench, const char *name,
     return added;
 }
 
+/* All [yolo] layers: the library runs them, so creel does here as well (its worker reads the layers
+ * before them). */
+static size_t heads_find(const network *net, uint32_t *wanted, size_t most) {
+    size_t count = 0;
+    for (int i = 0; i < net->n && count < most; i++) {
+        if (net->layers[i].type == YOLO) {
+            wanted[count++] = (uint32_t)i;
+        }
+    }
+    return count;
+}
+
 /* The largest difference of any value of any [yolo] layer. */
 static float heads_compare(struct bench *bench, struct contestant *ours) {
     float worst = 0;
@@ -234,7 +246,10 @@ static int contestants_gather(struct bench *bench, const char *cfg, const char *
         struct contestant *added = contestant_add(bench, name, layers_run);
         struct err err = {0};
         added->net = load_quietly(cfg, weights);
-        if (darknet_layers_create(added->net, kernels_get(i), false, &added->layers, &err) != 0) {
+        uint32_t wanted[8];
+        size_t count = heads_find(added->net, wanted, ARRAY_LENGTH(wanted));
+        if (darknet_layers_create(added->net, kernels_get(i), wanted, count, &added->layers,
+                                  &err) != 0) {
             fprintf(stderr, "bench-inference: %s\n", err.msg);
             return -1;
         }
