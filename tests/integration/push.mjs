@@ -93,7 +93,9 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
     const reply = post(`/score?confidence=0.4&stream=raw&wait=stored&${query}`, 'image/x-raw', raw);
     assert.ok(reply.status === 200, `${query}: ${reply.status} ${reply.body}`);
     same(boxes(reply), expected, query);
-    const frame = runJson('show', reply.headers.get('creel-frame'), '--json', '--config', config);
+    const id = reply.headers.get('creel-frame'); // durable: the index may be a moment behind
+    await until('the frame in the index', () => run('show', id, '--config', config).status === 0);
+    const frame = runJson('show', id, '--json', '--config', config);
     assert.deepStrictEqual([frame.media, frame.width, frame.height, frame.camera], ['image/jpeg', WIDTH, HEIGHT, 'raw'], query);
     const stored = run('get', frame.id, '--config', config).stdout;
     assert.strictEqual(sha256(stored), frame.sha256);
