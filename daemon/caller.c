@@ -106,6 +106,7 @@ int caller_frame(const struct webui_push *push, struct frame **out, struct err *
     if (code) {
         return code;
     }
+    frame->never_keep = push->never_keep;
     struct caller *caller = mem_alloc(sizeof(*caller));
     if (!caller) {
         frame_destroy(frame);

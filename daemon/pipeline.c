@@ -285,6 +285,12 @@ static unsigned rescue(struct pipeline *pipeline, const char *camera,
 
 static void judge(struct pipeline *pipeline, struct frame *frame) {
     struct triage_verdict verdict;
+    if (frame->never_keep) {
+        count_seen(pipeline, frame, false);
+        frame_detected(frame);
+        settle(pipeline, frame, FRAME_REJECTED, NULL);
+        return;
+    }
     pthread_mutex_lock(&pipeline->triage_lock);
     triage_decide(pipeline->triage, &frame->record, &verdict);
     pthread_mutex_unlock(&pipeline->triage_lock);
@@ -320,7 +326,7 @@ static int look(struct worker *worker, struct frame *frame, struct err *err) {
         return code;
     }
     code = eyes_look(pipeline->eyes, worker->seat, frame, err);
-    if (code == ERR_CRASHED) {
+    if (code == ERR_CRASHED && !frame->never_keep) {
         poison_add(pipeline->poison, frame, err);
     }
     return code;

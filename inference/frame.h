@@ -59,6 +59,7 @@ struct frame {
     uint8_t *thumb;             /* owned JPEG, or NULL */
     size_t thumb_bytes;
     bool live;        /* from a camera that will not wait: may be dropped when the queue is full */
+    bool never_keep;  /* to be looked at and forgotten: neither triage nor the disk hear of it */
     double detect_ms; /* time in the worker: decode, network, boxes */
     struct frame_origin origin;
 };

@@ -55,6 +55,11 @@ static bool login_right(const struct webui__gate *gate, const char *header) {
            secret_right(gate, header + 7, strlen(header + 7));
 }
 
+/* Callers of Custom Vision have a header of their own for what is a token here. */
+static bool key_right(const struct webui__gate *gate, const char *header) {
+    return gate->bearer && header && secret_right(gate, header, strlen(header));
+}
+
 static int deny(struct webui__request *request, int status, const char *reason) {
     snprintf(request->reason, sizeof(request->reason), "%s", reason);
     return status;
@@ -78,7 +83,8 @@ int webui__gate_check(struct webui__request *request) {
 int webui__login_check(struct webui__request *request) {
     const struct webui__gate *gate = &request->server->gate;
     if ((!gate->basic && !gate->bearer) ||
-        login_right(gate, webui__header(request, "Authorization"))) {
+        login_right(gate, webui__header(request, "Authorization")) ||
+        key_right(gate, webui__header(request, "Prediction-Key"))) {
         return 0;
     }
     webui__set_header(request, "WWW-Authenticate", "%s", gate->basic ? REALM : "Bearer");

@@ -45,7 +45,7 @@ enum webui__route_flags {
 
 struct webui__route {
     unsigned methods;
-    const char *pattern; /* "*" stands for one segment, see webui__route_match */
+    const char *pattern; /* "*" stands for one segment, "**" for any: see webui__route_match */
     webui__handler *handle;
     unsigned flags;
     webui__handler *on_headers; /* NULL, or judges the headers before the body is taken: it may

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Floats carry seven digits: what lies behind them is noise that would only be printed. */
-static double rounded(double value) {
+double webui__rounded(double value) {
     return round(value * 1e6) / 1e6;
 }
 
@@ -27,13 +26,12 @@ static const char *place_name(enum store_place place) {
     return (size_t)place < sizeof(names) / sizeof(names[0]) ? names[place] : names[0];
 }
 
-/* Sets `key` unless the value is NULL, which it then is for want of memory; text that is not UTF-8
- * becomes "?". */
+/* Sets `key` unless the value is NULL, which it then is for want of memory. */
 static int put(json_t *object, const char *key, json_t *value) {
     return value ? json_object_set_new(object, key, value) : -1;
 }
 
-static json_t *text_json(const char *text) {
+json_t *webui__text_json(const char *text) {
     json_t *value = json_string(text);
     return value ? value : json_string("?");
 }
@@ -49,12 +47,12 @@ static json_t *time_json(int64_t utc_us) {
 }
 
 static json_t *detection_json(const struct frame_detection *found) {
-    json_t *box =
-        json_pack("{s:f,s:f,s:f,s:f}", "x", rounded(found->box.x), "y", rounded(found->box.y), "w",
-                  rounded(found->box.w), "h", rounded(found->box.h));
-    json_t *out = json_pack("{s:o,s:i,s:f,s:o}", "class", text_json(found->label), "class_index",
-                            (int)found->class_index, "confidence",
-                            rounded((double)found->confidence), "box", box);
+    json_t *box = json_pack("{s:f,s:f,s:f,s:f}", "x", webui__rounded(found->box.x), "y",
+                            webui__rounded(found->box.y), "w", webui__rounded(found->box.w), "h",
+                            webui__rounded(found->box.h));
+    json_t *out = json_pack("{s:o,s:i,s:f,s:o}", "class", webui__text_json(found->label),
+                            "class_index", (int)found->class_index, "confidence",
+                            webui__rounded((double)found->confidence), "box", box);
     if (found->tag) {
         json_object_set_new(out, "tag", json_true());
     }
@@ -73,14 +71,14 @@ static json_t *detections_json(const struct frame_record *record) {
 }
 
 static json_t *quality_json(const struct frame_quality *quality) {
-    return json_pack("{s:f,s:f,s:f}", "luma_mean", rounded((double)quality->luma_mean),
-                     "luma_stddev", rounded((double)quality->luma_stddev), "sharpness",
-                     rounded((double)quality->sharpness));
+    return json_pack("{s:f,s:f,s:f}", "luma_mean", webui__rounded((double)quality->luma_mean),
+                     "luma_stddev", webui__rounded((double)quality->luma_stddev), "sharpness",
+                     webui__rounded((double)quality->sharpness));
 }
 
 static json_t *model_json(const struct frame_record *record) {
-    return json_pack("{s:o,s:o,s:o}", "name", text_json(record->model_name), "version",
-                     text_json(record->model_version), "sha256",
+    return json_pack("{s:o,s:o,s:o}", "name", webui__text_json(record->model_name), "version",
+                     webui__text_json(record->model_version), "sha256",
                      hex_json(record->model.bytes, sizeof(record->model.bytes)));
 }
 
@@ -108,8 +106,8 @@ static int put_image(json_t *frame, const struct frame_record *record) {
 }
 
 static int put_keeping(json_t *frame, const struct store_row *row) {
-    return put(frame, "rule", text_json(row->record.rule)) ||
-           put(frame, "value", json_real(rounded(row->record.value))) ||
+    return put(frame, "rule", webui__text_json(row->record.rule)) ||
+           put(frame, "value", json_real(webui__rounded(row->record.value))) ||
            put(frame, "kept", time_json(row->kept_utc_us)) ||
            put(frame, "place", json_string(place_name(row->place))) ||
            put(frame, "pinned", json_boolean(row->pinned)) ||
@@ -125,7 +123,7 @@ json_t *webui_frame_json(const struct store_row *row) {
     int failed = !frame || put(frame, "schema", json_string("creel.frame/1")) ||
                  put(frame, "id", json_string(frame_id_format(&record->id, id))) ||
                  put(frame, "seq", json_integer((json_int_t)row->seq)) ||
-                 put(frame, "camera", text_json(record->camera)) ||
+                 put(frame, "camera", webui__text_json(record->camera)) ||
                  put(frame, "tier", json_string(webui__tier_name(record->tier))) ||
                  put_capture(frame, record) || put_image(frame, record) ||
                  put(frame, "model", model_json(record)) || put_keeping(frame, row) ||
@@ -141,26 +139,31 @@ json_t *webui_frame_json(const struct store_row *row) {
  * decimals. */
 static void clip(double *from, double *size) {
     double start = fmin(fmax(*from, 0), 1), end = fmin(fmax(*from + *size, start), 1);
-    *from = rounded(start);
+    *from = webui__rounded(start);
     *size = fmax(floor((end - *from) * 1e6 + 1e-3) / 1e6, 0);
 }
 
+struct frame_box webui__box_clipped(const struct frame_box *box) {
+    struct frame_box clipped = *box;
+    clip(&clipped.x, &clipped.w);
+    clip(&clipped.y, &clipped.h);
+    return clipped;
+}
+
 static json_t *entity_json(const struct frame_detection *found) {
-    json_t *tag = json_pack("{s:o,s:f}", "value", text_json(found->label), "confidence",
-                            rounded((double)found->confidence));
+    json_t *tag = json_pack("{s:o,s:f}", "value", webui__text_json(found->label), "confidence",
+                            webui__rounded((double)found->confidence));
     if (found->tag) {
         return json_pack("{s:s,s:{s:o}}", "type", "classification", "classification", "tag", tag);
     }
-    struct frame_box box = found->box;
-    clip(&box.x, &box.w);
-    clip(&box.y, &box.h);
+    struct frame_box box = webui__box_clipped(&found->box);
     json_t *place = json_pack("{s:f,s:f,s:f,s:f}", "l", box.x, "t", box.y, "w", box.w, "h", box.h);
     return json_pack("{s:s,s:{s:o,s:o}}", "type", "entity", "entity", "tag", tag, "box", place);
 }
 
 bool webui__detection_asked(const struct frame_detection *found, double threshold,
                             const char *classes) {
-    return rounded((double)found->confidence) >= threshold &&
+    return webui__rounded((double)found->confidence) >= threshold &&
            (!classes[0] || webui__list_has(classes, found->label));
 }
 

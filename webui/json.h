@@ -15,6 +15,13 @@
 /* "pending", "done", "quarantined", or "none" where no remote has or wants the frame. */
 const char *webui__sync_state(const struct store_row *row);
 
+/* Six digits behind the point: floats carry no more. */
+double webui__rounded(double value);
+/* Text that is not UTF-8 becomes "?". NULL: no memory. */
+json_t *webui__text_json(const char *text);
+/* The box within the picture, rounded so that its sums stay within 1 also in decimals. */
+struct frame_box webui__box_clipped(const struct frame_box *box);
+
 /* Whether a caller wants to hear of it: at least `threshold`, and in the comma-separated `classes`
  * ("": all). */
 bool webui__detection_asked(const struct frame_detection *found, double threshold,

@@ -24,7 +24,8 @@ struct webui__order {
     char classes[WEBUI__CLASSES_MAX]; /* comma-separated; "": all */
     char camera[FRAME_NAME_MAX + 1];
     bool wait_stored;
-    enum webui_pixels pixels; /* WEBUI_FILE: an image file, and what follows is 0 */
+    bool whole_picture, never_keep; /* set by who knows the path */
+    enum webui_pixels pixels;       /* WEBUI_FILE: an image file, and what follows is 0 */
     uint32_t width, height;
     bool full_range;
     bool unnamed; /* no Content-Type says that it is a picture: its first bytes have to */

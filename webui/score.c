@@ -1,5 +1,5 @@
-/* score: the doors for pushed pictures: POST /score and /annotate. What waits and for how long is
- * in ticket.c.
+/* score: the doors for pushed pictures: POST /score, /annotate and /image. What waits and for how
+ * long is in ticket.c.
  *
  * A door has two halves. The first runs when a request's headers are here (on_headers): it reads
  * the order and refuses what cannot become an answer, before the body is taken. The second (push)
@@ -10,6 +10,7 @@
 #include "webui/json.h"
 #include "webui/pages.h"
 #include "webui/paint.h"
+#include "webui/prediction.h"
 #include "webui/state.h"
 #include "webui/ticket.h"
 #include <stdio.h>
@@ -17,6 +18,16 @@
 #include <string.h>
 
 /* ---- the verdict; on the pipeline's threads ---- */
+
+/* Takes the reference; NULL: out of memory. */
+static int json_answer(json_t *json, struct webui__answer *out) {
+    out->status = MHD_HTTP_OK;
+    out->type = "application/json";
+    out->bytes = json ? json_dumps(json, WEBUI__JSON_DUMP) : NULL;
+    out->size = out->bytes ? strlen(out->bytes) : 0;
+    json_decref(json);
+    return out->bytes ? 0 : ERR_NOMEM;
+}
 
 /* The LVA answer as text; 204 when nothing was found. */
 static int score_answer(const struct webui__order *order, const struct frame_record *record,
@@ -28,12 +39,17 @@ static int score_answer(const struct webui__order *order, const struct frame_rec
         out->status = MHD_HTTP_NO_CONTENT;
         return code;
     }
-    out->status = MHD_HTTP_OK;
-    out->type = "application/json";
-    out->bytes = json_dumps(json, WEBUI__JSON_DUMP);
-    out->size = out->bytes ? strlen(out->bytes) : 0;
-    json_decref(json);
-    return out->bytes ? 0 : ERR_NOMEM;
+    return json_answer(json, out);
+}
+
+/* An empty list is an answer to callers of Custom Vision. */
+static int image_answer(const struct webui__order *order, const struct frame_record *record,
+                        struct webui__answer *out) {
+    size_t count = 0;
+    json_t *json = webui__prediction_format(record, order->threshold, order->classes,
+                                            order->whole_picture, &count);
+    out->empty = count == 0;
+    return json_answer(json, out);
 }
 
 static int verdict(const struct webui__order *order, const struct webui_reply *reply,
@@ -47,7 +63,8 @@ static int verdict(const struct webui__order *order, const struct webui_reply *r
         return ERR_BUSY;
     }
     snprintf(out->reason, sizeof(out->reason), "out of memory");
-    int code = score_answer(order, &reply->record, out);
+    int code = order->door == DOOR_IMAGE ? image_answer(order, &reply->record, out)
+                                         : score_answer(order, &reply->record, out);
     if (!code && order->wait_stored && reply->stored) {
         frame_id_format(&reply->record.id, out->frame);
     }
@@ -111,7 +128,8 @@ static void on_headers(struct webui__request *request, enum webui__door door) {
         webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
         return;
     }
-    if (webui__order_read(door, request->webui->score_threshold, order_arg, request,
+    double threshold = door == DOOR_IMAGE ? 0 : request->webui->score_threshold;
+    if (webui__order_read(door, threshold, order_arg, request,
                           webui__header(request, "Content-Type"), &ticket->order, &err) != 0) {
         webui__refuse(request, err.http_status, "%s", err.msg);
     }
@@ -141,9 +159,10 @@ static void answer(struct webui__request *request, struct webui__ticket *ticket)
     struct webui__answer *given = &ticket->answer;
     pthread_mutex_lock(&ticket->lock); /* what was written before the wake is seen here */
     pthread_mutex_unlock(&ticket->lock);
-    atomic_ullong *const counter = given->status == MHD_HTTP_OK           ? &counts->found
-                                   : given->status == MHD_HTTP_NO_CONTENT ? &counts->empty
-                                                                          : &counts->failed;
+    bool empty = given->empty || given->status == MHD_HTTP_NO_CONTENT;
+    atomic_ullong *const counter = empty                          ? &counts->empty
+                                   : given->status == MHD_HTTP_OK ? &counts->found
+                                                                  : &counts->failed;
     atomic_fetch_add(counter, 1);
     if (given->frame[0]) {
         webui__set_header(request, "creel-frame", "%s", given->frame);
@@ -174,6 +193,7 @@ static void submit(struct webui__request *request, struct webui__ticket *ticket,
                                     .full_range = order->full_range,
                                     .wait_stored = order->wait_stored,
                                     .want_picture = drawn,
+                                    .never_keep = order->never_keep,
                                     .reply = drawn ? on_annotate_reply : on_reply,
                                     .reply_ctx = ticket};
     struct err err = {0};
@@ -219,6 +239,27 @@ static void on_score_headers(struct webui__request *request) {
     on_headers(request, DOOR_SCORE);
 }
 
+/* "…/classify/iterations/NAME/image" asks of the picture as a whole, ".../nostore" that it is
+ * forgotten. Without confidence= Custom Vision's callers expect everything, and choose themselves.
+ */
+static void on_image_headers(struct webui__request *request) {
+    static const char nostore[] = "/nostore";
+    size_t size = strlen(request->path), tail = sizeof(nostore) - 1;
+    on_headers(request, DOOR_IMAGE);
+    if (request->ticket) {
+        request->ticket->order.whole_picture =
+            strstr(request->path, "/classify/iterations/") != NULL;
+        request->ticket->order.never_keep =
+            size > tail && strcmp(request->path + size - tail, nostore) == 0;
+    }
+}
+
+static void on_url(struct webui__request *request) {
+    webui__reply_problem(request, MHD_HTTP_NOT_IMPLEMENTED,
+                         "creel fetches nothing from an address that a request names, since it "
+                         "stands where others cannot reach: send the picture's bytes to /image");
+}
+
 /* ---- the rest of the server ---- */
 
 static void on_root(struct webui__request *request) {
@@ -243,6 +284,10 @@ static void on_root(struct webui__request *request) {
         "kind\n"
         "  trigger looks at it; 404: none does.\n"
         "\n"
+        "POST /image takes the same, or a form with a file imageData, and answers as Custom "
+        "Vision\n"
+        "does, with all that was found; /image/nostore looks and keeps nothing.\n"
+        "\n"
         "curl -H 'Content-Type: image/jpeg' --data-binary @frame.jpg http://HOST:PORT/score\n";
     webui__reply_static(request, MHD_HTTP_OK, "text/plain; charset=utf-8", text, sizeof(text) - 1);
 }
@@ -252,5 +297,9 @@ const struct webui__route webui__ingest_routes[] = {
     {METHOD_POST, "/score", push, ROUTE_BODY, on_score_headers},
     {METHOD_POST, "/annotate", push, ROUTE_BODY, on_annotate_headers},
     {METHOD_POST, "/trigger", webui__on_trigger, 0, NULL},
+    {METHOD_POST, "**/image", push, ROUTE_BODY, on_image_headers},
+    {METHOD_POST, "**/image/nostore", push, ROUTE_BODY, on_image_headers},
+    {METHOD_POST, "**/url", on_url, 0, NULL},
+    {METHOD_POST, "**/url/nostore", on_url, 0, NULL},
 };
 const size_t webui__ingest_route_count = ARRAY_LENGTH(webui__ingest_routes);

@@ -9,6 +9,12 @@
 
 bool webui__route_match(const char *pattern, const char *path, char capture[WEBUI__CAPTURE_SIZE]) {
     capture[0] = '\0';
+    if (strncmp(pattern, "**", 2) == 0) {
+        while (path && !webui__route_match(pattern + 2, path, capture)) {
+            path = path[0] ? strchr(path + 1, '/') : NULL;
+        }
+        return path != NULL;
+    }
     while (*pattern) {
         if (*pattern != '*') {
             if (*pattern++ != *path++) {

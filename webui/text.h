@@ -14,7 +14,7 @@
 #define WEBUI__CAPTURE_SIZE 128
 
 /* Matches a path against a pattern whose "*" stands for one non-empty segment, copied into
- * `capture`. */
+ * `capture`; "**" in front stands for any segments, or none. */
 bool webui__route_match(const char *pattern, const char *path, char capture[WEBUI__CAPTURE_SIZE]);
 
 /* Whether a Host header names this machine's loopback, or `listen_host`; any port (an ssh tunnel

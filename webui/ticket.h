@@ -14,6 +14,7 @@
 
 struct webui__answer {
     int status;       /* 0: none yet */
+    bool empty;       /* 200, but nothing was found */
     const char *type; /* of bytes */
     char *bytes;      /* 200: owned */
     size_t size;

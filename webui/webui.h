@@ -1,11 +1,11 @@
 /* webui: the gallery, the JSON API and the HTTP door for pushed frames (/score).
  *
  * libmicrohttpd with epoll; two listeners with their own ports and authentication: `web` (gallery,
- * /api/v1, links, /metrics) and `ingest` (/score, /annotate). Reads the store through readers of
- * its own; reaches the other rooms only through `struct webui_hooks`. Off loopback the gallery
- * refuses to start without authentication. Life cycle: webui_start -> webui_stop (running replies
- * finish, waiting callers get 503). Thread: hooks are called on webui's threads and must not block
- * longer than said.
+ * /api/v1, links, /metrics) and `ingest` (/score, /annotate, /image). Reads the store through
+ * readers of its own; reaches the other rooms only through `struct webui_hooks`. Off loopback the
+ * gallery refuses to start without authentication. Life cycle: webui_start -> webui_stop (running
+ * replies finish, waiting callers get 503). Thread: hooks are called on webui's threads and must
+ * not block longer than said.
  */
 #ifndef CREEL_WEBUI_WEBUI_H
 #define CREEL_WEBUI_WEBUI_H
@@ -62,6 +62,7 @@ struct webui_push {
     bool full_range;        /* yuv420p: Y is 0..255, as in a JPEG; else 16..235, as in video */
     bool wait_stored;       /* reply after the store's acknowledgement */
     bool want_picture;      /* not with wait_stored */
+    bool never_keep;        /* looked at, and forgotten: triage does not hear of it */
     webui_reply_fn *reply;
     void *reply_ctx;
 };

@@ -9,6 +9,7 @@ import { answers, freePort, main, run, runJson, scratch, sha256, sourceDir, star
 
 const WIDTH = 322, HEIGHT = 181; // odd sides: planes of colour are rounded up
 const BODY_MAX = 1 << 20;
+const SCENES = 6; // to choose from
 
 function ffmpeg(input, ...args) {
   return execFileSync('ffmpeg', ['-v', 'error', '-i', input, ...args, '-'], { maxBuffer: 1 << 28 });
@@ -33,14 +34,15 @@ const boxes = (reply) => (reply.status === 204 ? [] : JSON.parse(reply.body).inf
   .map(({ entity }) => ({ label: entity.tag.value, confidence: entity.tag.confidence, ...entity.box }))
   .sort((a, b) => a.label.localeCompare(b.label) || a.l - b.l);
 
-// Colours lose a little on their way through a format: boxes move by less than this.
-function same(found, expected, what, slack = 0.05) {
-  assert.deepStrictEqual(found.map(({ label }) => label), expected.map(({ label }) => label), what);
-  found.forEach((box, i) => {
-    for (const key of ['l', 't', 'w', 'h']) {
-      assert.ok(Math.abs(box[key] - expected[i][key]) < slack, `${what}: ${key} ${box[key]} instead of ${expected[i][key]}`);
+// Colours lose a little on their way through a format: confidences and boxes move a little. What is sure in one list must
+// be in the other.
+function same(found, expected, what) {
+  const near = (a, b) => a.label === b.label && ['l', 't', 'w', 'h'].every((key) => Math.abs(a[key] - b[key]) < 0.06);
+  for (const [from, to] of [[found, expected], [expected, found]]) {
+    for (const box of from.filter(({ confidence }) => confidence > 0.8)) {
+      assert.ok(to.some((other) => near(box, other)), `${what}: ${JSON.stringify(box)} is not in ${JSON.stringify(to)}`);
     }
-  });
+  }
 }
 
 const problem = (reply, status, says, what) => {
@@ -68,29 +70,36 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   let daemon = await startDaemon(config, answers(`${base}/`));
   const clear = ({ detections }) => detections.filter(({ confidence }) => confidence > 0.8).length >= 2 &&
     detections.every(({ confidence }) => confidence > 0.8 || confidence < 0.15);
-  const kept = () => run('ls', '--json', '--tier', 'annotated', '--config', config).stdout.toString().trim().split('\n')
-    .filter(Boolean).map((line) => JSON.parse(line)).find(clear);
-  const scene = await until('a scene', kept);
-  fs.writeFileSync(path.join(dir, 'scene.jpg'), run('get', scene.id, '--config', config).stdout);
+  const kept = () => {
+    const rows = run('ls', '--json', '--tier', 'annotated', '--config', config).stdout.toString().trim().split('\n');
+    const found = rows.filter(Boolean).map((row) => JSON.parse(row)).filter(clear);
+    return found.length >= SCENES && found.slice(0, SCENES);
+  };
+  const scenes = (await until('scenes', kept)).map(({ id }, i) => {
+    fs.writeFileSync(path.join(dir, `scene-${i}.jpg`), run('get', id, '--config', config).stdout);
+    return path.join(dir, `scene-${i}.jpg`);
+  });
   assert.strictEqual(await stop(daemon), 0);
   config = configure('');
   daemon = await startDaemon(config, answers(`${base}/`));
 
   const file = (name, bytes) => { fs.writeFileSync(path.join(dir, name), bytes); return path.join(dir, name); };
-  const scale = ['-vf', `scale=${WIDTH}:${HEIGHT}`];
-  const png = file('scene.png', ffmpeg(path.join(dir, 'scene.jpg'), ...scale, '-f', 'image2', '-c:v', 'png'));
-  const jpeg = file('small.jpg', ffmpeg(png, '-f', 'image2', '-c:v', 'mjpeg', '-q:v', '2'));
   const post = (query, type, name, ...args) => curl(`${base}${query}`, '-H', `Content-Type: ${type}`, '--data-binary', `@${name}`, ...args);
-  const expected = boxes(post('/score?confidence=0.4', 'image/png', png));
-  assert.ok(expected.length >= 2, 'nothing in the scene: the test shows nothing');
-
-  same(boxes(post('/score?confidence=0.4', 'image/jpeg', jpeg)), expected, 'JPEG');
+  let png, expected = [];
+  const sure = () => expected.filter(({ confidence }) => confidence > 0.8).length >= 2;
+  for (let i = 0; i < SCENES && !sure(); i++) {
+    png = file('scene.png', ffmpeg(scenes[i], '-vf', `scale=${WIDTH}:${HEIGHT}`, '-f', 'image2', '-c:v', 'png'));
+    expected = boxes(post('/score?confidence=0.3', 'image/png', png));
+  }
+  assert.ok(sure(), 'nothing in the scenes: the test shows nothing');
+  const jpeg = file('small.jpg', ffmpeg(png, '-f', 'image2', '-c:v', 'mjpeg', '-q:v', '2'));
+  same(boxes(post('/score?confidence=0.3', 'image/jpeg', jpeg)), expected, 'JPEG');
   const size = `width=${WIDTH}&height=${HEIGHT}`;
   for (const [format, range] of [['yuv420p', ''], ['yuv420p', 'video'], ['yuv420p', 'full'], ['rgb24', ''], ['bgr24', '']]) {
     const pixels = range === 'full' ? 'yuvj420p' : format;
     const raw = file('scene.raw', ffmpeg(png, '-f', 'rawvideo', '-pix_fmt', pixels));
     const query = `pixelFormat=${format}&${size}${range ? `&range=${range}` : ''}`;
-    const reply = post(`/score?confidence=0.4&stream=raw&wait=stored&${query}`, 'image/x-raw', raw);
+    const reply = post(`/score?confidence=0.3&stream=raw&wait=stored&${query}`, 'image/x-raw', raw);
     assert.ok(reply.status === 200, `${query}: ${reply.status} ${reply.body}`);
     same(boxes(reply), expected, query);
     const id = reply.headers.get('creel-frame'); // durable: the index may be a moment behind
@@ -118,24 +127,62 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   const pixels = (name) => ffmpeg(name, '-f', 'rawvideo', '-pix_fmt', 'rgb24');
   const plain = pixels(png);
   const raw = file('scene.raw', ffmpeg(png, '-f', 'rawvideo', '-pix_fmt', 'bgr24'));
-  for (const [query, type, name] of [['?confidence=0.4', 'image/png', png], ['?confidence=0.4', 'image/jpeg', jpeg],
-    [`?confidence=0.4&pixelFormat=bgr24&${size}`, 'image/x-raw', raw]]) {
+  for (const [query, type, name] of [['?confidence=0.3', 'image/png', png], ['?confidence=0.3', 'image/jpeg', jpeg],
+    [`?confidence=0.3&pixelFormat=bgr24&${size}`, 'image/x-raw', raw]]) {
     const reply = post(`/annotate${query}`, type, name);
     assert.deepStrictEqual([reply.status, reply.type], [200, 'image/jpeg'], `${type}: ${reply.body.subarray(0, 200)}`);
     const drawn = pixels(file('drawn.jpg', reply.body));
     assert.strictEqual(drawn.length, plain.length);
     const changed = (x, y) => {
       const at = (Math.min(y, HEIGHT - 1) * WIDTH + Math.min(x, WIDTH - 1)) * 3;
-      return [0, 1, 2].some((i) => Math.abs(drawn[at + i] - plain[at + i]) > 40);
+      return [0, 1, 2].some((i) => Math.abs(drawn[at + i] - plain[at + i]) > 25);
     };
-    for (const box of expected) {
+    for (const box of boxes(post(`/score${query}`, type, name))) {
+      const under = Math.round(box.t * HEIGHT) + Math.round(box.h * HEIGHT) - 1;
       let hits = 0;
-      for (let i = 0; i < 50; i++) hits += changed(Math.round((box.l + (box.w * i) / 50) * WIDTH), Math.round((box.t + box.h) * HEIGHT) - 1);
+      for (let x = 0; x < 1; x += 0.02) hits += [-1, 0, 1].some((y) => changed(Math.round((box.l + box.w * x) * WIDTH), under + y));
       assert.ok(hits > 30, `${type}: ${hits} of 50 dots of a line under ${JSON.stringify(box)}`);
     }
   }
   const none = pixels(file('drawn.jpg', post('/annotate?object=nothing', 'image/png', png).body));
   assert.ok(none.reduce((sum, value, i) => sum + (Math.abs(value - plain[i]) > 40), 0) < none.length / 500, 'nothing to draw, but drawn');
+
+  // /image: what Custom Vision's container and its cloud answer; a form, or the bytes.
+  const predictions = (reply, what) => {
+    assert.strictEqual(reply.status, 200, `${what}: ${reply.status} ${reply.body}`);
+    const { id, project, iteration, created, predictions: list, ...rest } = JSON.parse(reply.body);
+    for (const uuid of [id, project, iteration]) assert.match(uuid, /^[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/, what);
+    assert.ok(Math.abs(Date.parse(created) - Date.now()) < 60000, created);
+    assert.deepStrictEqual(rest, {}, what);
+    return list.filter(({ probability }) => probability >= 0.3);
+  };
+  const asBoxes = (list) => list.map(({ tagName, probability, boundingBox: box }) => ({ label: tagName, confidence: probability, l: box.left, t: box.top, w: box.width, h: box.height }))
+    .sort((a, b) => a.label.localeCompare(b.label) || a.l - b.l);
+  const frames = () => Object.values(runJson('status', '--json', '--config', config).store).reduce((sum, tier) => sum + (tier?.frames ?? 0), 0);
+  for (const [address, ...args] of [
+    ['/image', '-F', `imageData=@${png}`],
+    ['/image', '-F', 'application=test', '-F', `imageData=@${jpeg};type=image/jpeg`],
+    ['/image', '-H', 'Content-Type: application/octet-stream', '--data-binary', `@${png}`],
+    [`/image?pixelFormat=bgr24&${size}`, '-H', 'Content-Type: application/octet-stream', '--data-binary', `@${raw}`],
+    ['/customvision/v3.0/Prediction/11111111-2222-4333-8444-555555555555/detect/iterations/Iteration1/image', '-F', `imageData=@${png}`],
+  ]) same(asBoxes(predictions(curl(`${base}${address}`, ...args), address)), expected, `${address} ${args[0]}`);
+  const tags = predictions(curl(`${base}/p/classify/iterations/n/image`, '-F', `imageData=@${png}`), 'classify');
+  assert.deepStrictEqual(tags.map(({ tagName }) => tagName).sort(), [...new Set(expected.map(({ label }) => label))].sort(), 'classify');
+  assert.ok(tags.every(({ boundingBox }) => boundingBox === null), 'classify: boxes');
+  // What may not be stored is not: neither as a frame nor anywhere else below the store.
+  const stored = curl(`${base}/image?wait=stored`, '-F', `imageData=@${png}`).headers.get('creel-frame');
+  assert.ok(stored, 'the scene is not worth keeping: the test shows nothing');
+  const before = frames();
+  const secret = file('secret.png', ffmpeg(png, '-vf', 'eq=brightness=0.02', '-f', 'image2', '-c:v', 'png'));
+  for (let i = 0; i < 3; i++) predictions(curl(`${base}/image/nostore?wait=stored`, '-F', `imageData=@${secret}`), 'nostore');
+  assert.strictEqual(frames(), before, 'a frame was kept that may not be');
+  const needle = fs.readFileSync(secret).subarray(200, 260);
+  const holders = fs.readdirSync(path.join(dir, 'store'), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+    .filter((entry) => fs.readFileSync(path.join(entry.path, entry.name)).includes(needle));
+  assert.deepStrictEqual(holders.map(({ name }) => name), [], 'bytes that may not be stored');
+  problem(curl(`${base}/image`, '-F', `file=@${png}`), 400, /imageData/, 'a form without imageData');
+  problem(curl(`${base}/score`, '-F', `imageData=@${png}`), 415, /\/image takes/, 'a form at /score');
+  problem(curl(`${base}/url`, '-H', 'Content-Type: application/json', '-d', `{"url": "${base}/"}`), 501, /bytes to \/image/, 'an address');
 
   // Streams become cameras, but not without end.
   const statuses = spawnSync('curl', ['-s', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n', '-H', 'Content-Type: image/png',

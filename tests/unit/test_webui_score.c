@@ -526,6 +526,142 @@ START_TEST(painter_left) {
 }
 END_TEST
 
+/* ---- Custom Vision's callers ---- */
+
+#define FORM "Content-Type: multipart/form-data; boundary=xyz\r\n"
+
+static json_t *image(const char *path, const char *headers, const void *body, size_t size) {
+    char type[512];
+    struct case_reply reply = case_post(port, path, headers, body, size);
+    ck_assert_msg(reply.status == 200, "%s: %s", path, reply.raw);
+    ck_assert_str_eq(case_header(&reply, "Content-Type", type), "application/json");
+    json_t *json = json_loadb(reply.body, reply.body_size, 0, NULL);
+    ck_assert_ptr_nonnull(json);
+    case_reply_finish(&reply);
+    return json;
+}
+
+static size_t predictions(const char *path) {
+    json_t *json = image(path, JPEG, picture, sizeof(picture));
+    size_t size = json_array_size(json_object_get(json, "predictions"));
+    json_decref(json);
+    return size;
+}
+
+START_TEST(predicted) {
+    json_t *json = image("/image", JPEG, picture, sizeof(picture));
+    const char *tag = NULL, *id = NULL, *project = NULL, *iteration = NULL, *created = NULL;
+    double probability = 0, left = 0, top = 0, width = 0, height = 0;
+    json_t *list = json_object_get(json, "predictions");
+    ck_assert_uint_eq(json_array_size(list), 3); /* all of them: the caller chooses */
+    ck_assert_int_eq(json_unpack(json, "{s:s,s:s,s:s,s:s,s:o!}", "id", &id, "project", &project,
+                                 "iteration", &iteration, "created", &created, "predictions",
+                                 &list),
+                     0);
+    ck_assert_str_eq(id, "11111111-1111-1111-1111-111111111111");
+    ck_assert_uint_eq(strlen(project), 36);
+    ck_assert_int_eq(project[14], '8');
+    ck_assert_uint_eq(strlen(iteration), 36);
+    ck_assert_str_ne(project, iteration);
+    ck_assert_str_eq(created, "1970-01-01T00:00:00.000Z");
+    ck_assert_int_eq(json_unpack(json_array_get(list, 0), "{s:f,s:s,s:s,s:{s:f,s:f,s:f,s:f!}!}",
+                                 "probability", &probability, "tagId", &id, "tagName", &tag,
+                                 "boundingBox", "left", &left, "top", &top, "width", &width,
+                                 "height", &height),
+                     0);
+    ck_assert_str_eq(tag, "car");
+    ck_assert(probability == 0.9 && left == 0.1 && top == 0.2 && width == 0.3 && height == 0.4);
+    /* a tag keeps its id, and shares it with no other */
+    char car[64];
+    const char *dogs[2] = {NULL, NULL};
+    snprintf(car, sizeof(car), "%s", id);
+    for (size_t i = 0; i < 2; i++) {
+        json_unpack(json_array_get(list, i + 1), "{s:s}", "tagId", &dogs[i]);
+    }
+    ck_assert_str_eq(dogs[0], dogs[1]);
+    ck_assert_str_ne(dogs[0], car);
+    json_decref(json);
+    ck_assert_uint_eq(predictions("/image?confidence=0.5"), 1);
+    ck_assert_uint_eq(predictions("/image?object=dog"), 2);
+    ck_assert_uint_eq(predictions("/image?object=bird"), 0); /* 200 with an empty list */
+    ck_assert(!pipeline.push.never_keep);
+}
+END_TEST
+
+START_TEST(prediction_paths) {
+    static const struct {
+        const char *path;
+        bool whole, forgotten;
+    } cases[] = {
+        {"/p/image", false, false},
+        {"/image/nostore", false, true},
+        {"/p/image/nostore", false, true},
+        {"/p/detect/iterations/n/image", false, false},
+        {"/p/detect/iterations/n/image/nostore", false, true},
+        {"/p/classify/iterations/n/image", true, false},
+        {"/customvision/v3.0/Prediction/p/classify/iterations/n/image/nostore", true, true},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        json_t *json = image(cases[i].path, JPEG, picture, sizeof(picture));
+        json_t *list = json_object_get(json, "predictions");
+        ck_assert_uint_eq(json_array_size(list), cases[i].whole ? 2 : 3); /* once a class */
+        ck_assert_int_eq(json_is_null(json_object_get(json_array_get(list, 0), "boundingBox")),
+                         cases[i].whole);
+        ck_assert(pipeline.push.never_keep == cases[i].forgotten);
+        json_decref(json);
+    }
+    unsigned before = pipeline.frames;
+    static const char address[] = "{\"url\": \"http://169.254.169.254/metadata\"}";
+    static const char *const refused[] = {"/url", "/url/nostore", "/p/detect/iterations/n/url"};
+    for (size_t i = 0; i < ARRAY_LENGTH(refused); i++) {
+        struct case_reply reply = case_post(port, refused[i], "Content-Type: application/json\r\n",
+                                            address, sizeof(address) - 1);
+        ck_assert_int_eq(reply.status, 501);
+        ck_assert_ptr_nonnull(strstr(reply.body, "send the picture's bytes to /image"));
+        case_reply_finish(&reply);
+    }
+    case_status(port, "GET", "/image", "", 405);
+    case_status(port, "POST", "/imagex", "", 404);
+    ck_assert_uint_eq(pipeline.frames, before);
+}
+END_TEST
+
+static size_t form(char out[3000], const char *name, const char *end) {
+    int size = snprintf(out, 3000,
+                        "--xyz\r\nContent-Disposition: form-data; name=\"%s\"; "
+                        "filename=\"a.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n",
+                        name);
+    memcpy(out + size, picture, sizeof(picture));
+    memcpy(out + size + sizeof(picture), end, strlen(end));
+    return (size_t)size + sizeof(picture) + strlen(end);
+}
+
+START_TEST(forms) {
+    char body[3000];
+    size_t size = form(body, "imageData", "\r\n--xyz--\r\n");
+    json_decref(image("/image", FORM, body, size));
+    ck_assert(pipeline.same_bytes);
+    unsigned before = pipeline.frames;
+    static const struct {
+        const char *path, *name, *end;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"/image", "imageData", "\r\n--xy", 400, "cut off"},
+        {"/image", "file", "\r\n--xyz--\r\n", 400, "imageData"},
+        {"/score", "imageData", "\r\n--xyz--\r\n", 415, "/image takes"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        size = form(body, cases[i].name, cases[i].end);
+        struct case_reply reply = case_post(port, cases[i].path, FORM, body, size);
+        ck_assert_int_eq(reply.status, cases[i].status);
+        ck_assert_msg(strstr(reply.body, cases[i].says) != NULL, "%s", reply.body);
+        case_reply_finish(&reply);
+    }
+    ck_assert_uint_eq(pipeline.frames, before);
+}
+END_TEST
+
 /* ---- callers that go, and verdicts that come late ---- */
 
 START_TEST(aborted) {
@@ -658,6 +794,8 @@ START_TEST(token) {
     expect("", JPEG "Authorization: Bearer \r\n", picture, sizeof(picture), 401, "");
     ck_assert_uint_eq(pipeline.frames, 0);
     expect("", JPEG "Authorization: Bearer t0ken\r\n", picture, sizeof(picture), 200, "car");
+    expect("", JPEG "Prediction-Key: t0ken\r\n", picture, sizeof(picture), 200, "car");
+    expect("", JPEG "Prediction-Key: t0kenx\r\n", picture, sizeof(picture), 401, "");
     snprintf(basic, sizeof(basic), JPEG "Authorization: Basic %s\r\n",
              hash_base64("camera:t0ken", 12, base64));
     expect("", basic, picture, sizeof(picture), 200, "car");
@@ -677,10 +815,12 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {
-        annotated,  painter_full,  painter_left,     found,    parameters,  bodies,
-        raw_pixels, refused_early, framing,          refusals, wait_stored, aborted,
-        gone,       patience,      shutdown_answers, many,     token,       other_sites};
+    TTest const *const tests[] = {predicted,    prediction_paths, forms,         annotated,
+                                  painter_full, painter_left,     found,         parameters,
+                                  bodies,       raw_pixels,       refused_early, framing,
+                                  refusals,     wait_stored,      aborted,       gone,
+                                  patience,     shutdown_answers, many,          token,
+                                  other_sites};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }

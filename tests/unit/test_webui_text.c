@@ -28,6 +28,16 @@ START_TEST(routes) {
         {"/frames/*/link", "/frames//link", NULL},
         {"/blob/*", "/blob/..", ".."},
         {"/blob/*", "/blob/../../etc/passwd", NULL},
+        {"**/image", "/image", ""},
+        {"**/image", "/p/detect/iterations/n/image", ""},
+        {"**/image", "//image", ""},
+        {"**/image", "/image/image", ""},
+        {"**/image", "image", NULL},
+        {"**/image", "/image/", NULL},
+        {"**/image", "/ximage", NULL},
+        {"**/image", "/", NULL},
+        {"**/image", "", NULL},
+        {"**/a/*", "/a/b/a/c", "c"},
     };
     char capture[WEBUI__CAPTURE_SIZE];
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
