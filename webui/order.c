@@ -6,8 +6,8 @@
 #include <strings.h>
 
 #define CAMERA_DEFAULT "http"
-#define FILES          "JPEG or PNG"
-#define FILE_TYPES     "image/jpeg, image/png"
+#define FILES          "JPEG, PNG or BMP"
+#define FILE_TYPES     "image/jpeg, image/png, image/bmp"
 #define PART           "imageData"
 
 #define EVERY_DOOR     (DOOR_SCORE | DOOR_ANNOTATE | DOOR_IMAGE)
@@ -134,6 +134,8 @@ static const struct {
     {"image/jpeg", BODY_FILE},
     {"image/jpg", BODY_FILE},
     {"image/png", BODY_FILE},
+    {"image/bmp", BODY_FILE},
+    {"image/x-ms-bmp", BODY_FILE},
     {"image/x-raw", BODY_RAW},
     {"multipart/form-data", BODY_FORM},
     {"application/octet-stream", BODY_UNNAMED},
@@ -212,6 +214,12 @@ static int take_part(const struct webui__order *order, char *body, size_t *size,
     return 0;
 }
 
+/* A BMP is stored as what the worker makes of it, so that it is no frame_media. */
+static bool is_picture(const char *body, size_t size) {
+    return webui__media_sniff(body, size) != MEDIA_NONE ||
+           (size >= 2 && memcmp(body, "BM", 2) == 0);
+}
+
 int webui__order_body(const struct webui__order *order, char *body, size_t *size, struct err *err) {
     int code = order->boundary[0] && *size ? take_part(order, body, size, err) : 0;
     if (code) {
@@ -220,7 +228,7 @@ int webui__order_body(const struct webui__order *order, char *body, size_t *size
     if (*size == 0) {
         return wrong(err, 400, "the body is empty: send the bytes of a " FILES);
     }
-    if (order->pixels != WEBUI_FILE || webui__media_sniff(body, *size) != MEDIA_NONE) {
+    if (order->pixels != WEBUI_FILE || is_picture(body, *size)) {
         return 0;
     }
     return order->unnamed ? wrong(err, 415,

@@ -266,8 +266,8 @@ static void on_root(struct webui__request *request) {
     static const char text[] =
         "creel takes frames here.\n"
         "\n"
-        "POST /score with a picture as the body and its Content-Type: image/jpeg or image/png;\n"
-        "or image/x-raw, with ?pixelFormat=yuv420p|rgb24|bgr24&width=640&height=480.\n"
+        "POST /score with a picture as the body and its Content-Type: image/jpeg, image/png,\n"
+        "image/bmp; or image/x-raw, with ?pixelFormat=yuv420p|rgb24|bgr24&width=640&height=480.\n"
         "  200 and JSON: what was found; 204: nothing was found; 400: not an image;\n"
         "  503 with Retry-After: too busy, send it again later.\n"
         "  ?confidence=0.5   report detections from this confidence up\n"

@@ -3,9 +3,12 @@
 import assert from 'node:assert';
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
-import { answers, freePort, main, run, runJson, scratch, sha256, sourceDir, startDaemon, stop, until, writeConfig } from '../lib.mjs';
+import { createRequire } from 'node:module';
+import { answers, freePort, main, nodeDir, run, runJson, scratch, sha256, sourceDir, startDaemon, stop, until, writeConfig } from '../lib.mjs';
+
+const require = createRequire(path.join(nodeDir, 'package.json'));
+const Ajv = require('ajv/dist/2020').default;
 
 const WIDTH = 322, HEIGHT = 181; // odd sides: planes of colour are rounded up
 const BODY_MAX = 1 << 20;
@@ -94,6 +97,15 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   assert.ok(sure(), 'nothing in the scenes: the test shows nothing');
   const jpeg = file('small.jpg', ffmpeg(png, '-f', 'image2', '-c:v', 'mjpeg', '-q:v', '2'));
   same(boxes(post('/score?confidence=0.3', 'image/jpeg', jpeg)), expected, 'JPEG');
+  const bmp = file('small.bmp', ffmpeg(png, '-f', 'image2', '-c:v', 'bmp'));
+  for (const type of ['image/bmp', 'application/octet-stream']) {
+    const reply = post('/score?confidence=0.3&wait=stored', type, bmp);
+    same(boxes(reply), expected, `BMP as ${type}`);
+    const frame = runJson('show', reply.headers.get('creel-frame'), '--json', '--config', config);
+    assert.match(frame.media, /^image\/(jpeg|png)$/, 'a BMP is stored as what everybody can show');
+    assert.deepStrictEqual([frame.width, frame.height], [WIDTH, HEIGHT]);
+  }
+  problem(post('/score', 'image/bmp', file('cut.bmp', fs.readFileSync(bmp).subarray(0, 3000))), 400, /BMP/, 'a BMP that is cut off');
   const size = `width=${WIDTH}&height=${HEIGHT}`;
   for (const [format, range] of [['yuv420p', ''], ['yuv420p', 'video'], ['yuv420p', 'full'], ['rgb24', ''], ['bgr24', '']]) {
     const pixels = range === 'full' ? 'yuvj420p' : format;
@@ -148,12 +160,15 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   assert.ok(none.reduce((sum, value, i) => sum + (Math.abs(value - plain[i]) > 40), 0) < none.length / 500, 'nothing to draw, but drawn');
 
   // /image: what Custom Vision's container and its cloud answer; a form, or the bytes.
+  const { components } = JSON.parse(fs.readFileSync(path.join(sourceDir, 'schemas/openapi.json'), 'utf8'));
+  const validate = new Ajv({ strict: false, validateFormats: false }).compile(components.schemas.prediction);
   const predictions = (reply, what) => {
     assert.strictEqual(reply.status, 200, `${what}: ${reply.status} ${reply.body}`);
     const { id, project, iteration, created, predictions: list, ...rest } = JSON.parse(reply.body);
     for (const uuid of [id, project, iteration]) assert.match(uuid, /^[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/, what);
     assert.ok(Math.abs(Date.parse(created) - Date.now()) < 60000, created);
     assert.deepStrictEqual(rest, {}, what);
+    assert.ok(validate(JSON.parse(reply.body)), `${what}: ${JSON.stringify(validate.errors)}`);
     return list.filter(({ probability }) => probability >= 0.3);
   };
   const asBoxes = (list) => list.map(({ tagName, probability, boundingBox: box }) => ({ label: tagName, confidence: probability, l: box.left, t: box.top, w: box.width, h: box.height }))

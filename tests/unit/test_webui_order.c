@@ -107,6 +107,8 @@ START_TEST(wrong_orders) {
         {DOOR_SCORE, "pixelFormat=rgb24", NULL, 400, "width="},
         {DOOR_SCORE, RAW, "image/x-raw; q=1", 0, ""},
         {DOOR_SCORE, "", "IMAGE/PNG", 0, ""},
+        {DOOR_SCORE, "", "image/bmp", 0, ""},
+        {DOOR_SCORE, "", "image/x-ms-bmp", 0, ""},
         {DOOR_SCORE, "", "image/gif", 415, "image/x-raw"},
         {DOOR_SCORE, "", "image/jpegx", 415, "image/jpeg"},
         {DOOR_SCORE, "", "image", 415, "image/jpeg"},
@@ -152,8 +154,9 @@ START_TEST(bodies) {
         size_t size;
         int status;
     } cases[] = {
-        {0, jpeg, 4, 0}, {0, jpeg, 2, 400}, {0, gif, 10, 400}, {0, "", 0, 400},
-        {1, jpeg, 4, 0}, {1, gif, 10, 415}, {1, "", 0, 400},   {2, gif, 10, 0}, /* daemon's size */
+        {0, jpeg, 4, 0},   {0, jpeg, 2, 400}, {0, gif, 10, 400}, {0, "", 0, 400},
+        {0, "BM", 2, 0},   {1, "BMP", 3, 0},  {0, "B", 1, 400},  {1, jpeg, 4, 0},
+        {1, gif, 10, 415}, {1, "", 0, 400},   {2, gif, 10, 0}, /* daemon's size */
         {2, "", 0, 400},
     };
     const struct webui__order *const orders[] = {&file, &unnamed, &raw};

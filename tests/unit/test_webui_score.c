@@ -275,10 +275,10 @@ START_TEST(bodies) {
     expect("", JPEG, large, BODY_MAX + 1, 413, "at most 1048576 are taken here (ingest.body_max");
     expect("", JPEG, "", 0, 400, "empty");
     expect("", JPEG, "GIF89a....", 10, 400, "does not begin like");
-    expect("", "Content-Type: image/bmp\r\n", picture, sizeof(picture), 415, "image/png");
+    expect("", "Content-Type: image/gif\r\n", picture, sizeof(picture), 415, "image/png");
     expect("", "Content-Type: application/x-www-form-urlencoded\r\n", picture, sizeof(picture), 415,
            "image/jpeg");
-    expect("", "", "text", 4, 415, "no JPEG or PNG");
+    expect("", "", "text", 4, 415, "no JPEG, PNG or BMP");
     ck_assert_uint_eq(pipeline.frames, before);
     expect("", "", picture, sizeof(picture), 200, "car");
     expect("", "Content-Type: application/octet-stream\r\n", png, sizeof(png), 200, "car");

@@ -5,6 +5,7 @@
 #include "webui/html.h"
 #include "webui/json.h"
 #include "webui/link.h"
+#include "webui/prediction.h"
 #include "webui/query.h"
 #include "webui/text.h"
 #include "webui/webui.h"
@@ -272,6 +273,29 @@ END_TEST
 
 /* Boxes on and over every edge: the sum never leaves 1, in what is printed as in what is computed.
  */
+/* A classifier's tags are said of the whole picture: they have no box. */
+START_TEST(predicted_tags) {
+    struct frame_detection found[] = {
+        {{0, 0, 1, 1}, 0.8f, 4, .label = "cat", .tag = true},
+        {{0.5, 0.5, 0.7, 0.1}, 0.6f, 2, .label = "dog"},
+    };
+    struct frame_record record = {.detections = found, .detection_count = ARRAY_LENGTH(found)};
+    size_t count = 0;
+    json_t *json = webui__prediction_format(&record, 0, "", false, &count);
+    json_t *list = json_object_get(json, "predictions");
+    ck_assert_uint_eq(count, 2);
+    ck_assert(json_is_null(json_object_get(json_array_get(list, 0), "boundingBox")));
+    json_t *box = json_object_get(json_array_get(list, 1), "boundingBox");
+    ck_assert(json_real_value(json_object_get(box, "width")) == 0.5); /* clipped */
+    json_decref(json);
+    record.detection_count = 0;
+    json = webui__prediction_format(&record, 0, "", false, &count);
+    ck_assert_uint_eq(count, 0);
+    ck_assert(json_is_array(json_object_get(json, "predictions")));
+    json_decref(json);
+}
+END_TEST
+
 START_TEST(lva_clipping) {
     srand(7);
     for (int i = 0; i < 20000; i++) {
@@ -398,9 +422,9 @@ int main(void) {
     Suite *suite = suite_create("webui text");
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 60);
-    TTest const *const tests[] = {routes, hosts,      ranges,    etags,       numbers,
-                                  names,  links,      link_text, lva,         lva_clipping,
-                                  tags,   frame_json, cursors,   orientations};
+    TTest const *const tests[] = {routes,         hosts, ranges,     etags,   numbers,
+                                  names,          links, link_text,  lva,     lva_clipping,
+                                  predicted_tags, tags,  frame_json, cursors, orientations};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
