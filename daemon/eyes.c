@@ -131,7 +131,7 @@ static void change_refuse(struct eyes *eyes, const char *dir, struct err *err) {
 static bool same_model(const struct model *a, const struct model *b) {
     return memcmp(&a->hash, &b->hash, sizeof(a->hash)) == 0 && strcmp(a->name, b->name) == 0 &&
            strcmp(a->version, b->version) == 0 && a->resize == b->resize && a->nms == b->nms &&
-           a->threshold == b->threshold;
+           a->nms_kind == b->nms_kind && a->threshold == b->threshold;
 }
 
 /* Less when the house closes meanwhile. */

@@ -69,6 +69,7 @@ struct detector {
     uint64_t generation;
     struct worker_result result; /* our copy */
     uint8_t thumb[FRAME_THUMB_MAX];
+    uint8_t *picture; /* owned; of the verdict, until the frame has it */
     atomic_uint_fast64_t frames, bad, restarts, timeouts;
     atomic_int pid;
     char program[DETECTOR_PROGRAM_SIZE];
@@ -351,6 +352,7 @@ void detector_stop(struct detector *detector) {
     }
     fd_close_at(&detector->input_fd);
     fd_close_at(&detector->input_write_fd);
+    free(detector->picture);
     free(detector->worker_path);
     free(detector);
 }
@@ -382,7 +384,18 @@ static bool view_changes(const struct frame *frame) {
            (view->quarters != 0 || view->privacy.count > 0);
 }
 
-/* A raw frame has the size that was given; a frame that is to be masked has come back masked. */
+/* What the bytes say they are; MEDIA_NONE: nothing that is stored as it came. */
+static enum frame_media media_of(const struct frame *frame) {
+    const uint8_t *bytes = frame->blob;
+    bool encoded = frame->format == FRAME_ENCODED && frame->record.blob_bytes >= 4;
+    if (encoded && memcmp(bytes, "\xff\xd8\xff", 3) == 0) {
+        return MEDIA_JPEG;
+    }
+    return encoded && memcmp(bytes, "\x89PNG", 4) == 0 ? MEDIA_PNG : MEDIA_NONE;
+}
+
+/* A raw frame has the size that was given; a frame that is to be masked has come back masked; one
+ * that is stored as it came is no other kind of file, and no other picture takes its place. */
 static int fits_question(const struct detector *detector, const struct frame *frame,
                          struct err *err) {
     const struct worker_result *result = &detector->result;
@@ -390,19 +403,29 @@ static int fits_question(const struct detector *detector, const struct frame *fr
     if (raw && (result->width != frame->record.width || result->height != frame->record.height)) {
         return err_set(err, ERR_CORRUPT, "the worker process answered another size than was given");
     }
-    if (raw ? result->picture_bytes != 0 : view_changes(frame) && result->picture_bytes == 0) {
+    enum frame_media media = media_of(frame);
+    bool asked = view_changes(frame), picture = result->picture_bytes != 0;
+    if (asked ? !picture : picture && (raw || media != MEDIA_NONE)) {
         return err_set(err, ERR_CORRUPT, "the worker process answered %s picture",
-                       raw ? "an unasked" : "without a");
+                       picture ? "an unasked" : "without a");
+    }
+    if ((enum frame_media)result->media != (picture ? MEDIA_JPEG : media) &&
+        (picture || media != MEDIA_NONE)) {
+        return err_set(err, ERR_CORRUPT, "the worker process answered media=%u for another kind",
+                       result->media);
     }
     return 0;
 }
 
-/* The frame as it may be stored takes the place of what came in. */
-static int picture_take(struct detector *detector, struct frame *frame, struct err *err) {
+/* Copies the frame as it may be stored, where the verdict comes with one. */
+static int picture_copy(struct detector *detector, struct err *err) {
     size_t size = detector->result.picture_bytes;
-    CLEANUP(mem_free_at) uint8_t *picture = mem_alloc(size);
+    CLEANUP(mem_free_at) uint8_t *picture = mem_alloc(size > 0 ? size : 1);
     if (picture == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for a frame of %zu bytes", size);
+    }
+    if (size == 0) {
+        return 0;
     }
     ssize_t got = pread(detector->child.output, picture, size, (off_t)WORKER_PICTURE_AT);
     if (got != (ssize_t)size || size < 2 || picture[0] != 0xff || picture[1] != 0xd8) {
@@ -412,11 +435,17 @@ static int picture_take(struct detector *detector, struct frame *frame, struct e
         fallocate(detector->child.output, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   (off_t)WORKER_PICTURE_AT, (off_t)size);
     }
-    free(frame->blob);
-    frame->blob = TAKE_PTR(picture);
-    frame->record.blob_bytes = size;
-    frame->record.masked = frame->view != NULL && frame->view->privacy.count > 0;
+    free(detector->picture);
+    detector->picture = TAKE_PTR(picture);
     return 0;
+}
+
+/* It takes the place of what came in. */
+static void picture_take(struct detector *detector, struct frame *frame) {
+    free(frame->blob);
+    frame->blob = TAKE_PTR(detector->picture);
+    frame->record.blob_bytes = detector->result.picture_bytes;
+    frame->record.masked = frame->view != NULL && frame->view->privacy.count > 0;
 }
 
 /* One question to a living child, and its checked answer in detector->result. */
@@ -444,7 +473,11 @@ static int ask(struct detector *detector, const struct frame *frame, struct err 
         return err_set(err, ERR_CORRUPT, "the worker process answered another question");
     }
     code = result_copy(detector, err);
-    return code == 0 && detector->result.code == 0 ? fits_question(detector, frame, err) : code;
+    if (code == 0 && detector->result.code == 0) {
+        code = fits_question(detector, frame, err);
+        code = code == 0 ? picture_copy(detector, err) : code;
+    }
+    return code;
 }
 
 static int verdict_take(struct detector *detector, struct frame *frame, struct err *err) {
@@ -458,7 +491,10 @@ static int verdict_take(struct detector *detector, struct frame *frame, struct e
         return err_set(err, result->code, "%s", result->text);
     }
     int code = detector_reply_apply(result, detector->thumb, detector->model, frame, err);
-    return code == 0 && result->picture_bytes > 0 ? picture_take(detector, frame, err) : code;
+    if (code == 0 && result->picture_bytes > 0) {
+        picture_take(detector, frame);
+    }
+    return code;
 }
 
 int detector_run(struct detector *detector, struct frame *frame, struct err *err) {
@@ -484,6 +520,9 @@ int detector_run(struct detector *detector, struct frame *frame, struct err *err
         code = ask(detector, frame, &why);
         if (code == 0) {
             return verdict_take(detector, frame, err);
+        }
+        if (code == ERR_NOMEM) { /* ours, not the worker's */
+            return err_set(err, code, "%s", why.msg);
         }
         if (code == ERR_TIMEOUT) {
             atomic_fetch_add(&detector->timeouts, 1);

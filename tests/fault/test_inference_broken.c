@@ -5,11 +5,14 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "inference/detector_child.h"
+#include "inference/image_view.h"
 #include "inference/inference.h"
+#include "inference/model_files.h"
 #include "tests/suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,8 +77,8 @@ static const struct {
      "a.cfg:10:", "expected 0 to 2"},
     {"width not a number", "[net]\nwidth=wide\nheight=64\nchannels=3\n" CONV YOLO, GOOD,
      "a.cfg:2:", "expected a whole number"},
-    {"route in groups, beyond them", NET CONV "[route]\nlayers=-1\ngroups=2\ngroup_id=2\n" YOLO,
-     GOOD, "a.cfg:11:", "groups"},
+    {"route in groups, beyond them", NET CONV "[route]\nlayers=-1\ngroups=3\ngroup_id=3\n" YOLO,
+     GOOD, "a.cfg:9:", "expected a number that divides them, and 0 to 2"},
     {"groups that divide nothing", NET "[convolutional]\nfilters=21\ngroups=2\n" YOLO, GOOD,
      "a.cfg:5:", "groups=2 divides"},
     {"too few anchors", NET CONV "[yolo]\nmask=0,1,2\nanchors=8,8\nclasses=2\nnum=3\n", GOOD,
@@ -93,9 +96,9 @@ static const struct {
      "a.weights holds what is no number", "damaged"},
     /* what a library for one kind of network loads and computes wrongly */
     {"mish on a library without it", NET "[convolutional]\nfilters=21\nactivation=mish\n" YOLO,
-     GOOD, "a.cfg:7:", "expected one of"},
-    {"new_coords", NET CONV YOLO "new_coords=1\n", GOOD, "a.cfg:14:", "only 0"},
-    {"scale_x_y", NET CONV YOLO "scale_x_y=2\n", GOOD, "a.cfg:14:", "only 1"},
+     GOOD, "a.cfg:7:", "pjreddie's Darknet ignores it"},
+    {"new_coords=2", NET CONV YOLO "new_coords=2\n", GOOD, "a.cfg:14:", "from 0 to 1"},
+    {"scale_x_y=-3", NET CONV YOLO "scale_x_y=-3\n", GOOD, "a.cfg:", "scale_x_y"},
     {"dilation", NET "[convolutional]\nfilters=21\ndilation=2\n" YOLO, GOOD, "a.cfg:7:", "only 1"},
     {"antialiasing", NET "[convolutional]\nfilters=21\nantialiasing=1\n" YOLO, GOOD,
      "a.cfg:7:", "only 0"},
@@ -106,6 +109,7 @@ static const struct {
 
 static char dir[] = "/tmp/creel-broken-XXXXXX", worker_path[4096];
 static struct model *model;
+static struct model_files good; /* what the worker is told: as of the cfg without a fault */
 static struct err err;
 
 static const char *path_of(const char *name) {
@@ -176,6 +180,14 @@ static void set_up(void) {
     memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(worker_path, sizeof(worker_path), "%s/bin/creel-worker-cpu", CREEL_BUILD_DIR);
+    put_model(NET CONV YOLO, GOOD);
+    ck_assert_msg(model_open(dir, &model, &err) == 0, "%s", err.msg);
+    ck_assert_msg(model_files_open(model, &good, &err) == 0, "%s", err.msg);
+    model_files_close(&good);
+    model_close(model);
+    model = NULL;
+    remove(path_of("a.cfg"));
+    remove(path_of("a.weights"));
 }
 
 static void tear_down(void) {
@@ -186,13 +198,23 @@ static void tear_down(void) {
     }
 }
 
+static bool have_alexeyab(void) {
+    const struct backend_program *program;
+    for (size_t i = 0; (program = backend_program_at(i)) != NULL; i++) {
+        if (program->backend == BACKEND_ALEXEYAB) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The files as they are, to the worker; what became of that, in words. */
 static const char *behind_the_validator(void) {
     static char said[2 * ERR_TEXT_MAX];
     int input = memfd_create("input", MFD_CLOEXEC);
     int cfg = open(path_of("a.cfg"), O_RDONLY | O_CLOEXEC);
     int weights = open(path_of("a.weights"), O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(ftruncate(input, FRAME_BLOB_MAX), 0);
+    ck_assert_int_eq(ftruncate(input, WORKER_INPUT_SIZE), 0);
     int none = open("/dev/null", O_RDONLY | O_CLOEXEC);
     struct child_setup setup = {
         .worker_path = worker_path,
@@ -205,10 +227,12 @@ static const char *behind_the_validator(void) {
                   .input_width = 64,
                   .input_height = 64,
                   .class_count = 2,
-                  .head_count = 1,
+                  .head_count = good.head_count,
+                  .layer_count = good.layer_count,
                   .memory_bytes = 2048ull << 20,
                   .device = "cpu"},
     };
+    memcpy(setup.start.heads, good.heads, sizeof(good.heads));
     struct child child;
     err = (struct err){0};
     int code = child_start(&setup, &child, &err);
@@ -228,6 +252,10 @@ START_TEST(refused_by_name_and_survived) {
     char text[2 * ERR_TEXT_MAX];
     put_model(table[_i].cfg, table[_i].weights);
     int code = model_open(dir, &model, &err);
+    if (strstr(table[_i].cfg != NULL ? table[_i].cfg : "", "mish") != NULL && have_alexeyab()) {
+        ck_assert_msg(code == 0, "%s: %s", table[_i].kind, err.msg);
+        return;
+    }
     err_text(&err, text, sizeof(text));
     ck_assert_msg(code == ERR_INVALID || code == ERR_NOT_FOUND, "%s: code %d", table[_i].kind,
                   code);

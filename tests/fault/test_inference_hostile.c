@@ -4,7 +4,9 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "inference/detector_child.h"
+#include "inference/image_view.h"
 #include "inference/inference.h"
+#include "inference/model_files.h"
 #include "tests/suite.h"
 #include "tests/unit/hostile_worker.h"
 #include <check.h>
@@ -59,9 +61,10 @@ static void check_frame(const struct frame *frame, int code) {
     }
 }
 
-static int run(void) {
+static int run_bytes(const char *bytes) {
     struct frame *frame = NULL;
-    ck_assert_int_eq(frame_create("test", mem_dup("frame", 5), 5, &frame, &err), 0);
+    size_t size = strlen(bytes);
+    ck_assert_int_eq(frame_create("test", mem_dup(bytes, size), size, &frame, &err), 0);
     err = (struct err){0};
     int code = detector_run(detector, frame, &err);
     check_frame(frame, code);
@@ -69,49 +72,59 @@ static int run(void) {
     return code;
 }
 
+static int run(void) {
+    return run_bytes("frame");
+}
+
 static const struct {
     enum hostile kind;
     int timeout_ms;
     const char *said;
+    const char *bytes; /* of the frame; NULL: any */
 } lies[] = {
-    {DIES, 5000, "ended with code 7"},
-    {LAST_WORDS, 5000, "last words: free(): invalid pointer"},
-    {HANGS, 100, "did not answer within 100 ms"},
-    {SPINS, 100, "did not answer within 100 ms"},
-    {STOPS_ITSELF, 100, "did not answer within 100 ms"},
-    {CLOSES_EARLY, 5000, "is gone"},
-    {FLOODS, 5000, "answered another question"},
-    {ANSWERS_SHORT, 5000, "a message of"},
-    {ANSWERS_LONG, 5000, "a message of"},
-    {ANSWERS_OLD_PACKET, 5000, "answered another question"},
-    {ANSWERS_OTHER_SLOT, 5000, "answered another question"},
-    {ANSWERS_OTHER_KIND, 5000, "answered another question"},
-    {ANSWERS_OLD_MEMORY, 5000, "answered generation="},
-    {ANSWERS_COUNT, 5000, "answered detection_count="},
-    {ANSWERS_NAN, 5000, "answered confidence="},
-    {CONFIDENCE_INFINITE, 5000, "answered confidence=inf"},
-    {BOX_NAN, 5000, "answered box size="},
-    {BOX_HUGE, 5000, "answered box size=1e+300"},
-    {BOX_NEGATIVE, 5000, "answered box corner=-0.1"},
-    {BOX_BEYOND, 5000, "answered box size="},
-    {CLASS_BEYOND, 5000, "answered class="},
-    {ORDER_RISES, 5000, "rises to"},
-    {THUMB_BEYOND, 5000, "answered thumb_bytes=262145"},
-    {THUMB_HUGE, 5000, "answered thumb_bytes="},
-    {THUMB_SHORT, 5000, "a thumbnail that is no JPEG"},
-    {THUMB_IS_NO_JPEG, 5000, "a thumbnail that is no JPEG"},
-    {SIZE_NONE, 5000, "answered width*height=0"},
-    {SIZE_HUGE, 5000, "answered width*height="},
-    {ORIENTATION_NONE, 5000, "answered orientation=0"},
-    {SHARPNESS_NAN, 5000, "answered sharpness="},
-    {CODE_UNKNOWN, 5000, "answered code=-4711"},
-    {CODE_WITHOUT_TEXT, 5000, "answered code=-3"},
+    {DIES, 5000, "ended with code 7", NULL},
+    {LAST_WORDS, 5000, "last words: free(): invalid pointer", NULL},
+    {HANGS, 100, "did not answer within 100 ms", NULL},
+    {SPINS, 100, "did not answer within 100 ms", NULL},
+    {STOPS_ITSELF, 100, "did not answer within 100 ms", NULL},
+    {CLOSES_EARLY, 5000, "is gone", NULL},
+    {FLOODS, 5000, "answered another question", NULL},
+    {ANSWERS_SHORT, 5000, "a message of", NULL},
+    {ANSWERS_LONG, 5000, "a message of", NULL},
+    {ANSWERS_OLD_PACKET, 5000, "answered another question", NULL},
+    {ANSWERS_OTHER_SLOT, 5000, "answered another question", NULL},
+    {ANSWERS_OTHER_KIND, 5000, "answered another question", NULL},
+    {ANSWERS_OLD_MEMORY, 5000, "answered generation=", NULL},
+    {ANSWERS_COUNT, 5000, "answered detection_count=", NULL},
+    {ANSWERS_NAN, 5000, "answered confidence=", NULL},
+    {CONFIDENCE_INFINITE, 5000, "answered confidence=inf", NULL},
+    {BOX_NAN, 5000, "answered box size=", NULL},
+    {BOX_HUGE, 5000, "answered box size=1e+300", NULL},
+    {BOX_NEGATIVE, 5000, "answered box corner=-0.1", NULL},
+    {BOX_BEYOND, 5000, "answered box size=", NULL},
+    {CLASS_BEYOND, 5000, "answered class=", NULL},
+    {ORDER_RISES, 5000, "rises to", NULL},
+    {THUMB_BEYOND, 5000, "answered thumb_bytes=262145", NULL},
+    {THUMB_HUGE, 5000, "answered thumb_bytes=", NULL},
+    {THUMB_SHORT, 5000, "a thumbnail that is no JPEG", NULL},
+    {THUMB_IS_NO_JPEG, 5000, "a thumbnail that is no JPEG", NULL},
+    {SIZE_NONE, 5000, "answered width*height=0", NULL},
+    {SIZE_HUGE, 5000, "answered width*height=", NULL},
+    {ORIENTATION_NONE, 5000, "answered orientation=0", NULL},
+    {SHARPNESS_NAN, 5000, "answered sharpness=", NULL},
+    {CODE_UNKNOWN, 5000, "answered code=-4711", NULL},
+    {CODE_WITHOUT_TEXT, 5000, "answered code=-3", NULL},
+    {MEDIA_OTHER, 5000, "answered media=2 for another kind", "\xff\xd8\xff\xe0"},
+    {PICTURE_BEYOND, 5000, "answered picture_bytes=", NULL},
+    {PICTURE_GIVEN, 5000, "an unasked picture", "\xff\xd8\xff\xe0"},
+    {PICTURE_GIVEN, 5000, "an unasked picture", "\x89PNG"},
+    {PICTURE_IS_NO_JPEG, 5000, "a picture that is no JPEG", "BM__"},
 };
 
 START_TEST(a_lie_costs_the_frame) {
     ck_assert_msg(begin(lies[_i].kind, lies[_i].timeout_ms) == 0, "%s", err.msg);
     int pid = stats().pid;
-    ck_assert_int_eq(run(), ERR_CRASHED);
+    ck_assert_int_eq(run_bytes(lies[_i].bytes != NULL ? lies[_i].bytes : "frame"), ERR_CRASHED);
     ck_assert_msg(strstr(err.msg, lies[_i].said) != NULL, "kind %d: %s", lies[_i].kind, err.msg);
     ck_assert(kill(pid, 0) != 0 && errno == ESRCH);
     ck_assert(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD); /* waited for, both of them */
@@ -151,6 +164,18 @@ START_TEST(what_it_started_ends_with_it) {
         }
         ck_assert_int_eq(left, -1);
     }
+}
+END_TEST
+
+/* A BMP is stored as the JPEG that the worker makes of it. */
+START_TEST(a_picture_that_was_asked_for) {
+    struct frame *frame = NULL;
+    ck_assert_int_eq(begin(PICTURE_GIVEN, 5000), 0);
+    ck_assert_int_eq(frame_create("test", mem_dup("BM__", 4), 4, &frame, &err), 0);
+    ck_assert_msg(detector_run(detector, frame, &err) == 0, "%s", err.msg);
+    ck_assert_uint_eq(frame->record.blob_bytes, 4);
+    ck_assert_mem_eq(frame->blob, "\xff\xd8\xff\xd9", 4);
+    frame_destroy(frame);
 }
 END_TEST
 
@@ -231,25 +256,27 @@ END_TEST
 /* The real worker: its memory is bounded, and the kernel takes it before the daemon. */
 START_TEST(real_worker_in_want_of_memory) {
     char path[64], text[16] = "";
+    struct model_files files = {.cfg_fd = -1, .weights_fd = -1};
     int input = memfd_create("input", MFD_CLOEXEC);
-    int cfg = open(DEMO_MODEL "/demo.cfg", O_RDONLY | O_CLOEXEC);
-    int weights = open(DEMO_MODEL "/demo.weights", O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(ftruncate(input, FRAME_BLOB_MAX), 0);
+    ck_assert_msg(model_files_open(model, &files, &err) == 0, "%s", err.msg);
+    ck_assert_int_eq(ftruncate(input, WORKER_INPUT_SIZE), 0);
     struct child_setup setup = {
         .worker_path = worker_path,
         .input_fd = input,
-        .cfg_fd = cfg,
-        .weights_fd = weights,
+        .cfg_fd = files.cfg_fd,
+        .weights_fd = files.weights_fd,
         .timeout_ms = 30000,
         .start = {.version = WORKER_PROTOCOL_VERSION,
                   .kind = WORKER_START,
                   .input_width = model->input_width,
                   .input_height = model->input_height,
                   .class_count = (uint32_t)model->class_count,
-                  .head_count = 2,
+                  .head_count = files.head_count,
+                  .layer_count = files.layer_count,
                   .memory_bytes = 48u << 20, /* less than the shared memory */
                   .device = "cpu"},
     };
+    memcpy(setup.start.heads, files.heads, sizeof(files.heads));
     struct child child;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     int code = child_start(&setup, &child, &err);
@@ -266,8 +293,7 @@ START_TEST(real_worker_in_want_of_memory) {
     fclose(file);
     child_end(&child);
     close(input);
-    close(cfg);
-    close(weights);
+    model_files_close(&files);
 }
 END_TEST
 
@@ -282,6 +308,7 @@ int main(void) {
     tcase_add_loop_test(tests, a_lie_costs_the_frame, 0, (int)ARRAY_LENGTH(lies));
     tcase_add_test(tests, a_verdict_rewritten_meanwhile);
     tcase_add_test(tests, what_it_started_ends_with_it);
+    tcase_add_test(tests, a_picture_that_was_asked_for);
     tcase_add_test(tests, want_of_memory_is_no_crash);
     tcase_add_loop_test(tests, a_start_that_never_ends_or_lies, 0, 6);
     tcase_add_loop_test(tests, noise_goes_to_the_log_in_measure, 0, 2);

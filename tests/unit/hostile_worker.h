@@ -62,6 +62,10 @@ enum hostile {
     SHARPNESS_NAN,
     CODE_UNKNOWN,
     CODE_WITHOUT_TEXT,
+    MEDIA_OTHER,
+    PICTURE_BEYOND,
+    PICTURE_GIVEN, /* a JPEG that takes the frame's place */
+    PICTURE_IS_NO_JPEG,
     OUT_OF_MEMORY,  /* says so, and goes on */
     REWRITES,       /* a thread that never stops writing over the verdict */
     LEAVES_A_CHILD, /* which holds the socket and goes on answering, while the worker dies */
@@ -157,6 +161,20 @@ static bool hostile_figures(enum hostile kind, struct worker_result *result) {
         return true;
     case SHARPNESS_NAN:
         result->sharpness = NAN;
+        return true;
+    case MEDIA_OTHER:
+        result->media = MEDIA_PNG;
+        return true;
+    case PICTURE_BEYOND:
+        result->picture_bytes = FRAME_BLOB_MAX + 1;
+        return true;
+    case PICTURE_GIVEN:
+        result->picture_bytes = 4;
+        memcpy((char *)result + WORKER_PICTURE_AT, "\xff\xd8\xff\xd9", 4);
+        return true;
+    case PICTURE_IS_NO_JPEG:
+        result->picture_bytes = 4;
+        memcpy((char *)result + WORKER_PICTURE_AT, "<svg", 4);
         return true;
     case CODE_UNKNOWN:
         result->code = -4711;
@@ -319,7 +337,7 @@ static int hostile_main(void) {
     if (recv(WORKER_FD_SOCKET, &start, sizeof(start), 0) != (ssize_t)sizeof(start)) {
         return 9;
     }
-    void *input = mmap(NULL, FRAME_BLOB_MAX, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
+    void *input = mmap(NULL, WORKER_INPUT_SIZE, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
     void *output =
         mmap(NULL, WORKER_OUTPUT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_OUTPUT, 0);
     hostile_hello((enum hostile)start.thumb_width);
