@@ -3,13 +3,13 @@
  * it).
  *
  * Symbols. The library calls its own functions through the linkage table, so a function of the same
- * name in this program is called instead. Two uses of that, both for pjreddie's library only:
- * - error, file_error, malloc_error, __assert_fail end the process there, the second one even with
- * success; here they hand their text to the parent first. They do not return and do not jump back:
- * the worker can be had again.
- * - gemm, im2col_cpu, activate_array, fill_cpu, copy_cpu, normalize_cpu are its inner loops (see
- * kernels.h). These are the only names of ours without a prefix, and they must be those.
- * On the CPU most layers are not the library's anyway (darknet_layers.h).
+ * name in this program is called instead. Two uses of that:
+ * - error, file_error, malloc_error, __assert_fail end the process there, pjreddie's file_error
+ * even with success; here they hand their text to the parent first. They do not return and do not
+ * jump back: the worker can be had again.
+ * - gemm, im2col_cpu, activate_array, fill_cpu, copy_cpu, normalize_cpu are the inner loops of
+ * pjreddie's (see kernels.h). These are the only names of ours without a prefix, and they must be
+ * those. On the CPU most layers are not the library's anyway (darknet_layers.h).
  *
  * Rejected: get_network_boxes (mixes the two halves of a batch of two, and lays out `detection`
  * differently in each library), load_image_* (hands file names to a shell). */
@@ -70,6 +70,13 @@ static _Noreturn void fatal(const char *what, const char *which) {
     _exit(3);
 }
 
+void __assert_fail(const char *expression, const char *file, unsigned line, const char *function) {
+    (void)file;
+    (void)line;
+    (void)function;
+    fatal("assertion failed: ", expression);
+}
+
 #if !defined(LIB_API)
 
 void file_error(char *path);
@@ -91,13 +98,6 @@ void file_error(char *path) {
 
 void malloc_error(void) {
     fatal("Darknet: out of memory", NULL);
-}
-
-void __assert_fail(const char *expression, const char *file, unsigned line, const char *function) {
-    (void)file;
-    (void)line;
-    (void)function;
-    fatal("assertion failed: ", expression);
 }
 
 /* Products with a turned matrix (fully connected layers) are small: no blocking. */

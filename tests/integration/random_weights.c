@@ -35,7 +35,9 @@ static float dice(float most) {
     return most * ((float)(seed >> 8) / (float)(1u << 23) - 1.0f);
 }
 
+/* A logistic function behind the last one would hide what is to be moved. */
 static void fill(layer *l) {
+    l->activation = l->activation == LOGISTIC ? LINEAR : l->activation;
     float fan_in = (float)(l->c / l->groups * l->size * l->size);
     for (int i = 0; i < l->nweights; i++) {
         l->weights[i] = dice(sqrtf(6.0f / fan_in));
@@ -67,22 +69,12 @@ static float *picture(const char *path, int width, int height) {
     return planar;
 }
 
-/* Before its activation. */
-static double value_of(const layer *l, size_t i) {
-    double value = (double)l->output[i];
-    if (l->activation != LOGISTIC) {
-        return value;
-    }
-    value = fmin(fmax(value, 1e-6), 1 - 1e-6);
-    return log(value / (1 - value));
-}
-
 /* Gives filter `k` this mean and spread over the picture. */
 static void filter_move(layer *l, int k, double mean, double spread) {
     size_t plane = (size_t)l->out_w * (size_t)l->out_h, weights = (size_t)(l->nweights / l->n);
     double sum = 0, squares = 0;
     for (size_t i = 0; i < plane; i++) {
-        double value = value_of(l, (size_t)k * plane + i);
+        double value = (double)l->output[(size_t)k * plane + i];
         sum += value;
         squares += value * value;
     }

@@ -265,6 +265,17 @@ static void say_lonely(const struct finds *list, const char *who, float threshol
     }
 }
 
+/* creel keeps the best ones; Darknet all. */
+static void trim(struct finds *theirs, const struct finds *ours) {
+    size_t kept = 0;
+    for (size_t i = 0; ours->count == FRAME_DETECTIONS_MAX && i < theirs->count; i++) {
+        if (theirs->items[i].confidence >= ours->items[ours->count - 1].confidence) {
+            theirs->items[kept++] = theirs->items[i];
+        }
+    }
+    theirs->count = ours->count == FRAME_DETECTIONS_MAX ? kept : theirs->count;
+}
+
 static void compare(struct finds *theirs, struct finds *ours, float threshold, int width,
                     int height, struct worst *worst) {
     for (size_t i = 0; i < theirs->count; i++) {
@@ -302,6 +313,7 @@ static int main_detect(char **args, int count) {
     set_batch_network(setting.net, 1);
     labels_read(args[2], &setting);
     const layer *last = &setting.net->layers[setting.net->n - 1];
+    last -= last->type == COST ? 1 : 0;
     setting.tags = last->type == SOFTMAX;
     setting.classes = setting.tags ? last->outputs : last->classes;
     read_bytes(args[5], &json);
@@ -310,6 +322,7 @@ static int main_detect(char **args, int count) {
         detect_theirs(&setting, args[i], &theirs, &width, &height);
         detect_ours(&setting, &json, (size_t)i - 6, &ours);
         printf("%s\n", args[i]);
+        trim(&theirs, &ours);
         compare(&theirs, &ours, setting.threshold, width, height, &worst);
     }
     printf("%d images, %zu pairs, %zu wrong; worst: confidence %.6f (allowed 0.01), box edge %.4f "
