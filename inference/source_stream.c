@@ -350,7 +350,9 @@ static bool take(struct stream *self) {
             self->done = true;
             end(self);
         } else {
-            err_set(&err, ERR_NET, "%s", event.text[0] != '\0' ? event.text : "it ended");
+            const char *said = self->child.process.last;
+            err_set(&err, ERR_NET, "%s%s%s", event.text[0] != '\0' ? event.text : "it ended",
+                    said[0] != '\0' ? "; " : "", said);
             lose(self, &err);
         }
         return false;

@@ -11,7 +11,7 @@
  */
 #include "daemon/base/mem.h"
 #include "inference/capture/capture.h"
-#include "inference/capture/motion.h"
+#include "inference/motion.h"
 #include <libavcodec/avcodec.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
@@ -65,7 +65,10 @@ bool picture_due(struct capture *capture, double at) {
     int64_t now_us = capture_now_us();
     bool live = capture->start.source != CAPTURE_FILE;
     double now = at >= 0 ? at : (double)now_us / 1e6;
-    double period = capture->start.fps > 0 ? 1 / capture->start.fps : 0;
+    if (capture->start.fps <= 0) {
+        return true;
+    }
+    double period = 1 / capture->start.fps;
     bool jumped = now < self->due_at - 2 * period - 1;
     bool waited = live && (double)(now_us - self->last_us) / 1e6 > 2 * period + 1;
     if (self->ever && now < self->due_at - period / 100 && !jumped && !waited) {

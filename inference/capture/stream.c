@@ -8,9 +8,10 @@
  * deadline. 5. One thread decodes: a sealed process makes no others but those of look-ups.
  */
 #include "inference/capture/capture.h"
+#include <dlfcn.h>
 #include <errno.h>
 #include <libavcodec/avcodec.h>
-#include <libavdevice/avdevice.h>
+#include <libavdevice/version_major.h>
 #include <libavformat/avformat.h>
 #include <libavutil/opt.h>
 #include <libavutil/time.h>
@@ -24,6 +25,7 @@ enum {
     READ_PART = 32768, /* bytes of the buffer before a file */
     PROBE_BYTES = 1 << 20,
     PROBE_US = 3000000,
+    PROBE_RTMP_US = 800000, /* whose header never says that all streams have begun */
     LISTENER_FDS = 64,
     PEER_EVERY_US = 200000,
     STREAMS_MAX = 64,
@@ -152,7 +154,10 @@ static AVDictionary *options_make(const struct stream *self) {
     }
     av_dict_set(&options, "format_whitelist", self->kind->formats, 0);
     av_dict_set_int(&options, "probesize", PROBE_BYTES, 0);
-    av_dict_set_int(&options, "analyzeduration", PROBE_US, 0);
+    bool rtmp = start->source == CAPTURE_RTMP || start->source == CAPTURE_LISTEN;
+    av_dict_set_int(&options, "analyzeduration", rtmp ? PROBE_RTMP_US : PROBE_US, 0);
+    av_dict_set_int(&options, "fpsprobesize", 0,
+                    0); /* the rate is of no interest: no wait for it */
     av_dict_set_int(&options, "max_streams", STREAMS_MAX, 0);
     av_dict_set_int(&options, "tls_verify", start->tls_verify, 0);
     switch (start->source) {
@@ -416,6 +421,21 @@ int stream_read(struct capture *capture, struct err *err) {
     return code;
 }
 
+/* Loaded only where there is a device to open: it brings ninety libraries (windows, sound) along,
+ * which every camera of the network would pay for. */
+static int devices_load(struct err *err) {
+    static const char name[] = "libavdevice.so." AV_STRINGIFY(LIBAVDEVICE_VERSION_MAJOR);
+    void *library = dlopen(name, RTLD_NOW);
+    void (*fill)(void) = NULL;
+    void *found = library != NULL ? dlsym(library, "avdevice_register_all") : NULL;
+    if (found == NULL) {
+        return err_set(err, ERR_NOT_FOUND, "V4L2 devices need FFmpeg's %s: %s", name, dlerror());
+    }
+    memcpy(&fill, &found, sizeof(fill));
+    fill();
+    return 0;
+}
+
 int stream_prepare(struct capture *capture, struct err *err) {
     struct stream *self = &stream;
     self->capture = capture;
@@ -426,8 +446,8 @@ int stream_prepare(struct capture *capture, struct err *err) {
     }
     self->kind = &kinds[capture->start.source];
     if (capture->start.source == CAPTURE_DEVICE) {
-        avdevice_register_all();
-        return open_input(self, err); /* afterwards no file can be opened */
+        int code = devices_load(err);
+        return code != 0 ? code : open_input(self, err); /* afterwards no file can be opened */
     }
     avformat_network_init();
     struct addrinfo *known = NULL; /* so that the C library has read what it reads once */

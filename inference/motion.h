@@ -4,8 +4,8 @@
  * differs by more than MOTION_STEP from that of the last picture that passed. Comparing with that
  * one, not with the previous one, lets slow changes add up until they count. Pure; no allocation.
  */
-#ifndef CREEL_INFERENCE_CAPTURE_MOTION_H
-#define CREEL_INFERENCE_CAPTURE_MOTION_H
+#ifndef CREEL_INFERENCE_MOTION_H
+#define CREEL_INFERENCE_MOTION_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* See motion.h. Of each cell at most SAMPLES by SAMPLES pixels are looked at: the mean of 64 is
  * steady enough, and a 4K picture then costs no more than a small one. */
-#include "inference/capture/motion.h"
+#include "inference/motion.h"
 #include <stdlib.h>
 #include <string.h>
 
