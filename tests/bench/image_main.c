@@ -13,6 +13,7 @@
 #include "inference/image_resize.h"
 #include "inference/image_summary.h"
 #include "inference/inference.h"
+#include "inference/model_files.h"
 #include "inference/worker/net.h"
 #include <getopt.h>
 #include <jansson.h>
@@ -22,6 +23,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <turbojpeg.h>
+
+#define FLOOR 0.05f
 
 enum { ROUNDS = 41, ROUNDS_MAX = 1001, THUMB_WIDTH = 320, WARM_UP = 3, SEED = 7, SCENE = 3 };
 
@@ -104,16 +107,16 @@ static int resize_run(struct bench *bench, struct err *err) {
 }
 
 static int boxes_run(struct bench *bench, struct err *err) {
-    const struct net_shape *shape = net_shape_get();
+    const struct net_heads *heads = net_heads_get();
     struct image_fit fit;
     (void)err;
-    image_fit_make(bench->model->resize, bench->pixels.width, bench->pixels.height, shape->width,
-                   shape->height, &fit);
+    image_fit_make(bench->model->resize, bench->pixels.width, bench->pixels.height,
+                   bench->model->input_width, bench->model->input_height, &fit);
     boxes_reset(bench->boxes);
-    for (size_t i = 0; i < shape->head_count; i++) {
-        boxes_collect(bench->boxes, &shape->heads[i], &fit, 0.05f);
+    for (size_t i = 0; i < heads->count; i++) {
+        boxes_collect(bench->boxes, &heads->items[i], &fit, FLOOR);
     }
-    bench->found = boxes_suppress(bench->boxes, (float)bench->model->nms);
+    bench->found = boxes_suppress(bench->boxes, bench->model->nms_kind, (float)bench->model->nms);
     return 0;
 }
 
@@ -243,6 +246,25 @@ static int picture_make(struct bench *bench, struct err *err) {
                         bench->options.quality, &bench->jpeg, &bench->jpeg_size, err);
 }
 
+static int network_load(const struct model *model, struct err *err) {
+    CLEANUP(model_files_close) struct model_files files = {.cfg_fd = -1, .weights_fd = -1};
+    struct worker_start start = {.input_width = model->input_width,
+                                 .input_height = model->input_height,
+                                 .class_count = (uint32_t)model->class_count,
+                                 .device = "cpu"};
+    int code = model_files_open(model, &files, err);
+    if (code != 0) {
+        return code;
+    }
+    start.head_count = files.head_count;
+    start.layer_count = files.layer_count;
+    memcpy(start.heads, files.heads, sizeof(start.heads));
+    char cfg[64], weights[64];
+    snprintf(cfg, sizeof(cfg), "/proc/self/fd/%d", files.cfg_fd);
+    snprintf(weights, sizeof(weights), "/proc/self/fd/%d", files.weights_fd);
+    return net_load(cfg, weights, &start, err);
+}
+
 static int set_up(struct bench *bench, struct err *err) {
     char dir[4096];
     const char *model = bench->options.model;
@@ -252,18 +274,18 @@ static int set_up(struct bench *bench, struct err *err) {
     if (code != 0) {
         return code;
     }
-    struct detector_config config = {.floor = 0.05, .thumb_width = THUMB_WIDTH, .device = "cpu"};
+    struct detector_config config = {
+        .floor = (double)FLOOR, .thumb_width = THUMB_WIDTH, .device = "cpu"};
     code = detector_start(&config, bench->model, &bench->detector, err);
-    code =
-        code != 0 ? code : net_load(bench->model->cfg_path, bench->model->weights_path, "cpu", err);
+    code = code != 0 ? code : network_load(bench->model, err);
     if (code != 0) {
         return code;
     }
-    const struct net_shape *shape = net_shape_get();
+    uint32_t width = bench->model->input_width, height = bench->model->input_height;
     bench->turbo = tjInitDecompress();
-    bench->resizer = image_resizer_create(shape->width, shape->height);
+    bench->resizer = image_resizer_create(width, height);
     bench->boxes = boxes_create();
-    bench->planar = mem_array((size_t)shape->width * shape->height, 3 * sizeof(float));
+    bench->planar = mem_array((size_t)width * height, 3 * sizeof(float));
     return bench->turbo && bench->resizer && bench->boxes && bench->planar
                ? 0
                : err_set(err, ERR_NOMEM, "no memory");
