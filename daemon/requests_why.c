@@ -15,6 +15,7 @@ static const char *const gone_names[] = {
                         "replicated",
     [STORE_GONE_REMOVED] = "removed by hand",
     [STORE_GONE_DAMAGED] = "found damaged by fsck --repair",
+    [STORE_GONE_DISPLACED] = "a better frame took its place in the window of triage's budget",
 };
 
 static const char *const receipt_names[] = {

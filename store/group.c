@@ -193,6 +193,10 @@ static int encode_put(struct store *store, struct group *group, struct request *
                    &(struct payload){RECORD_BLOB, request->frame.blob, frame->blob_bytes,
                                      &frame->blob, true});
     }
+    if (request->frame.hold_until_boot_us && !request->duplicate) {
+        store__holds_add(&store->holds, frame->tier, &frame->blob,
+                         request->frame.hold_until_boot_us);
+    }
     struct record record = {.kind = RECORD_FRAME,
                             .frame = {.seq = writer->next_seq, .frame = *frame}};
     store__clock_stamp(writer, &record.frame);

@@ -110,8 +110,8 @@ const char *const store__index_sql[IX_STATEMENTS] = {
                          " utc = excluded.utc",
     [IX_WITHDRAWN_OFF] = "DELETE FROM withdrawn WHERE blob = ? AND remote = ?",
     [IX_WITHDRAWN_DROP] = "DELETE FROM withdrawn WHERE blob = ?",
-    [IX_OUTBOX_NEW] = "INSERT OR IGNORE INTO outbox (remote, blob, state, value)"
-                      " VALUES (?, ?, ?, ?)",
+    [IX_OUTBOX_NEW] = "INSERT OR IGNORE INTO outbox (remote, blob, state, value, due)"
+                      " VALUES (?, ?, ?, ?, ?)",
     [IX_OUTBOX_GET] = "SELECT row, state FROM outbox WHERE blob = ? AND remote = ?",
     [IX_OUTBOX_OF] = "SELECT remote, state FROM outbox WHERE blob = ?",
     [IX_OUTBOX_OWED] = "SELECT count(*) FROM outbox JOIN remote ON remote.id = outbox.remote"

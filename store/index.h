@@ -10,6 +10,7 @@
 #define CREEL_STORE_INDEX_H
 
 #include "store/db.h"
+#include "store/hold.h"
 #include "store/layout.h"
 #include "store/record.h"
 #include "store/segment.h"
@@ -58,9 +59,10 @@ struct index_segment { /* a row of table segment, or what it is to grow by */
 };
 
 struct index_config {
-    double floor;       /* detections below are not indexed */
-    int wal_pages;      /* of 4 KiB: at so many the WAL is brought into the database */
-    int wal_pages_most; /* at so many somebody keeps it from being brought there */
+    double floor;        /* detections below are not indexed */
+    int wal_pages;       /* of 4 KiB: at so many the WAL is brought into the database */
+    int wal_pages_most;  /* at so many somebody keeps it from being brought there */
+    struct holds *holds; /* what is not due yet; NULL: all is */
 };
 
 struct index {

@@ -59,8 +59,11 @@ static int queue_for(struct index *index, const struct index_remote *remote, str
         }
     }
     int state = blob->kept_clock ? OUTBOX_DUE : OUTBOX_HELD;
-    int code = store__db_run(&index->db, IX_OUTBOX_NEW, err, "iind", remote->id, blob->id, state,
-                             blob->value);
+    int64_t due = index->config.holds ? store__holds_until(index->config.holds,
+                                                           (enum frame_tier)blob->tier, &blob->sha)
+                                      : 0;
+    int code = store__db_run(&index->db, IX_OUTBOX_NEW, err, "iindi", remote->id, blob->id, state,
+                             blob->value, due);
     if (code || sqlite3_changes(index->db.handle) == 0) {
         return code;
     }

@@ -453,7 +453,7 @@ static void tombstone_encode(const struct record *record, struct buf *out) {
 static void tombstone_decode(struct input *in, struct record *record) {
     struct record_tombstone *tombstone = &record->tombstone;
     tombstone->tier = get_choice(in, 0, TIER_COUNT - 1);
-    tombstone->reason = get_choice(in, TOMBSTONE_AGE, TOMBSTONE_DAMAGED);
+    tombstone->reason = get_choice(in, TOMBSTONE_AGE, TOMBSTONE_DISPLACED);
     tombstone->utc_us = get_i64(in);
     size_t count = (size_t)get_uint(in, 2);
     if (in->failed || count == 0 || count > RECORD_BATCH_MAX || in->left != count * 32) {

@@ -96,6 +96,7 @@ enum tombstone_reason {
     TOMBSTONE_QUOTA = 4,
     TOMBSTONE_REMOVED = 5,
     TOMBSTONE_DAMAGED = 6,
+    TOMBSTONE_DISPLACED = 7,
 };
 
 enum clock_repair { CLOCK_REPAIR_OFFSET = 1, CLOCK_REPAIR_GIVE_UP = 2 };

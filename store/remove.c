@@ -196,6 +196,42 @@ static int remove_run(struct store *store, void *arg, struct err *err) {
     return code ? code : store__retain_evict(store, victims, TOMBSTONE_REMOVED, err);
 }
 
+/* ---- displacing ---- */
+
+struct displacement {
+    const struct frame_id *id;
+    bool done;
+};
+
+static int displace_run(struct store *store, void *arg, struct err *err) {
+    struct displacement *displacement = arg;
+    struct held_blob blob = {0};
+    CLEANUP(mem_free_at) struct victims *victims = mem_alloc(sizeof(*victims));
+    int code = victims ? 0 : err_set(err, ERR_NOMEM, "no memory to displace a frame");
+    code = code ? code : store__retain_ready(store, RETAIN_WAIT_MS, err);
+    code = code ? code : blob_of(store, displacement->id, &blob, err);
+    if (code || !blob.local || blob.pinned || blob.refs != 1 ||
+        !store__holds_until(&store->holds, blob.tier, &blob.sha)) {
+        return code;
+    }
+    victims->tiers[0] = blob.tier;
+    victims->blobs[0] = blob.sha;
+    victims->count = 1;
+    victims->frames = 1;
+    victims->bytes = blob.bytes;
+    code = store__retain_evict(store, victims, TOMBSTONE_DISPLACED, err);
+    displacement->done = !code;
+    return code;
+}
+
+int store_displace(struct store *store, const struct frame_id *id, bool *displaced,
+                   struct err *err) {
+    struct displacement displacement = {.id = id};
+    int code = store__writer_call(store, displace_run, &displacement, err);
+    *displaced = displacement.done;
+    return code;
+}
+
 int store_remove(struct store *store, const struct frame_id *ids, size_t count, bool force,
                  bool dry_run, struct store_removal *out, struct err *err) {
     if (count > STORE_REMOVE_MAX) {

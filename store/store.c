@@ -85,6 +85,7 @@ static int limits_set(struct store *store, struct err *err) {
         store__stream_init(&store->streams[stream], stream, &store->layout, &store->lock, limit);
     }
     store->index_config = (struct index_config){
+        .holds = &store->holds,
         .floor = store->config.index_floor,
         .wal_pages = (int)clamp((store->quota ? store->quota : total) / STORE_WAL_SHARE / 4096,
                                 STORE_WAL_PAGES_MIN, STORE_WAL_PAGES_MAX)};
@@ -273,6 +274,7 @@ static void locks_init(struct store *store) {
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->retry_lock, NULL);
     pthread_mutex_init(&store->state_lock, NULL);
+    store__holds_init(&store->holds);
     pthread_mutex_init(&store->keeper_lock, NULL);
     store__tally_init(&store->tally);
     pthread_condattr_init(&monotonic);
@@ -339,6 +341,7 @@ void store_close(struct store *store) {
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->retry_lock);
     pthread_mutex_destroy(&store->state_lock);
+    store__holds_finish(&store->holds);
     pthread_mutex_destroy(&store->keeper_lock);
     store__tally_finish(&store->tally);
     free(store);

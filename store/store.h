@@ -92,6 +92,9 @@ struct store_frame {
     size_t thumb_bytes;
     store_ack_fn *on_ack; /* may be NULL */
     void *ctx;
+    /* No remote gets its blob before this boot time (of this run; a restart ends it), and until
+     * then store_displace takes it; 0: it is due at once. */
+    int64_t hold_until_boot_us;
 };
 
 /* Hands the frame to the writer; waits while its queue is full. Non-zero: nothing was taken, no ack
@@ -195,8 +198,9 @@ enum store_gone { /* numbers of the log's tombstones */
                   STORE_GONE_UPLOADED = 2,
                   STORE_GONE_TIER_BYTES = 3,
                   STORE_GONE_ROOM = 4,
-                  STORE_GONE_REMOVED = 5, /* by hand */
-                  STORE_GONE_DAMAGED = 6, /* found by a repair */
+                  STORE_GONE_REMOVED = 5,   /* by hand */
+                  STORE_GONE_DAMAGED = 6,   /* found by a repair */
+                  STORE_GONE_DISPLACED = 7, /* by a better frame, before it was uploaded */
 };
 
 struct store_why_remote { /* what became of the frame's blob at one remote */
@@ -507,6 +511,13 @@ struct store_removal {
  * ERR_REFUSED (without force) one that is pinned or owed. `dry_run` changes nothing. */
 int store_remove(struct store *store, const struct frame_id *ids, size_t count, bool force,
                  bool dry_run, struct store_removal *out, struct err *err);
+
+/* Removes a frame for a better one that is kept now, with its blob; its record stays as history.
+ * `*displaced` is false, and nothing has happened, where the blob is not held any longer (it may be
+ * on its way to a remote), or is another frame's too, or pinned. Durable when true. Blocks.
+ * ERR_NOT_FOUND: no such frame in the index. */
+int store_displace(struct store *store, const struct frame_id *id, bool *displaced,
+                   struct err *err);
 
 /* ---- the ledger: what triage decided, of rejected frames too ---- */
 

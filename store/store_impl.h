@@ -195,6 +195,8 @@ struct store {
     size_t remote_count;
     uint64_t released;
 
+    struct holds holds; /* has its own lock */
+
     atomic_uint index_generation; /* changes when index.db is another file; odd: between two */
     atomic_bool index_suspect;    /* a reader found it damaged */
     int outbox_fd;
