@@ -33,9 +33,13 @@
 #define COMPLAIN_EVERY_MS   60000
 #define RETRY_PAUSE_MS      500
 #define JPEG_QUALITY        90 /* of frames that came as raw pixels */
-#define NOTES_MAX           256
 #define SHOWN_SIZE          256
-#define NOTE_KEY_MAX        127
+/* Frames that wait for pipeline_tick to displace them; beyond it they stay, over their budget. */
+#define DISPLACED_MAX 256
+/* A frame is held back so much longer than it may be displaced: it is done at the next tick. */
+#define DISPLACE_GRACE_US (3 * INT64_C(1000000))
+#define NOTES_MAX         256
+#define NOTE_KEY_MAX      127
 
 struct worker {
     struct pipeline *pipeline;
@@ -52,6 +56,13 @@ struct note {
         uint64_t count;
         uint8_t bytes[TRIAGE_BYTES_MAX];
     } value;
+};
+
+/* A frame that has to go for a better one. */
+struct displaced {
+    struct frame_id id;
+    char camera[FRAME_NAME_MAX + 1];
+    char rule[FRAME_NAME_MAX + 1]; /* of the better one */
 };
 
 struct pipeline {
@@ -78,6 +89,8 @@ struct pipeline {
     struct source_sink sink;
 
     pthread_mutex_t lock; /* guards what follows */
+    struct displaced displaced[DISPLACED_MAX];
+    size_t displaced_count;
     struct pipeline_stats stats;
     double detect_ms_sum;
     struct pipeline_camera cameras[CAMERAS_MAX];
@@ -182,10 +195,23 @@ struct catch {
     struct frame *frame;
 };
 
+/* The worse frame goes once the better one is durable; not here, on the store's own thread. */
+static void displace_later(struct pipeline *pipeline, const struct frame *better) {
+    pthread_mutex_lock(&pipeline->lock);
+    if (better->displaces && pipeline->displaced_count < DISPLACED_MAX) {
+        struct displaced *worse = &pipeline->displaced[pipeline->displaced_count++];
+        worse->id = better->displaced;
+        memcpy(worse->camera, better->record.camera, sizeof(worse->camera));
+        memcpy(worse->rule, better->record.rule, sizeof(worse->rule));
+    }
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
 static void acknowledged(void *ctx, const struct store_ack *ack) {
     struct catch *caught = ctx;
     if (!ack->code) {
         caught->frame->record.blob = ack->blob;
+        displace_later(caught->pipeline, caught->frame);
     }
     settle(caught->pipeline, caught->frame, ack->code ? FRAME_FAILED : FRAME_KEPT,
            ack->code ? &ack->err : NULL);
@@ -207,6 +233,9 @@ static void keep(struct pipeline *pipeline, struct frame *frame) {
                                .thumb_bytes = frame->thumb_bytes,
                                .on_ack = acknowledged,
                                .ctx = caught};
+    if (frame->due_boot_us) {
+        item.hold_until_boot_us = frame->due_boot_us + DISPLACE_GRACE_US;
+    }
     /* From here on the store owns the three; the acknowledgement may come before store_put returns.
      */
     frame->blob = NULL;
@@ -236,6 +265,9 @@ static void take_verdict(struct pipeline *pipeline, struct frame *frame,
                          const struct triage_verdict *verdict) {
     frame->record.tier = verdict->tier;
     frame->record.value = verdict->value;
+    frame->due_boot_us = verdict->due_boot_us;
+    frame->displaces = verdict->displaces;
+    frame->displaced = verdict->displaced;
     snprintf(frame->record.rule, sizeof(frame->record.rule), "%s", verdict->rule);
     struct store_outcome outcome = {
         .record = frame->record, .kept = verdict->keep, .over_budget = verdict->over_budget};
@@ -512,7 +544,47 @@ static void count_put(void *ctx, const char *key, uint64_t count) {
     bytes_put(ctx, key, &count, sizeof(count));
 }
 
+/* Noted as an outcome without a picture: simulation takes it for that. */
+static void note_displaced(struct pipeline *pipeline, const struct displaced *worse) {
+    struct store_outcome outcome = {.record = {.id = worse->id, .orientation = 1},
+                                    .over_budget = true};
+    outcome.record.tier = TIER_NONE;
+    clock_stamp_now(&outcome.record.captured);
+    memcpy(outcome.record.camera, worse->camera, sizeof(worse->camera));
+    memcpy(outcome.record.rule, worse->rule, sizeof(worse->rule));
+    store_outcome_note(pipeline->store, &outcome);
+}
+
+/* False: none is left, or the store cannot now. */
+static bool displace_one(struct pipeline *pipeline) {
+    struct displaced worse;
+    struct err err = {0};
+    bool done = false;
+    pthread_mutex_lock(&pipeline->lock);
+    bool any = pipeline->displaced_count > 0;
+    if (any) {
+        worse = pipeline->displaced[--pipeline->displaced_count];
+    }
+    pthread_mutex_unlock(&pipeline->lock);
+    if (!any) {
+        return false;
+    }
+    int code = store_displace(pipeline->store, &worse.id, &done, &err);
+    if (code && code != ERR_NOT_FOUND) {
+        log_err(LOG_LEVEL_WARN, "a frame that a better one displaces stays", &err);
+    }
+    if (done) {
+        note_displaced(pipeline, &worse);
+        pthread_mutex_lock(&pipeline->lock);
+        pipeline->stats.displaced++;
+        pthread_mutex_unlock(&pipeline->lock);
+    }
+    return !code || code == ERR_NOT_FOUND;
+}
+
 void pipeline_tick(struct pipeline *pipeline) {
+    while (displace_one(pipeline)) {
+    }
     for (;;) {
         struct note note;
         pthread_mutex_lock(&pipeline->triage_lock);

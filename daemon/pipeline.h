@@ -58,6 +58,7 @@ void pipeline_tick(struct pipeline *pipeline);
 struct pipeline_stats {
     uint64_t seen, kept[TIER_COUNT], kept_bytes, rejected, over_budget, bad, dropped, failed;
     uint64_t rescued;      /* of kept: they were rejected at first, and counted so */
+    uint64_t displaced;    /* of kept: better ones took their place */
     double detect_ms_mean; /* of the frames seen so far */
     size_t queued, queue_bound;
     struct detector_stats workers[PIPELINE_WORKERS_MAX];

@@ -39,15 +39,16 @@ static json_t *pipeline_json(struct pipeline *pipeline) {
                                         number(worker->bad), "restarts", number(worker->restarts),
                                         "timeouts", number(worker->timeouts)));
     }
-    return json_pack(
-        "{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o,s:o}", "frames_seen",
-        number(stats.seen), "kept", "annotated", number(stats.kept[TIER_ANNOTATED]), "unannotated",
-        number(stats.kept[TIER_UNANNOTATED]), "kept_bytes", number(stats.kept_bytes), "rescued",
-        number(stats.rescued), "rejected", number(stats.rejected), "over_budget",
-        number(stats.over_budget), "bad", number(stats.bad), "dropped", number(stats.dropped),
-        "failed", number(stats.failed), "detect_ms_mean", stats.detect_ms_mean, "queued",
-        number(stats.queued), "queue_bound", number(stats.queue_bound), "last_error",
-        stats.last_error, "workers", workers, "poison", poison_json(pipeline));
+    return json_pack("{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o,s:o}",
+                     "frames_seen", number(stats.seen), "kept", "annotated",
+                     number(stats.kept[TIER_ANNOTATED]), "unannotated",
+                     number(stats.kept[TIER_UNANNOTATED]), "kept_bytes", number(stats.kept_bytes),
+                     "rescued", number(stats.rescued), "displaced", number(stats.displaced),
+                     "rejected", number(stats.rejected), "over_budget", number(stats.over_budget),
+                     "bad", number(stats.bad), "dropped", number(stats.dropped), "failed",
+                     number(stats.failed), "detect_ms_mean", stats.detect_ms_mean, "queued",
+                     number(stats.queued), "queue_bound", number(stats.queue_bound), "last_error",
+                     stats.last_error, "workers", workers, "poison", poison_json(pipeline));
 }
 
 static json_t *cameras_json(struct pipeline *pipeline) {

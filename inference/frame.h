@@ -61,6 +61,9 @@ struct frame {
     bool live;        /* from a camera that will not wait: may be dropped when the queue is full */
     bool never_keep;  /* to be looked at and forgotten: neither triage nor the disk hear of it */
     double detect_ms; /* time in the worker: decode, network, boxes */
+    int64_t due_boot_us;       /* triage: until then a better frame may displace it; 0: none may */
+    bool displaces;            /* and this one displaces an earlier one: */
+    struct frame_id displaced; /* which goes when this one is durable */
     struct frame_origin origin;
 };
 

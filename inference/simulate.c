@@ -40,14 +40,17 @@ static int by_time(const void *a, const void *b) {
 }
 
 /* The kept one comes first among equals, with the most detections, and stays; it may learn from the
- * others how large its file became. */
+ * others how large its file became, or that it was displaced (a record without any bytes). */
 static size_t once_each(struct frame_record *records, size_t count) {
     size_t kept = 0;
     qsort(records, count, sizeof(*records), by_id);
     for (size_t i = 0; i < count; i++) {
         struct frame_record *last = kept ? &records[kept - 1] : NULL;
         if (!last || memcmp(&last->id, &records[i].id, sizeof(last->id)) != 0) {
-            records[kept++] = records[i];
+            records[kept] = records[i];
+            kept += records[i].blob_bytes > 0;
+        } else if (records[i].blob_bytes == 0) {
+            last->tier = TIER_NONE;
         } else if (last->media == MEDIA_NONE && records[i].media != MEDIA_NONE) {
             last->media = records[i].media;
             last->blob_bytes = records[i].blob_bytes;
@@ -111,7 +114,8 @@ struct replay {
     struct triage *triage;
     struct frame_record *records;
     size_t count;
-    bool *taken; /* by the new rules */
+    uint16_t *taken; /* by the new rules: its row, from 1; 0: not */
+    size_t now;      /* so many were shown */
     struct simulate_report *report;
     uint64_t block_inputs[SIMULATE_BLOCKS];
     int64_t from_us, length_us; /* on the one line */
@@ -139,6 +143,11 @@ static void add(struct simulate_sum *sum, const struct frame_record *record) {
     sum->bytes += record->blob_bytes;
 }
 
+static void subtract(struct simulate_sum *sum, const struct frame_record *record) {
+    sum->frames--;
+    sum->bytes -= record->blob_bytes;
+}
+
 static size_t block_of(const struct replay *replay, const struct frame_record *record) {
     double share = replay->length_us > 0 ? (double)(record->captured.boot_us - replay->from_us) /
                                                (double)replay->length_us
@@ -147,17 +156,41 @@ static size_t block_of(const struct replay *replay, const struct frame_record *r
     return block < SIMULATE_BLOCKS ? block : SIMULATE_BLOCKS - 1;
 }
 
+/* A better one of the same window takes its place. */
+static void give_back(struct replay *replay, const struct frame_id *id) {
+    for (size_t i = replay->now; i-- > 0;) {
+        const struct frame_record *record = &replay->records[i];
+        if (!replay->taken[i] || memcmp(&record->id, id, sizeof(*id)) != 0) {
+            continue;
+        }
+        struct simulate_row *row = &replay->report->rows[replay->taken[i] - 1];
+        struct simulate_row *total = &replay->report->total;
+        size_t block = block_of(replay, record);
+        subtract(&row->would, record);
+        subtract(&row->blocks[block], record);
+        subtract(&total->would, record);
+        subtract(&total->blocks[block], record);
+        replay->taken[i] = 0;
+        return;
+    }
+}
+
 static void take(struct replay *replay, size_t at, const struct triage_verdict *verdict) {
     const struct frame_record *record = &replay->records[at];
     struct simulate_row *row = row_of(replay->report, verdict->rule, verdict->tier);
+    struct simulate_row *total = &replay->report->total;
     size_t block = block_of(replay, record);
-    replay->taken[at] = true;
-    if (row) {
-        add(&row->would, record);
-        add(&row->blocks[block], record);
+    if (!row) {
+        return; /* more rules than there can be */
     }
-    add(&replay->report->total.would, record);
-    add(&replay->report->total.blocks[block], record);
+    if (verdict->displaces) {
+        give_back(replay, &verdict->displaced);
+    }
+    replay->taken[at] = (uint16_t)(row - replay->report->rows + 1);
+    add(&row->would, record);
+    add(&row->blocks[block], record);
+    add(&total->would, record);
+    add(&total->blocks[block], record);
 }
 
 static void rescue(struct replay *replay, size_t from, const struct triage_rescue *wanted) {
@@ -184,6 +217,7 @@ static void go(struct replay *replay) {
     for (size_t i = 0; i < replay->count; i++) {
         const struct frame_record *record = &replay->records[i];
         struct triage_verdict verdict;
+        replay->now = i + 1;
         triage_decide(replay->triage, record, &verdict);
         if (verdict.keep) {
             take(replay, i, &verdict);
@@ -273,7 +307,7 @@ static void triage_free_at(struct triage **triage) {
 int simulate_run(const struct triage_config *config, struct frame_record *records, size_t count,
                  double asked_inputs, struct simulate_report *out, struct err *err) {
     CLEANUP(triage_free_at) struct triage *triage = NULL;
-    CLEANUP(mem_free_at) bool *taken = mem_array(count ? count : 1, sizeof(*taken));
+    CLEANUP(mem_free_at) uint16_t *taken = mem_array(count ? count : 1, sizeof(*taken));
     *out = (struct simulate_report){0};
     int code = taken ? triage_create(config, NULL, &triage, err)
                      : err_set(err, ERR_NOMEM, "no memory to replay %zu frames", count);

@@ -110,10 +110,13 @@ static bool keep(struct triage *triage, const struct triage__scene *scene, doubl
                                 .camera = camera,
                                 .tier = tier_of(scene),
                                 .class_index = scene->look.best_class,
+                                .id = &record->id,
+                                .value = fmin(fmax(value, 0), 1),
                                 .boot_us = record->captured.boot_us,
                                 .utc_us = record->captured.utc_us,
                                 .event = event};
-    bool left = triage__budget_left(triage, &bill);
+    struct triage__room room = triage__budget_room(triage, &bill);
+    bool left = room.free || room.displaces;
     if (left || !out->over_budget) { /* without budget, the first that matched is named */
         verdict_name(out, scene->rule, value);
     }
@@ -123,11 +126,14 @@ static bool keep(struct triage *triage, const struct triage__scene *scene, doubl
     }
     out->keep = true;
     out->tier = bill.tier;
-    triage__budget_take(triage, &bill);
+    out->displaces = room.displaces;
+    out->displaced = room.displaced;
+    out->due_boot_us = triage__budget_take(triage, &bill, &room);
     if (camera->gallery) {
         struct triage__print print;
         triage__print_make(record, (float)triage->config.uncertain_floor, &print);
-        triage__gallery_add(camera->gallery, &print);
+        triage__gallery_add(camera->gallery, &print, &record->id,
+                            out->displaces ? &out->displaced : NULL);
         triage__gallery_save(camera->gallery, &triage->memory, camera->name, false);
     }
     return true;

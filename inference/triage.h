@@ -22,9 +22,10 @@
  * The values that they give are in triage_rules.c, a line each.
  *
  * Budgets: one frame a camera and tier in `budget_per_ms` and so many a day, for all rules; a rule
- * may have its own. Counted in memory; days are remembered across restarts, and so is what novelty
- * compares with, through `struct triage_memory`. Thread: one at a time (the caller locks). Pure but
- * for the memory; all times are those of the records.
+ * may have its own. In the shortest window that holds for it a frame may be displaced by a better
+ * one: until the window's end it should go nowhere. Counted in memory; days are remembered across
+ * restarts, and so is what novelty compares with, through `struct triage_memory`. Thread: one at a
+ * time (the caller locks). Pure but for the memory; all times are those of the records.
  */
 #ifndef CREEL_INFERENCE_TRIAGE_H
 #define CREEL_INFERENCE_TRIAGE_H
@@ -130,6 +131,9 @@ struct triage_verdict {
               1]; /* the rule that kept it, or that would have without the budget; "" : no rule */
     double value;
     bool over_budget;
+    int64_t due_boot_us;       /* until then it may be displaced; 0: it stays */
+    bool displaces;            /* an earlier frame of the same window has to go for it: */
+    struct frame_id displaced; /* of the same camera, or of another where the rule's budget is */
     struct triage_rescue rescues[TRIAGE_RESCUES_MAX];
     size_t rescue_count;
 };

@@ -12,8 +12,13 @@
  * every DAY_SAVE_COUNT frames, every DAY_SAVE_US, at a change of date, when it is forgotten, and at
  * the end: a crash forgets less than DAY_SAVE_COUNT frames of each, in the camera's favour.
  *
+ * In the shortest window that holds for a rule (its own, else the general one), what is kept is not
+ * final before the window ends: a frame worth DISPLACE_MARGIN more than the weakest of the same
+ * tier displaces it, when the window is full. The margin bounds how often that can happen.
+ *
  * Invariants:
- *  1. A frame takes budget only from the rule that keeps it, and only when all of it has room.
+ *  1. A frame takes budget only from the rule that keeps it, and only when all of it has room; or
+ *     it takes the place of the frame that it displaces, in every count that this one is in.
  *  2. At most PURSES_MAX purses; the one not used for longest makes room (its day is saved first).
  */
 #include "inference/triage_parts.h"
@@ -23,11 +28,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DAY_SAVE_COUNT 16
-#define DAY_SAVE_US    (10 * INT64_C(1000000))
-#define DAY_US         (86400 * INT64_C(1000000))
-#define MINUTE_MS      60000
-#define HOUR_MS        3600000
+#define DISPLACE_MARGIN 0.05
+#define DAY_SAVE_COUNT  16
+#define DAY_SAVE_US     (10 * INT64_C(1000000))
+#define DAY_US          (86400 * INT64_C(1000000))
+#define MINUTE_MS       60000
+#define HOUR_MS         3600000
 
 static const char *const tier_names[TIER_COUNT] = {
     [TIER_ANNOTATED] = "annotated",
@@ -115,11 +121,8 @@ static bool day_is_due(uint64_t count, uint64_t saved, int64_t saved_boot_us, in
     return count - saved >= DAY_SAVE_COUNT || llabs(boot_us - saved_boot_us) >= DAY_SAVE_US;
 }
 
-static void tier_take(struct triage *triage, const struct triage__bill *bill) {
+static void tier_take_day(struct triage *triage, const struct triage__bill *bill) {
     struct triage__tier *sums = &bill->camera->tiers[bill->tier];
-    if (!bill->rule->own_window && !bill->event) {
-        window_take(&sums->window, triage->config.budget_per_ms, bill->boot_us);
-    }
     if (triage->config.budget_day == 0) {
         return;
     }
@@ -213,25 +216,29 @@ static uint32_t span_frames(const struct triage__rule *rule, int span) {
     return span == SPAN_MINUTE ? rule->set.minute : span == SPAN_HOUR ? rule->set.hour : 1;
 }
 
+static bool purse_day_left(const struct triage__purse *purse, const struct triage__bill *bill) {
+    return bill->rule->set.day == 0 || purse->day_count < bill->rule->set.day;
+}
+
 static bool purse_left(const struct triage__purse *purse, const struct triage__bill *bill) {
     const struct triage__rule *rule = bill->rule;
-    if (rule->set.day > 0 && purse->day_count >= rule->set.day) {
-        return false;
-    }
     for (int span = bill->event ? SPAN_MINUTE : SPAN_PER; span < SPAN_COUNT; span++) {
         if (!window_left(&purse->windows[span], span_length(rule, span), span_frames(rule, span),
                          bill->boot_us)) {
             return false;
         }
     }
-    return true;
+    return purse_day_left(purse, bill);
 }
 
-static void purse_take(struct triage *triage, struct triage__purse *purse,
-                       const struct triage__bill *bill) {
+static void purse_take_windows(struct triage__purse *purse, const struct triage__bill *bill) {
     for (int span = bill->event ? SPAN_MINUTE : SPAN_PER; span < SPAN_COUNT; span++) {
         window_take(&purse->windows[span], span_length(bill->rule, span), bill->boot_us);
     }
+}
+
+static void purse_take_day(struct triage *triage, struct triage__purse *purse,
+                           const struct triage__bill *bill) {
     if (bill->rule->set.day == 0) {
         return;
     }
@@ -242,25 +249,135 @@ static void purse_take(struct triage *triage, struct triage__purse *purse,
     }
 }
 
-/* ---- both ---- */
+/* ---- the window in which a better frame displaces ---- */
 
-bool triage__budget_left(struct triage *triage, const struct triage__bill *bill) {
-    const struct triage__tier *sums = &bill->camera->tiers[bill->tier];
-    if (triage->config.budget_day > 0 && sums->day_count >= triage->config.budget_day) {
-        return false;
+struct race { /* length_ms 0: there is none */
+    struct triage__window *window;
+    struct triage__held *held;
+    int64_t length_ms;
+    uint32_t frames;
+};
+
+/* What was held in a window that is over is final. */
+static void race_sync(struct race *race) {
+    if (race->held->since_us != race->window->since_us) {
+        race->held->count = 0;
+        race->held->since_us = race->window->since_us;
     }
-    if (!bill->rule->own_window && !bill->event &&
-        !window_left(&sums->window, triage->config.budget_per_ms, 1, bill->boot_us)) {
-        return false;
-    }
-    return !bill->rule->own_budget || purse_left(purse_of(triage, bill), bill);
 }
 
-void triage__budget_take(struct triage *triage, const struct triage__bill *bill) {
-    tier_take(triage, bill);
-    if (bill->rule->own_budget) {
-        purse_take(triage, purse_of(triage, bill), bill);
+/* The shortest window of the rule's own, else the general one. */
+static struct race race_of(struct triage *triage, const struct triage__bill *bill,
+                           struct triage__purse *purse) {
+    struct triage__tier *sums = &bill->camera->tiers[bill->tier];
+    struct race race = {&sums->window, &sums->held, triage->config.budget_per_ms, 1};
+    for (int span = 0; bill->rule->own_window && span < SPAN_COUNT; span++) {
+        int64_t length_ms = span_length(bill->rule, span);
+        bool shorter = race.window == &sums->window || length_ms < race.length_ms;
+        if (length_ms > 0 && span_frames(bill->rule, span) > 0 && shorter) {
+            race = (struct race){&purse->windows[span], &purse->held, length_ms,
+                                 span_frames(bill->rule, span)};
+        }
     }
+    race_sync(&race);
+    return race;
+}
+
+/* The weakest of the tier; count: there is none. Days are counted by tier, so a frame takes the
+ * place of one of its own. */
+static size_t weakest_of(const struct triage__held *held, enum frame_tier tier) {
+    size_t weakest = held->count;
+    for (size_t i = 0; i < held->count; i++) {
+        if (held->frames[i].tier == tier &&
+            (weakest == held->count || held->frames[i].value < held->frames[weakest].value)) {
+            weakest = i;
+        }
+    }
+    return weakest;
+}
+
+static void held_set(struct triage__held *held, size_t at, const struct triage__bill *bill) {
+    held->frames[at].id = *bill->id;
+    held->frames[at].tier = bill->tier;
+    held->frames[at].value = bill->value;
+}
+
+static void held_add(struct triage__held *held, const struct triage__bill *bill) {
+    size_t strongest = 0;
+    if (held->count < TRIAGE__HELD_MAX) {
+        held_set(held, held->count++, bill);
+        return;
+    }
+    for (size_t i = 1; i < held->count; i++) {
+        strongest = held->frames[i].value > held->frames[strongest].value ? i : strongest;
+    }
+    if (bill->value < held->frames[strongest].value) {
+        held_set(held, strongest, bill);
+    }
+}
+
+static bool race_is_full(const struct race *race, const struct triage__bill *bill) {
+    return race->length_ms > 0 &&
+           !window_left(race->window, race->length_ms, race->frames, bill->boot_us);
+}
+
+/* The place in the window is handed over, and with it that in all longer windows and days. Where
+ * the window is the general one, the frames may be of two rules: then this one's day must have
+ * room. */
+static struct triage__room room_by_displacing(const struct race *race,
+                                              const struct triage__purse *purse,
+                                              const struct triage__bill *bill) {
+    struct triage__room room = {0};
+    size_t weakest = weakest_of(race->held, bill->tier);
+    bool day_left = bill->rule->own_window || !purse || purse_day_left(purse, bill);
+    if (day_left && weakest < race->held->count &&
+        bill->value >= race->held->frames[weakest].value + DISPLACE_MARGIN) {
+        room.displaces = true;
+        room.displaced = race->held->frames[weakest].id;
+    }
+    return room;
+}
+
+/* ---- both ---- */
+
+struct triage__room triage__budget_room(struct triage *triage, const struct triage__bill *bill) {
+    const struct triage__tier *sums = &bill->camera->tiers[bill->tier];
+    struct triage__purse *purse = bill->rule->own_budget ? purse_of(triage, bill) : NULL;
+    struct race race = race_of(triage, bill, purse);
+    if (!bill->event && race_is_full(&race, bill)) {
+        return room_by_displacing(&race, purse, bill);
+    }
+    bool day_left = triage->config.budget_day == 0 || sums->day_count < triage->config.budget_day;
+    return (struct triage__room){.free = day_left && (!purse || purse_left(purse, bill))};
+}
+
+static int64_t race_take(struct race *race, const struct triage__bill *bill) {
+    race_sync(race); /* the bill may have opened it */
+    held_add(race->held, bill);
+    return race->window->since_us + race->length_ms * 1000;
+}
+
+int64_t triage__budget_take(struct triage *triage, const struct triage__bill *bill,
+                            const struct triage__room *room) {
+    struct triage__purse *purse = bill->rule->own_budget ? purse_of(triage, bill) : NULL;
+    struct race race = race_of(triage, bill, purse);
+    bool races = race.length_ms > 0 && !bill->event;
+    if (room->displaces) {
+        held_set(race.held, weakest_of(race.held, bill->tier), bill);
+        if (purse && !bill->rule->own_window) {
+            purse_take_day(triage, purse, bill);
+        }
+        return race.window->since_us + race.length_ms * 1000;
+    }
+    if (!bill->rule->own_window && races) {
+        window_take(race.window, race.length_ms, bill->boot_us);
+    }
+    tier_take_day(triage, bill);
+    if (purse) {
+        purse_take_windows(purse, bill);
+        purse_take_day(triage, purse, bill);
+    }
+    return races ? race_take(&race, bill) : 0;
 }
 
 void triage__budget_save_all(struct triage *triage) {

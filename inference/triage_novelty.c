@@ -84,10 +84,18 @@ double triage__gallery_distance(const struct triage__gallery *gallery,
     return nearest;
 }
 
-void triage__gallery_add(struct triage__gallery *gallery, const struct triage__print *print) {
-    gallery->prints[gallery->next] = *print;
-    gallery->next = (gallery->next + 1) % TRIAGE__PRINTS_MAX;
-    gallery->count += gallery->count < TRIAGE__PRINTS_MAX;
+void triage__gallery_add(struct triage__gallery *gallery, const struct triage__print *print,
+                         const struct frame_id *id, const struct frame_id *displaced) {
+    size_t at = gallery->next;
+    for (size_t i = 0; displaced && i < gallery->count; i++) {
+        at = memcmp(&gallery->ids[i], displaced, sizeof(*displaced)) == 0 ? i : at;
+    }
+    if (at == gallery->next) {
+        gallery->next = (gallery->next + 1) % TRIAGE__PRINTS_MAX;
+        gallery->count += gallery->count < TRIAGE__PRINTS_MAX;
+    }
+    gallery->prints[at] = *print;
+    gallery->ids[at] = *id;
     gallery->unsaved++;
 }
 

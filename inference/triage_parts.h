@@ -24,6 +24,20 @@ struct triage__window {
     uint32_t count;
 };
 
+#define TRIAGE__HELD_MAX 32
+
+/* Frames of the window that is open, which a better one may displace: the weakest of them, where
+ * there are more. */
+struct triage__held {
+    struct {
+        struct frame_id id;
+        enum frame_tier tier;
+        double value;
+    } frames[TRIAGE__HELD_MAX];
+    size_t count;
+    int64_t since_us; /* of the window that they are in */
+};
+
 /* What a rule's own budget has spent, for one camera, class, or both. */
 struct triage__purse {
     unsigned rule;
@@ -31,7 +45,8 @@ struct triage__purse {
     char camera[FRAME_NAME_MAX + 1];
     uint64_t seen; /* value of triage->turn when last used */
     struct triage__window windows[SPAN_COUNT];
-    int64_t day; /* since 1970, UTC */
+    struct triage__held held; /* of the shortest of the rule's windows */
+    int64_t day;              /* since 1970, UTC */
     uint64_t day_count, day_saved;
     int64_t saved_boot_us;
 };
@@ -39,6 +54,7 @@ struct triage__purse {
 /* What all rules together have spent in one tier of a camera. */
 struct triage__tier {
     struct triage__window window;
+    struct triage__held held;
     uint64_t day_count;
     uint64_t day_saved; /* what the memory holds */
     int64_t saved_boot_us;
@@ -83,6 +99,7 @@ struct triage__print { /* what a frame looks like and what is in it */
 
 struct triage__gallery { /* prints of the last frames kept; a ring */
     struct triage__print prints[TRIAGE__PRINTS_MAX];
+    struct frame_id ids[TRIAGE__PRINTS_MAX]; /* zero: of an earlier run */
     size_t count, next, unsaved;
 };
 
@@ -181,7 +198,9 @@ double triage__print_distance(const struct triage__print *a, const struct triage
 /* From the nearest that was kept, [0, 1]; 1 where nothing was. */
 double triage__gallery_distance(const struct triage__gallery *gallery,
                                 const struct triage__print *print);
-void triage__gallery_add(struct triage__gallery *gallery, const struct triage__print *print);
+/* In the place of `displaced`, if that is there; NULL: of the oldest. */
+void triage__gallery_add(struct triage__gallery *gallery, const struct triage__print *print,
+                         const struct frame_id *id, const struct frame_id *displaced);
 void triage__gallery_load(struct triage__gallery *gallery, const struct triage_memory *memory,
                           const char *camera);
 /* Unless `now`, only when enough has come to be saved. */
@@ -196,13 +215,23 @@ struct triage__bill { /* one frame that a rule would keep */
     struct triage__camera *camera;
     enum frame_tier tier;
     int class_index;
+    const struct frame_id *id;
+    double value;
     int64_t boot_us, utc_us;
     bool event; /* along with another frame: windows of one frame do not apply */
 };
 
-/* Is there budget for it? */
-bool triage__budget_left(struct triage *triage, const struct triage__bill *bill);
-void triage__budget_take(struct triage *triage, const struct triage__bill *bill);
+/* What there is for it, and what is taken when it is paid. */
+struct triage__room {
+    bool free;
+    bool displaces; /* not free, but a weaker frame of the same window would make room: */
+    struct frame_id displaced;
+};
+struct triage__room triage__budget_room(struct triage *triage, const struct triage__bill *bill);
+/* Returns the boot time at which the window ends in which the frame may be displaced; 0: it may
+ * not. */
+int64_t triage__budget_take(struct triage *triage, const struct triage__bill *bill,
+                            const struct triage__room *room);
 /* Moves the camera to the frame's UTC date, in either direction. */
 void triage__budget_turn_page(struct triage *triage, struct triage__camera *camera, int64_t utc_us);
 void triage__budget_save_camera(struct triage *triage, struct triage__camera *camera);

@@ -162,6 +162,33 @@ START_TEST(frames_are_rescued_as_they_would_have_been) {
 }
 END_TEST
 
+START_TEST(displaced_frames_are_not_kept) {
+    struct triage_config config =
+        mine((struct triage_rule_config){.kind = TRIAGE_BAND, .from = 0.1, .to = 1, .minute = 1});
+    struct frame_record *records = frames_make(6, SECOND);
+    for (size_t i = 0; i < 6; i++) { /* values rise */
+        records[i].detection_count = i != 0 && i != 3;
+        if (records[i].detections) {
+            records[i].detections->confidence = 0.2f + 0.05f * (float)i;
+        }
+        records[i].blob_bytes = 100 + i;
+    }
+    records[1].tier = records[5].tier = TIER_UNANNOTATED; /* what really was kept */
+    free(records[0].detections);
+    records[0] = (struct frame_record){.id = records[1].id, .tier = TIER_NONE}; /* displaced */
+    records[3].id.bytes[0] ^= 0xff;
+    records[3].blob_bytes = 0; /* such a note whose frame is out of the record's reach */
+    struct simulate_report *report = replay(&config, records, 6, 0);
+    ck_assert_uint_eq(report->inputs, 4);
+    ck_assert_uint_eq(report->total.kept.frames, 1);
+    ck_assert_uint_eq(report->total.kept.bytes, 105);
+    ck_assert_uint_eq(report->total.would.frames, 2); /* the last of each camera */
+    ck_assert_uint_eq(report->total.would.bytes, 104 + 105);
+    free(report);
+    frames_free(records, 6);
+}
+END_TEST
+
 START_TEST(a_reboot_in_between_opens_no_window) {
     struct triage_config config = policy();
     config.rule_count = 1;
@@ -241,6 +268,7 @@ int main(void) {
         &a_frame_noted_twice_counts_once_as_kept,
         &raw_pictures_count_as_the_files_they_would_be,
         &frames_are_rescued_as_they_would_have_been,
+        &displaced_frames_are_not_kept,
         &a_reboot_in_between_opens_no_window,
         &the_error_is_what_it_says,
         &too_few_frames_have_no_error,
