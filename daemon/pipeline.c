@@ -782,6 +782,11 @@ void pipeline_drain(struct pipeline *pipeline) {
     if (store_flush(pipeline->store, &err)) {
         log_err(LOG_LEVEL_ERROR, "the store did not take everything", &err);
     }
+    pipeline_tick(pipeline); /* the last acknowledgements may displace something */
+    if (store_holds_end(pipeline->store, &err)) {
+        log_err(LOG_LEVEL_WARN, "what waited for the end of its window is due after a restart",
+                &err);
+    }
 }
 
 void pipeline_stop(struct pipeline *pipeline) {

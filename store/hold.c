@@ -4,6 +4,7 @@
 
 void store__holds_init(struct holds *holds) {
     holds->count = 0;
+    holds->ended = false;
     pthread_mutex_init(&holds->lock, NULL);
 }
 
@@ -26,12 +27,19 @@ void store__holds_add(struct holds *holds, enum frame_tier tier, const struct fr
                       int64_t until_boot_us) {
     pthread_mutex_lock(&holds->lock);
     drop_passed(holds);
-    if (holds->count < HOLDS_MAX && until_boot_us > clock_boot_us()) {
+    if (!holds->ended && holds->count < HOLDS_MAX && until_boot_us > clock_boot_us()) {
         size_t at = holds->count++;
         holds->items[at].tier = tier;
         holds->items[at].sha = *sha;
         holds->items[at].until_boot_us = until_boot_us;
     }
+    pthread_mutex_unlock(&holds->lock);
+}
+
+void store__holds_end(struct holds *holds) {
+    pthread_mutex_lock(&holds->lock);
+    holds->ended = true;
+    holds->count = 0;
     pthread_mutex_unlock(&holds->lock);
 }
 

@@ -9,6 +9,7 @@
 
 #include "schemas/frame.h"
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,12 +23,14 @@ struct holds {
         int64_t until_boot_us;
     } items[HOLDS_MAX];
     size_t count;
+    bool ended; /* nothing is held any more */
 };
 
 void store__holds_init(struct holds *holds);
 void store__holds_finish(struct holds *holds);
 void store__holds_add(struct holds *holds, enum frame_tier tier, const struct frame_hash *sha,
                       int64_t until_boot_us);
+void store__holds_end(struct holds *holds);
 /* Until when the blob is held, boot time; 0: it is not, or no longer. */
 int64_t store__holds_until(struct holds *holds, enum frame_tier tier, const struct frame_hash *sha);
 

@@ -127,6 +127,7 @@ const char *const store__index_sql[IX_STATEMENTS] = {
         " (SELECT id FROM blob WHERE tier = ? AND sha = ?) AND remote ="
         " (SELECT id FROM remote WHERE name = ? AND active = 1)",
     [IX_OUTBOX_DUE_CLEAR] = "UPDATE outbox SET due = 0 WHERE due > 0",
+    [IX_OUTBOX_HOLDS_CLEAR] = "UPDATE outbox SET due = 0 WHERE due > 0 AND attempts = 0",
     [IX_OUTBOX_UNHOLD] = "UPDATE outbox SET state = 0 WHERE state = 2 AND blob IN"
                          " (SELECT id FROM blob WHERE kept_clock = 0 AND boot_id = ?)",
     [IX_QUARANTINE_COUNT] = "SELECT coalesce(sum(quarantined), 0) FROM remote WHERE ?1 ="
@@ -540,4 +541,9 @@ int store__index_thumbs_forget(struct index *index, uint64_t up_to_segment, stru
 
 int store__index_due_clear(struct index *index, struct err *err) {
     return store__db_run(&index->db, IX_OUTBOX_DUE_CLEAR, err, "");
+}
+
+int store__index_holds_clear(struct index *index, struct err *err) {
+    index->outbox_grew = true;
+    return store__db_run(&index->db, IX_OUTBOX_HOLDS_CLEAR, err, "");
 }

@@ -128,6 +128,8 @@ int store__index_reclaimed(struct index *index, int64_t last_id, struct err *err
 int store__index_thumbs_forget(struct index *index, uint64_t up_to_segment, struct err *err);
 /* After a boot the old boot's waiting times mean nothing. */
 int store__index_due_clear(struct index *index, struct err *err);
+/* The same for those that were held back, and were not tried yet. */
+int store__index_holds_clear(struct index *index, struct err *err);
 
 /* ---- shared by the index_*.c files ---- */
 
@@ -197,6 +199,7 @@ enum index_statement {
     IX_OUTBOX_VALUE,
     IX_OUTBOX_DEFER,
     IX_OUTBOX_DUE_CLEAR,
+    IX_OUTBOX_HOLDS_CLEAR,
     IX_OUTBOX_UNHOLD,
     IX_QUARANTINE_COUNT,
     IX_QUARANTINE_RELEASE,

@@ -529,3 +529,15 @@ int store_outbox_defer(struct store *store, const char *remote, enum frame_tier 
                                         clock_boot_us() + (delay_ms > 0 ? delay_ms : 0) * 1000};
     return store__indexer_run(store, &command, err);
 }
+
+static int holds_end_run(struct index *index, const struct index_command *command,
+                         struct err *err) {
+    (void)command;
+    return store__index_holds_clear(index, err);
+}
+
+int store_holds_end(struct store *store, struct err *err) {
+    struct index_command command = {.run = holds_end_run};
+    store__holds_end(&store->holds);
+    return store__indexer_run(store, &command, err);
+}

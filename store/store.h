@@ -519,6 +519,10 @@ int store_remove(struct store *store, const struct frame_id *ids, size_t count, 
 int store_displace(struct store *store, const struct frame_id *id, bool *displaced,
                    struct err *err);
 
+/* Nothing will displace anything any more: what is held back is due now, and what is put from here
+ * on at once. For a shutdown that still uploads. */
+int store_holds_end(struct store *store, struct err *err);
+
 /* ---- the ledger: what triage decided, of rejected frames too ---- */
 
 struct store_outcome {

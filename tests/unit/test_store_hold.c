@@ -99,6 +99,24 @@ START_TEST(what_must_stay_stays) {
 }
 END_TEST
 
+START_TEST(all_is_due_at_the_end) {
+    struct store_outbox_row out[8];
+    declare("cloud", NULL);
+    put_held(1, LONG);
+    put_held(2, 0);
+    ck_assert_int_eq(store_flush(store, NULL), 0);
+    ck_assert_uint_eq(rows("cloud", out, 8), 1);
+    ck_assert_int_eq(
+        store_outbox_defer(store, "cloud", out[0].tier, &out[0].blob, 3600000, "later", NULL), 0);
+    ck_assert_int_eq(store_holds_end(store, NULL), 0);
+    ck_assert_uint_eq(rows("cloud", out, 8), 1); /* not what was tried and failed */
+    struct frame_id late = put_held(3, LONG);
+    ck_assert_int_eq(store_flush(store, NULL), 0);
+    ck_assert_uint_eq(rows("cloud", out, 8), 2);
+    ck_assert(!displaced(&late));
+}
+END_TEST
+
 START_TEST(more_than_can_be_held_are_due) {
     struct store_outbox_row *out = mem_array(STORE_PAGE_MAX * 4, sizeof(*out));
     ck_assert_ptr_nonnull(out);
@@ -122,6 +140,7 @@ int main(void) {
     tcase_add_test(tests, no_remote_gets_it_before_its_time);
     tcase_add_test(tests, a_displaced_frame_owes_nothing);
     tcase_add_test(tests, what_must_stay_stays);
+    tcase_add_test(tests, all_is_due_at_the_end);
     tcase_add_test(tests, more_than_can_be_held_are_due);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
