@@ -277,8 +277,9 @@ INNER void depthwise_rows(const int rows, const int size, const int step,
         return;
     }
     strip_run(rows, size, 1, BARE | BARE_LEFT, window, from, 0, to);
+    const size_t last = width - LANES - (size_t)(size / 2); /* further right the row is over */
     for (size_t x = LANES; x + LANES < width; x += LANES) {
-        strip_run(rows, size, 1, BARE, window, from, x, to);
+        strip_run(rows, size, 1, BARE, window, from, x < last ? x : last, to);
     }
     strip_run(rows, size, 1, BARE | BARE_RIGHT, window, from, width - LANES, to);
 }

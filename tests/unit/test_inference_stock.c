@@ -166,7 +166,11 @@ static network *load_quietly(const char *cfg, const char *weights) {
     char cfg_path[512], weights_path[512] = "";
     snprintf(cfg_path, sizeof(cfg_path), "%s", cfg);
     snprintf(weights_path, sizeof(weights_path), "%s", weights != NULL ? weights : "");
+#if defined(LIB_API)
+    network *net = load_network_custom(cfg_path, weights_path, 1, 1);
+#else
     network *net = load_network(cfg_path, weights_path, 1);
+#endif
     dup2(kept, STDERR_FILENO);
     close(kept);
     close(nothing);
@@ -186,6 +190,14 @@ static void weights_draw(network *net) {
             fill(l->rolling_variance, l->n, 0.1f, 2);
         }
     }
+}
+
+static void library_predict(network *net, float *input) {
+#if defined(LIB_API)
+    network_predict_ptr(net, input);
+#else
+    network_predict(net, input);
+#endif
 }
 
 /* Every layer's output, one behind the other; free with free(). */
@@ -251,7 +263,7 @@ static size_t network_compare(network *net) {
     size_t count, replaced = 0;
     float *input = mem_array((size_t)net->inputs, sizeof(*input));
     fill(input, net->inputs, 0, 1);
-    network_predict(net, input);
+    library_predict(net, input);
     float *stock = outputs_copy(net, &count);
     for (size_t i = 0; kernels_get(i / 2) != NULL; i++) {
         struct darknet_layers *layers = NULL;
