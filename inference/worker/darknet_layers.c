@@ -56,8 +56,10 @@ static bool convolution_is_usual(const layer *l) {
            l->dilation <= 1 && !l->deform && !l->antialiasing && !l->assisted_excitation;
 }
 
+/* Where the window moves by one, the library's vectors leave out pixels near the left edge; equal
+ * to the library is what we promise. */
 static bool maxpool_is_usual(const layer *l) {
-    return !l->maxpool_depth && !l->antialiasing && l->stride_x == l->stride_y;
+    return !l->maxpool_depth && !l->antialiasing && l->stride_x == l->stride_y && l->stride > 1;
 }
 
 static bool shortcut_is_usual(const layer *l) {
@@ -178,11 +180,17 @@ static bool upsample_make(const struct maker *maker, const layer *l, struct laye
     return true;
 }
 
+static bool shortcut_is_ours(const network *net, const layer *l,
+                             enum layers_activation *activation) {
+    const layer *other = &net->layers[l->index];
+    return shortcut_is_usual(l) && activation_find(l->activation, activation) &&
+           other->out_w == l->out_w && other->out_h == l->out_h && other->out_c == l->out_c;
+}
+
 static bool shortcut_make(const struct maker *maker, const layer *l, struct layers_op **out) {
     const layer *other = &maker->net->layers[l->index];
     enum layers_activation activation;
-    if (!shortcut_is_usual(l) || !activation_find(l->activation, &activation) ||
-        other->out_w != l->out_w || other->out_h != l->out_h || other->out_c != l->out_c) {
+    if (!shortcut_is_ours(maker->net, l, &activation)) {
         return false;
     }
     float own, others;
@@ -220,14 +228,16 @@ static make_fn *maker_find(LAYER_TYPE type) {
 
 /* ---- outputs ---- */
 
-/* Layers that read the output before them and no other, and those whose other ones we know. */
-static bool reads_known(const layer *l) {
+/* Layers that read the output before them and no other, and those whose other ones we know.
+ * (AlexeyAB's own [shortcut] remembers where outputs were.) */
+static bool reads_known(const network *net, const layer *l) {
+    enum layers_activation activation;
     static const LAYER_TYPE known[] = {CONVOLUTIONAL, MAXPOOL, UPSAMPLE, SHORTCUT,  YOLO,
                                        ROUTE,         DROPOUT, AVGPOOL,  CONNECTED, SOFTMAX,
                                        REGION,        COST,    REORG,    BATCHNORM};
     for (size_t i = 0; i < ARRAY_LENGTH(known); i++) {
         if (known[i] == l->type) {
-            return l->type != SHORTCUT || shortcut_is_usual(l);
+            return l->type != SHORTCUT || shortcut_is_ours(net, l, &activation);
         }
     }
     return false;
@@ -288,7 +298,7 @@ static void reads_note(struct reads *reads, const uint32_t *wanted, size_t wante
 static bool outputs_may_move(const network *net) {
     for (int i = 0; i < net->n; i++) {
         const layer *l = &net->layers[i];
-        if (!reads_known(l) || l->output == NULL || l->batch != 1) {
+        if (!reads_known(net, l) || l->output == NULL || l->batch != 1) {
             return false;
         }
     }

@@ -11,11 +11,7 @@
  * runs it. */
 #include "daemon/base/mem.h"
 #include "inference/worker/darknet_layers.h"
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wstrict-prototypes"
-#include <darknet.h>
-#pragma GCC diagnostic pop
-#include <fcntl.h>
+#include "tests/unit/darknet_case.h"
 #include <getopt.h>
 #include <jansson.h>
 #include <math.h>
@@ -71,23 +67,6 @@ static float noise(uint32_t *state) {
 
 /* ---- networks ---- */
 
-/* The library tells of every layer it loads. */
-static network *load_quietly(const char *cfg, const char *weights) {
-    char cfg_path[512], weights_path[512];
-    snprintf(cfg_path, sizeof(cfg_path), "%s", cfg);
-    snprintf(weights_path, sizeof(weights_path), "%s", weights);
-    int kept = dup(STDERR_FILENO), nothing = open("/dev/null", O_WRONLY);
-    dup2(nothing, STDERR_FILENO);
-    network *net = load_network(cfg_path, weights_path, 1);
-    dup2(kept, STDERR_FILENO);
-    close(kept);
-    close(nothing);
-    if (net != NULL) {
-        set_batch_network(net, 1);
-    }
-    return net;
-}
-
 static void values_write(FILE *out, int count, float low, float high, uint32_t *state) {
     for (int i = 0; i < count; i++) {
         float value = low + (high - low) * noise(state);
@@ -98,7 +77,7 @@ static void values_write(FILE *out, int count, float low, float high, uint32_t *
 /* A weights file as the library writes it: version, images seen, then each convolution's biases,
  * batch norm and weights. */
 static int weights_make(struct bench *bench, const char *cfg) {
-    network *net = load_quietly(cfg, "");
+    network *net = darknet_load_quietly(cfg, "");
     snprintf(bench->weights, sizeof(bench->weights), "/tmp/creel-bench-weights-XXXXXX");
     int fd = net != NULL ? mkstemp(bench->weights) : -1;
     FILE *out = fd >= 0 ? fdopen(fd, "wb") : NULL;
@@ -124,7 +103,7 @@ static int weights_make(struct bench *bench, const char *cfg) {
         }
         values_write(out, l->n * depth, -reach, reach, &state);
     }
-    free_network(net);
+    darknet_free(net);
     return fclose(out);
 }
 
@@ -134,7 +113,7 @@ static double library_run(struct bench *bench, struct contestant *self, int runs
     (void)self;
     double began = now_ms();
     for (int i = 0; i < runs; i++) {
-        network_predict(bench->net, bench->input);
+        darknet_predict(bench->net, bench->input);
     }
     return now_ms() - began;
 }
@@ -222,7 +201,7 @@ static size_t heads_find(const network *net, uint32_t *wanted, size_t most) {
 /* The largest difference of any value of any [yolo] layer. */
 static float heads_compare(struct bench *bench, struct contestant *ours) {
     float worst = 0;
-    network_predict(bench->net, bench->input);
+    darknet_predict(bench->net, bench->input);
     darknet_layers_predict(ours->layers, bench->input);
     for (int i = 0; i < bench->net->n; i++) {
         const layer *l = &bench->net->layers[i];
@@ -245,7 +224,7 @@ static int contestants_gather(struct bench *bench, const char *cfg, const char *
         snprintf(name, sizeof(name), "creel %s", kernels_get(i)->name);
         struct contestant *added = contestant_add(bench, name, layers_run);
         struct err err = {0};
-        added->net = load_quietly(cfg, weights);
+        added->net = darknet_load_quietly(cfg, weights);
         uint32_t wanted[8];
         size_t count = heads_find(added->net, wanted, ARRAY_LENGTH(wanted));
         if (darknet_layers_create(added->net, kernels_get(i), wanted, count, &added->layers,
@@ -337,7 +316,7 @@ static json_t *network_bench(struct bench *bench, const char *what) {
         }
         snprintf(weights, sizeof(weights), "%s", bench->weights);
     }
-    bench->net = load_quietly(cfg, weights);
+    bench->net = darknet_load_quietly(cfg, weights);
     bench->input = mem_array((size_t)bench->net->inputs, sizeof(float));
     uint32_t state = 1;
     for (int i = 0; i < bench->net->inputs; i++) {
@@ -351,11 +330,11 @@ static json_t *network_bench(struct bench *bench, const char *what) {
         opencv_stop(&bench->contestants[i]);
         darknet_layers_destroy(bench->contestants[i].layers);
         if (bench->contestants[i].net != NULL) {
-            free_network(bench->contestants[i].net);
+            darknet_free(bench->contestants[i].net);
         }
     }
     free(bench->input);
-    free_network(bench->net);
+    darknet_free(bench->net);
     if (bench->weights[0] != '\0') {
         unlink(bench->weights);
     }

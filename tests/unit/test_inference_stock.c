@@ -4,12 +4,8 @@
 #include "daemon/base/mem.h"
 #include "inference/worker/darknet_layers.h"
 #include "tests/suite.h"
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wstrict-prototypes"
-#include <darknet.h>
-#pragma GCC diagnostic pop
+#include "tests/unit/darknet_case.h"
 #include <check.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -159,25 +155,6 @@ static void network_draw(FILE *out) {
 
 /* ---- runs ---- */
 
-/* The library tells of every layer it loads. */
-static network *load_quietly(const char *cfg, const char *weights) {
-    int kept = dup(STDERR_FILENO), nothing = open("/dev/null", O_WRONLY);
-    dup2(nothing, STDERR_FILENO);
-    char cfg_path[512], weights_path[512] = "";
-    snprintf(cfg_path, sizeof(cfg_path), "%s", cfg);
-    snprintf(weights_path, sizeof(weights_path), "%s", weights != NULL ? weights : "");
-#if defined(LIB_API)
-    network *net = load_network_custom(cfg_path, weights_path, 1, 1);
-#else
-    network *net = load_network(cfg_path, weights_path, 1);
-#endif
-    dup2(kept, STDERR_FILENO);
-    close(kept);
-    close(nothing);
-    set_batch_network(net, 1);
-    return net;
-}
-
 static void weights_draw(network *net) {
     for (int i = 0; i < net->n; i++) {
         layer *l = &net->layers[i];
@@ -190,14 +167,6 @@ static void weights_draw(network *net) {
             fill(l->rolling_variance, l->n, 0.1f, 2);
         }
     }
-}
-
-static void library_predict(network *net, float *input) {
-#if defined(LIB_API)
-    network_predict_ptr(net, input);
-#else
-    network_predict(net, input);
-#endif
 }
 
 /* Every layer's output, one behind the other; free with free(). */
@@ -263,7 +232,7 @@ static size_t network_compare(network *net) {
     size_t count, replaced = 0;
     float *input = mem_array((size_t)net->inputs, sizeof(*input));
     fill(input, net->inputs, 0, 1);
-    library_predict(net, input);
+    darknet_predict(net, input);
     float *stock = outputs_copy(net, &count);
     for (size_t i = 0; kernels_get(i / 2) != NULL; i++) {
         struct darknet_layers *layers = NULL;
@@ -293,23 +262,23 @@ START_TEST(random_networks) {
     seed = (uint32_t)_i * 7919u + 1u;
     network_draw(out);
     fclose(out);
-    network *net = load_quietly(path, NULL);
+    network *net = darknet_load_quietly(path, "");
     unlink(path);
     weights_draw(net);
     ck_assert_uint_ge(network_compare(net), 1);
-    free_network(net);
+    darknet_free(net);
 }
 END_TEST
 
 START_TEST(demo_model) {
-    network *net = load_quietly(CREEL_SOURCE_DIR "/inference/models/demo/demo.cfg",
-                                CREEL_SOURCE_DIR "/inference/models/demo/demo.weights");
+    network *net = darknet_load_quietly(CREEL_SOURCE_DIR "/inference/models/demo/demo.cfg",
+                                        CREEL_SOURCE_DIR "/inference/models/demo/demo.weights");
     size_t ours = network_compare(net), routes = 0;
     for (int i = 0; i < net->n; i++) {
         routes += net->layers[i].type == ROUTE ? 1 : 0;
     }
     ck_assert_uint_eq(ours, (size_t)net->n - routes); /* none is left to the library */
-    free_network(net);
+    darknet_free(net);
 }
 END_TEST
 
