@@ -196,6 +196,7 @@ START_TEST(killed_in_the_middle_recovers) {
     for (int i = 0; i < 3; i++) {
         int pid = stats().pid;
         pthread_t thread;
+        ck_assert_int_eq(kill(pid, SIGSTOP), 0); /* so that it is in the middle when it dies */
         ck_assert_int_eq(pthread_create(&thread, NULL, killer, &pid), 0);
         ck_assert_msg(run(jpeg, size) == 0, "%s", err.msg);
         pthread_join(thread, NULL);

@@ -495,6 +495,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("inference/view");
     TCase *plain = tcase_create("plain");
+    tcase_set_timeout(plain, 60);
     tcase_add_test(plain, masks_from_text);
     tcase_add_test(plain, bounds_of_masks);
     tcase_add_test(plain, points_and_shares);
