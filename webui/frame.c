@@ -164,7 +164,7 @@ static void detections(struct buf *page, const struct frame_record *record, doub
         const struct frame_detection *found = &record->detections[i];
         double confidence = (double)found->confidence;
         buf_printf(page,
-                   "<tr data-row=\"%zu\" data-confidence=\"%.4f\"%s><td><i class=\"dot c%u\"></i>",
+                   "<tr data-row=\"%zu\" data-confidence=\"%.6f\"%s><td><i class=\"dot c%u\"></i>",
                    i, confidence, confidence < threshold ? " class=\"below\"" : "",
                    webui__class_colour(found->class_index));
         buf_puts_html(page, found->label);

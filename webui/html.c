@@ -300,7 +300,7 @@ void webui__svg_boxes(struct buf *page, const struct frame_record *record, bool 
         struct frame_box box = turned(found->box, as_stored ? 1 : record->orientation);
         double x = box.x * width, y = box.y * height, confidence = (double)found->confidence;
         buf_printf(page,
-                   "<g class=\"box c%u%s\" data-row=\"%zu\" data-confidence=\"%.4f\"%s><rect "
+                   "<g class=\"box c%u%s\" data-row=\"%zu\" data-confidence=\"%.6f\"%s><rect "
                    "x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>",
                    webui__class_colour(found->class_index), confidence < WEAK_BELOW ? " weak" : "",
                    i, confidence, confidence < threshold ? " display=\"none\"" : "", x, y,
