@@ -50,13 +50,30 @@ static bool check_thresholds(struct load *load) {
     return fine;
 }
 
+/* The setting at `path`, or the first one below it. */
+static struct origin place_below(const struct config *config, const char *path) {
+    size_t length = strlen(path);
+    for (size_t i = 0; i < config->setting_count; i++) {
+        const char *here = config->settings[i].path;
+        if (strncmp(here, path, length) == 0 && (here[length] == '\0' || here[length] == '.')) {
+            return config->settings[i].origin;
+        }
+    }
+    return place_of(config, "triage.rules", NULL);
+}
+
+/* Triage's messages begin with the key that they are about. */
 static void check_triage(struct load *load) {
     struct triage *triage = NULL;
     struct err err = {0};
-    char why[ERR_TEXT_MAX];
+    char why[ERR_TEXT_MAX], path[CONFIG__PATH_MAX + 1];
     if (triage_create(&load->config->values.triage, NULL, &triage, &err) != 0) {
-        struct origin origin = place_of(load->config, "triage.rules", NULL);
-        config__problem(load, &origin, "triage.rules", "%s", err_text(&err, why, sizeof(why)));
+        err_text(&err, why, sizeof(why));
+        size_t length = strcspn(why, ": ");
+        snprintf(path, sizeof(path), "%.*s", (int)length, why);
+        struct origin origin = place_below(load->config, path);
+        length += strspn(why + length, ": ");
+        config__problem(load, &origin, path, "%s", why + length);
     }
     triage_destroy(triage);
 }

@@ -141,6 +141,40 @@ START_TEST(every_key_reaches_its_field) {
 }
 END_TEST
 
+START_TEST(rules_are_defined_by_name) {
+    const struct triage_config *triage =
+        &case_values("triage:\n"
+                     "  rules: [night, unsure]\n"
+                     "  define:\n"
+                     "    night:\n"
+                     "      kind: count\n"
+                     "      tier: annotated\n"
+                     "      max: 3\n"
+                     "      classes: [person, traffic light]\n"
+                     "      not_cameras: [inbox]\n"
+                     "      hours: 22:00-05:30\n"
+                     "      after: 90s\n"
+                     "      budget: {per: 2s, hour: 10, each: camera-class}\n"
+                     "    unsure: {budget: {day: 9}}\n")
+             ->triage;
+    const struct triage_rule_config *night = &triage->defined[0];
+    ck_assert_uint_eq(triage->defined_count, 2);
+    ck_assert_str_eq(night->name, "night");
+    ck_assert_int_eq(night->kind, TRIAGE_COUNT);
+    ck_assert_int_eq(night->tier, TRIAGE_TIER_ANNOTATED);
+    ck_assert(night->min == 0 && night->max == 3 && night->from == 0);
+    ck_assert_str_eq(night->classes, "person,traffic light");
+    ck_assert_str_eq(night->not_cameras, "inbox");
+    ck_assert_ptr_null(night->cameras);
+    ck_assert_str_eq(night->hours, "22:00-05:30");
+    ck_assert(night->before_ms == 0 && night->after_ms == 90000);
+    ck_assert(night->per_ms == 2000 && night->minute == 0 && night->hour == 10);
+    ck_assert_int_eq(night->each, TRIAGE_EACH_CAMERA_CLASS);
+    ck_assert_int_eq(triage->defined[1].kind, TRIAGE_BY_NAME);
+    ck_assert_uint_eq(triage->defined[1].day, 9);
+}
+END_TEST
+
 START_TEST(every_store_key_reaches_its_field) {
     const struct store_config *store = &case_values(everything)->store;
     ck_assert_str_eq(store->dir, "/srv/creel");
@@ -397,6 +431,21 @@ static const struct mistake mistakes[] = {
     {"store: {dir: \"/a\\nb\"}\n",
      "creel.yaml:1:14: store.dir: found \"/a?b\", expected an absolute path"},
     {"store: {dir: ''}\n", "creel.yaml:1:14: store.dir: found \"\", expected an absolute path"},
+    {"triage: {rules: [unsure, flickr]}\n",
+     "creel.yaml:1:17: triage.rules: there is no rule 'flickr'; known are: unsure, confident, "
+     "empty-sample, band, margin, rare, count, disagreement, flicker, novelty, sample, schedule, "
+     "trigger, and those of triage.define"},
+    {"triage:\n  define:\n    dark: {kind: unsure, hours: 18-6}\n",
+     "creel.yaml:3:33: triage.define.dark.hours: \"18-6\" are no hours of UTC such as 06:00-18:30"},
+    {"triage:\n  define:\n    crowd: {tier: auto, kind: count}\n",
+     "creel.yaml:3:19: triage.define.crowd: a rule that counts needs min, max or both, min not "
+     "above max"},
+    {"triage:\n  define:\n    odd: {kind: flicer}\n",
+     "creel.yaml:3:17: triage.define.odd.kind: found \"flicer\", expected auto, unsure, confident, "
+     "empty-sample, band, margin, rare, count, disagreement, flicker, novelty, sample, schedule or "
+     "trigger"},
+    {"triage:\n  define:\n    odd: {kind: unsure, classes: ['a,b']}\n",
+     "creel.yaml:3:35: triage.define.odd.classes: found \"a,b\", expected a class, without commas"},
     {"triage: {confident: 0.2, uncertain: 0.2}\n",
      "creel.yaml:1:21: triage.confident: found 0.2, expected more than triage.uncertain (0.2)"},
     {"inference: {floor: 0.3}\n",
@@ -563,6 +612,7 @@ int main(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, case_begin, case_end);
     tcase_add_test(tests, empty_file_runs);
+    tcase_add_test(tests, rules_are_defined_by_name);
     tcase_add_test(tests, device_auto_is_stable);
     tcase_add_test(tests, every_key_reaches_its_field);
     tcase_add_test(tests, every_store_key_reaches_its_field);
