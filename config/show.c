@@ -81,7 +81,10 @@ static void print_value(const struct key *key, const char *text, struct buf *out
         }
         buf_puts(out, "]");
     } else {
-        config__mask(text, &masked);
+        /* What follows a '?' in a camera's address is often a password under a name of its own. */
+        char address[CONFIG__TEXT_MAX + 8];
+        bool source = key->group == GROUP_CAMERA && strcmp(key->path, "cameras.*.source") == 0;
+        config__mask(source ? source_redact(text, address, sizeof(address)) : text, &masked);
         const char *shown = masked.data != NULL ? masked.data : "";
         if (plain(shown)) {
             buf_puts(out, shown);

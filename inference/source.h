@@ -67,7 +67,8 @@ struct source_sink {
 
 struct source_stats {
     uint64_t frames;  /* handed to the sink */
-    uint64_t skipped; /* directory: entries that are no regular file, empty, or too big */
+    uint64_t skipped; /* directory: entries that are no regular file, empty, or too big; cameras:
+                         frames beyond the rate that is wanted */
     uint64_t errors;
     char last_error[ERR_TEXT_MAX];
 };

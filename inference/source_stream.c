@@ -46,6 +46,8 @@
 #define SIDE_MAX        65500u
 #define PATH_SIZE       4096
 #define TIMEOUT_MOST_MS 3600000
+#define RATE_SLACK      1.25 /* clocks differ, and pictures come in bunches: */
+#define RATE_BUNCH_S    2.0  /* so many seconds' worth at once */
 
 struct row {
     enum capture_source source;
@@ -69,6 +71,8 @@ struct stream {
     bool running, done, lost; /* lost: it was said that the camera is */
     uint64_t pictures;        /* of this process */
     int64_t began_us, deadline_us, due_us;
+    double credit;     /* frames that may be handed over now */
+    int64_t credit_us; /* when it was last reckoned */
     unsigned failures; /* in a row */
     struct log_gate gate;
 };
@@ -310,10 +314,30 @@ static void found(struct stream *self) {
     self->lost = false;
 }
 
+/* Whether a live camera has a frame's worth of credit, and takes it. */
+static bool credit_take(struct stream *self) {
+    double fps = self->start.fps > 0 ? self->start.fps : FPS_MAX;
+    double most = 1 + fps * RATE_BUNCH_S;
+    int64_t now = clock_boot_us();
+    self->credit += (double)(now - self->credit_us) / 1e6 * fps * RATE_SLACK;
+    self->credit = self->credit < most ? self->credit : most;
+    self->credit_us = now;
+    if (self->credit < 1) {
+        return false;
+    }
+    self->credit -= 1;
+    return true;
+}
+
 static void picture(struct stream *self, struct frame *frame) {
     frame->live = self->start.source != CAPTURE_FILE || self->start.loop;
     if (self->pictures++ == 0) {
         found(self);
+    }
+    if (frame->live && !credit_take(self)) {
+        source__skipped(self->host);
+        frame_destroy(frame);
+        return;
     }
     source__submit(self->host, frame);
 }

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 500, WAIT_MS = 30000, SIDE = 32, FRAMES_AFTER = 10 };
+enum { TIMEOUT_MS = 500, WAIT_MS = 30000, SIDE = 32, FRAMES_AFTER = 10, FPS = 50 };
 
 #define SECRET "tell-nobody"
 #define RAW    (SIDE * SIDE * 3 / 2)
@@ -63,7 +63,7 @@ static void wait_for_ever(void) {
     }
 }
 
-static void play_honest(struct stage *stage) {
+static void frames_send(struct stage *stage, unsigned pause_us) {
     for (uint32_t slot = 0;; slot = (slot + 1) % CAPTURE_SLOTS) {
         struct capture_frame frame = frame_of(stage, slot);
         struct capture_slot back;
@@ -73,8 +73,17 @@ static void play_honest(struct stage *stage) {
             _exit(0);
         }
         stage->generations[back.slot] = back.generation;
-        usleep(10000);
+        usleep(pause_us);
     }
+}
+
+static void play_honest(struct stage *stage) {
+    frames_send(stage, 1000000 / FPS);
+}
+
+/* Many more than it is asked for. */
+static void play_floods(struct stage *stage) {
+    frames_send(stage, 500);
 }
 
 static void play_quits(struct stage *stage) {
@@ -182,6 +191,7 @@ struct play {
 
 static const struct play plays[] = {
     {"honest", play_honest, NULL},
+    {"floods", play_floods, NULL},
     {"quits", play_quits, "ended with code 7"},
     {"crashes", play_crashes, "died of signal 4"},
     {"silent", play_silent, "no picture for 500 ms"},
@@ -264,7 +274,7 @@ static void open_camera(struct camera *camera, const char *name) {
     pthread_mutex_init(&camera->lock, NULL);
     snprintf(uri, sizeof(uri), "rtsp://viewer:" SECRET "@camera/%s", name);
     struct source_config config = {
-        .source = uri, .timeout_ms = TIMEOUT_MS, .capture_path = "/proc/self/exe"};
+        .source = uri, .fps = FPS, .timeout_ms = TIMEOUT_MS, .capture_path = "/proc/self/exe"};
     snprintf(config.name, sizeof(config.name), "%s", name);
     struct source_sink sink = {.ctx = camera, .submit = on_submit};
     int code = source_start(&config, NULL, &sink, &camera->source, &err);
@@ -284,6 +294,7 @@ static bool found_out(struct camera *cameras) {
 
 START_TEST(liars_harm_nobody) {
     static struct camera cameras[ARRAY_LENGTH(plays)];
+    int64_t began = clock_boot_us();
     for (size_t i = 0; i < ARRAY_LENGTH(plays); i++) {
         open_camera(&cameras[i], plays[i].name);
     }
@@ -307,6 +318,12 @@ START_TEST(liars_harm_nobody) {
         clock_sleep_ms(10);
     }
     ck_assert_uint_ge(frames_of(&cameras[0]), before + FRAMES_AFTER);
+    struct source_stats flood;
+    source_stats_get(cameras[1].source, &flood);
+    double most = 2 + FPS * (2 + 1.25 * (double)(clock_boot_us() - began) / 1e6);
+    ck_assert_msg(frames_of(&cameras[1]) <= most, "%u frames, at most %g", frames_of(&cameras[1]),
+                  most);
+    ck_assert_uint_gt(flood.skipped, 0);
     for (size_t i = 0; i < ARRAY_LENGTH(plays); i++) {
         source_quiesce(cameras[i].source);
     }

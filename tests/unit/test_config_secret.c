@@ -128,6 +128,19 @@ START_TEST(in_addresses) {
 }
 END_TEST
 
+#if defined(HAVE_FFMPEG)
+START_TEST(in_cameras) {
+    case_values("cameras: {a: {source: \"snapshot:http://u:" SECRET "@h/p?usr=u&pwd=" SECRET
+                "\", password: \"" SECRET "\"}}\n");
+    assert_hidden();
+    struct buf shown = BUF_INIT(1u << 20);
+    ck_assert_int_eq(config_show(box.config, false, &shown, NULL), 0);
+    ck_assert_ptr_nonnull(strstr(shown.data, "snapshot:http://***@h/p?***"));
+    buf_finish(&shown);
+}
+END_TEST
+#endif
+
 /* ---- show ---- */
 
 START_TEST(shows_where_from) {
@@ -250,6 +263,9 @@ int main(void) {
     tcase_add_test(tests, by_layer);
     tcase_add_test(tests, without);
     tcase_add_test(tests, in_addresses);
+#if defined(HAVE_FFMPEG)
+    tcase_add_test(tests, in_cameras);
+#endif
     tcase_add_test(tests, shows_where_from);
     tcase_add_test(tests, show_reads_again);
     tcase_add_test(tests, no_room);
