@@ -179,10 +179,19 @@ static int note_take(struct capture_child *child, const struct capture_note *not
 }
 
 static int gone(struct capture_child *child, struct err *err) {
-    char death[PROCESS_LINE_SIZE];
+    char death[2 * PROCESS_LINE_SIZE];
     process_autopsy(&child->process, death, sizeof(death));
-    return err_set(err, ERR_CRASHED, "the capture process %s%s%s", death,
-                   child->process.last[0] != '\0' ? "; its last words: " : "", child->process.last);
+    return err_set(err, ERR_CRASHED, "the capture process %s", death);
+}
+
+/* A process that ended before it had read all of ours makes the kernel say so once, before it hands
+ * over what the process had said. */
+static ssize_t packet_take(struct capture_child *child, union packet *packet) {
+    ssize_t got;
+    do {
+        got = recv(child->socket, packet, sizeof(*packet), MSG_DONTWAIT | MSG_TRUNC);
+    } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
+    return got;
 }
 
 int capture_child_next(struct capture_child *child, const char *camera, struct capture_event *event,
@@ -190,10 +199,7 @@ int capture_child_next(struct capture_child *child, const char *camera, struct c
     union packet packet;
     *event = (struct capture_event){.kind = CAPTURE_EVENT_NONE};
     process_hear(&child->process);
-    ssize_t got;
-    do {
-        got = recv(child->socket, &packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
-    } while (got < 0 && errno == EINTR);
+    ssize_t got = packet_take(child, &packet);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         return 0;
     }
