@@ -119,6 +119,11 @@ static int place_check(const struct source_config *config, enum capture_source s
                        "after 'snapshot:' comes an address with http:// or "
                        "https://");
     }
+    if (begins(config->source, "rtsps://") && !config->tls_any) {
+        return err_set(err, ERR_CONFIG,
+                       "rtsps:// is encrypted, but FFmpeg's library does not check whose "
+                       "certificate it is; set tls: any to accept that");
+    }
     if (config->loop && source != CAPTURE_FILE) {
         return err_set(err, ERR_CONFIG, "loop is for 'video:'");
     }

@@ -233,6 +233,8 @@ START_TEST(cameras_are_checked) {
         {{.source = "v4l2:video0"}, "/dev/video0"},
         {{.source = "snapshot:ftp://h/x.jpg"}, "http://"},
         {{.source = "rtsp://"}, "no host"},
+        {{.source = "rtsps://h/x", .tls_any = true}, NULL},
+        {{.source = "rtsps://h/x"}, "set tls: any"},
         {{.source = "rtsp://h/x", .loop = true}, "loop is for 'video:'"},
         {{.source = "http://h/x", .rtmp = SOURCE_RTMP_LISTEN}, "for 'rtmp://'"},
         {{.source = "rtsp://h/x", .size = "720p"}, "1280x720"},
