@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TIMEOUT_MS = 500, WAIT_MS = 30000, SIDE = 32, FRAMES_AFTER = 10, FPS = 50 };
@@ -341,6 +342,42 @@ START_TEST(liars_harm_nobody) {
 }
 END_TEST
 
+/* Of the day after tomorrow, by the clock of this place: midnight may pass while this runs. */
+static const char *other_day(void) {
+    static const char *const names[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
+    time_t now = time(NULL);
+    struct tm local;
+    ck_assert_ptr_nonnull(localtime_r(&now, &local));
+    return names[(local.tm_wday + 2) % 7];
+}
+
+START_TEST(schedule_opens_and_closes) {
+    struct camera closed = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct camera open = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct source_config config = {.name = "dock",
+                                   .source = "rtsp://camera/honest",
+                                   .fps = FPS,
+                                   .schedule = other_day(),
+                                   .capture_path = "/proc/self/exe"};
+    struct source_sink sink = {.ctx = &closed, .submit = on_submit};
+    struct source_stats stats;
+    ck_assert_int_eq(source_start(&config, NULL, &sink, &closed.source, NULL), 0);
+    config.schedule = "mon-sun 00:00-24:00";
+    sink.ctx = &open;
+    ck_assert_int_eq(source_start(&config, NULL, &sink, &open.source, NULL), 0);
+    int64_t end = clock_boot_us() + WAIT_MS * INT64_C(1000);
+    while (frames_of(&open) < FRAMES_AFTER && clock_boot_us() < end) {
+        clock_sleep_ms(5);
+    }
+    source_stats_get(closed.source, &stats);
+    ck_assert_uint_ge(frames_of(&open), FRAMES_AFTER);
+    ck_assert_uint_eq(frames_of(&closed), 0);
+    ck_assert_uint_eq(stats.errors, 0);
+    source_stop(open.source);
+    source_stop(closed.source);
+}
+END_TEST
+
 START_TEST(program_that_is_missing) {
     struct source *source = NULL;
     struct camera camera = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -369,6 +406,7 @@ int main(void) {
     TCase *tests = tcase_create("children");
     tcase_set_timeout(tests, 90);
     tcase_add_test(tests, liars_harm_nobody);
+    tcase_add_test(tests, schedule_opens_and_closes);
     tcase_add_test(tests, program_that_is_missing);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
