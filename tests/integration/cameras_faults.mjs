@@ -98,7 +98,7 @@ async function test() {
   const config = writeConfig(dir, `
 device: {id: faults, clock: trusted}
 cameras:
-${at('good', 'http', 'fps: 10')}${at('sizes')}${at('dies')}${at('video')}${at('garbage')}${at('garbage2', 'rtsp')}${at('garbage3', 'rtmp')}
+${at('good', 'http', 'fps: 10')}${at('sizes', 'http', 'fps: 10')}${at('dies', 'http', 'fps: 10')}${at('video', 'http', 'timeout: 10s')}${at('garbage')}${at('garbage2', 'rtsp')}${at('garbage3', 'rtmp')}
 ${at('body')}${at('jpegs', 'http', 'timeout: 1s, motion: 0.01')}${at('silent')}${at('silent2', 'rtsp')}${at('hush')}
 ${at('headers')}${at('headers2', 'rtsp')}${at('headers3', 'snapshot:http')}${at('page', 'snapshot:http')}${at('denied', 'snapshot:http')}
 ${at('large', 'snapshot:http')}
