@@ -209,7 +209,8 @@ static int child_begin(struct detector *detector, struct err *err) {
         .limit = &detector->limit,
         .start = detector->start,
     };
-    int code = child_start(&setup, &detector->child, err);
+    int code = model_files_check(&detector->files, detector->model, err);
+    code = code == 0 ? child_start(&setup, &detector->child, err) : code;
     atomic_store(&detector->pid, code == 0 ? (int)detector->child.process.pid : 0);
     return code;
 }
@@ -518,7 +519,8 @@ int detector_run(struct detector *detector, struct frame *frame, struct err *err
             return code;
         }
         code = ask(detector, frame, &why);
-        if (code == 0) {
+        bool starved = code == 0 && detector->result.code == ERR_NOMEM && i + 1 < TRIES;
+        if (code == 0 && !starved) {
             return verdict_take(detector, frame, err);
         }
         if (code == ERR_NOMEM) { /* ours, not the worker's */

@@ -545,9 +545,14 @@ int model_files_open(const struct model *model, struct model_files *out, struct 
     if (code == 0) {
         code = memfd_make(&clean, &files.cfg_fd, err);
     }
+    if (code == 0) {
+        code = model_files_mark(&files, &weights_hash, model->weights_path, err);
+    }
     if (code != 0) {
         return code;
     }
+    out->weights_hash = files.weights_hash;
+    out->times = files.times;
     out->cfg_fd = TAKE_FD(files.cfg_fd);
     out->weights_fd = TAKE_FD(files.weights_fd);
     out->head_count = plan->head_count;

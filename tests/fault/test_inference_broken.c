@@ -2,6 +2,7 @@
  * model directory with the right hashes. The validator refuses each by file and line with the way
  * out. Then the same files go to the real worker behind the validator's back: whatever becomes of
  * its process, we hear it in time. Prints the table. */
+#include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "inference/detector_child.h"
@@ -12,6 +13,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,6 +297,42 @@ START_TEST(numbers_that_make_none) {
 }
 END_TEST
 
+/* A worker that has to be started again must not begin with other weights than were checked. */
+START_TEST(weights_written_over_while_it_runs) {
+    uint8_t weights[ROOM];
+    struct detector *detector = NULL;
+    struct detector_stats stats;
+    struct frame *frame = NULL;
+    struct detector_config config = {.worker_path = worker_path, .floor = 0.05, .device = "cpu"};
+    put_model(NET CONV YOLO, GOOD);
+    ck_assert_msg(model_open(dir, &model, &err) == 0, "%s", err.msg);
+    ck_assert_msg(detector_start(&config, model, &detector, &err) == 0, "%s", err.msg);
+    ck_assert_int_eq(frame_create("test", mem_dup("text", 4), 4, &frame, &err), 0);
+    size_t size = weights_make(GOOD, weights);
+    const struct {
+        float first; /* of the numbers; the size stays */
+        int code;
+        const char *said;
+    } steps[] = {{0, ERR_INVALID, "neither JPEG"},
+                 {1, ERR_BUSY, "were written over since they were checked"},
+                 {0, ERR_INVALID, "neither JPEG"}}; /* put back */
+    for (size_t i = 0; i < ARRAY_LENGTH(steps); i++) {
+        clock_sleep_ms(20); /* the kernel's times are coarse */
+        memcpy(weights + HEADER, &steps[i].first, sizeof(steps[i].first));
+        put("a.weights", weights, size);
+        detector_stats_get(detector, &stats);
+        if (stats.pid > 0) {
+            kill(stats.pid, SIGKILL);
+        }
+        clock_sleep_ms(50);
+        ck_assert_int_eq(detector_run(detector, frame, &err), steps[i].code);
+        ck_assert_msg(strstr(err.msg, steps[i].said) != NULL, "%s", err.msg);
+    }
+    frame_destroy(frame);
+    detector_stop(detector);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("inference_broken");
     TCase *tests = tcase_create("broken");
@@ -303,6 +341,7 @@ int main(void) {
     tcase_add_loop_test(tests, refused_by_name_and_survived, 0, (int)ARRAY_LENGTH(table));
     tcase_add_test(tests, the_same_without_a_fault);
     tcase_add_test(tests, numbers_that_make_none);
+    tcase_add_test(tests, weights_written_over_while_it_runs);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
