@@ -21,6 +21,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,8 @@ struct seat {
 };
 
 struct eyes {
-    const struct detector_config *config;
+    struct detector_config config;
+    atomic_bool cancel; /* of loading */
     size_t count;
     pthread_t changer;
     bool changer_runs;
@@ -159,7 +161,7 @@ static struct detector *start_patiently(struct eyes *eyes, const struct model *m
     struct err err = {0};
     struct log_gate gate = {0};
     uint64_t missed;
-    while (!is_closing(eyes) && detector_start(eyes->config, model, &detector, &err)) {
+    while (!is_closing(eyes) && detector_start(&eyes->config, model, &detector, &err)) {
         if (log_gate_open(&gate, 60000, &missed)) {
             log_err(LOG_LEVEL_WARN, "a worker keeps the old model for now", &err);
         }
@@ -211,7 +213,7 @@ static void change_run(struct eyes *eyes, const char *dir) {
         change_note(eyes, EYES_UNCHANGED, NULL);
         return;
     }
-    code = code ? code : detector_start(eyes->config, model, &first, &err);
+    code = code ? code : detector_start(&eyes->config, model, &first, &err);
     if (code) {
         model_close(model);
         change_refuse(eyes, dir, &err);
@@ -274,7 +276,8 @@ int eyes_open(const struct detector_config *config, size_t count, struct model *
         model_close(model);
         return err_set(err, ERR_NOMEM, "no memory for the workers");
     }
-    eyes->config = config;
+    eyes->config = *config;
+    eyes->config.cancel = &eyes->cancel;
     eyes->model = model;
     snprintf(eyes->dir, sizeof(eyes->dir), "%s", dir);
     pthread_mutex_init(&eyes->lock, NULL);
@@ -285,7 +288,7 @@ int eyes_open(const struct detector_config *config, size_t count, struct model *
     pthread_condattr_destroy(&attributes);
     int code = 0;
     for (; !code && eyes->count < count && eyes->count < EYES_SEATS_MAX; eyes->count += !code) {
-        code = detector_start(config, model, &eyes->seats[eyes->count].detector, err);
+        code = detector_start(&eyes->config, model, &eyes->seats[eyes->count].detector, err);
     }
     code = code ? code : start_changer(eyes, err);
     if (code) {
@@ -300,6 +303,7 @@ void eyes_close(struct eyes *eyes) {
     if (!eyes) {
         return;
     }
+    atomic_store(&eyes->cancel, true);
     pthread_mutex_lock(&eyes->lock);
     eyes->closing = true;
     pthread_cond_broadcast(&eyes->moved);

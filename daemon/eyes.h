@@ -19,11 +19,12 @@
 
 struct eyes;
 
-/* Starts `count` detectors (1 to EYES_SEATS_MAX). `config` is borrowed until eyes_close; `model`,
- * from the directory `dir`, is taken also when this fails. Blocks until all have loaded it. */
+/* Starts `count` detectors (1 to EYES_SEATS_MAX). What `config` points to is borrowed until
+ * eyes_close; `model`, from the directory `dir`, is taken also when this fails. Blocks until all
+ * have loaded it. */
 int eyes_open(const struct detector_config *config, size_t count, struct model *model,
               const char *dir, struct eyes **out, struct err *err);
-void eyes_close(struct eyes *eyes); /* NULL accepted; waits for a change that is loading */
+void eyes_close(struct eyes *eyes); /* NULL accepted; a change that is loading is given up */
 
 /* As detector_run, with whoever sits there. Blocks until the verdict. */
 int eyes_look(struct eyes *eyes, size_t seat, struct frame *frame, struct err *err);

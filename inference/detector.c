@@ -61,6 +61,7 @@ struct detector {
     size_t input_used;         /* bytes touched since the last trim */
     int input_write_fd;
     int timeout_ms, load_timeout_ms;
+    const atomic_bool *cancel; /* borrowed */
     struct worker_start start;
     struct child child;
     struct process_limit limit;
@@ -206,6 +207,7 @@ static int child_begin(struct detector *detector, struct err *err) {
         .cfg_fd = detector->files.cfg_fd,
         .weights_fd = detector->files.weights_fd,
         .timeout_ms = detector->load_timeout_ms,
+        .cancel = detector->cancel,
         .limit = &detector->limit,
         .start = detector->start,
     };
@@ -328,6 +330,7 @@ int detector_start(const struct detector_config *config, const struct model *mod
     detector->child = (struct child){.socket = -1, .process = PROCESS_NONE, .output = -1};
     detector->input_fd = detector->input_write_fd = -1;
     detector->timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : TIMEOUT_MS;
+    detector->cancel = config->cancel;
     detector->load_timeout_ms =
         config->load_timeout_ms != 0 ? config->load_timeout_ms : LOAD_TIMEOUT_MS;
     int code = set_up(detector, config, err);

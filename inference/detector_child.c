@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ASK_TIMEOUT_MS = 10000 };
+enum { ASK_TIMEOUT_MS = 10000, CANCEL_LOOK_MS = 100 };
 
 /* ---- messages ---- */
 
@@ -87,11 +87,31 @@ static int output_make(struct child *child, struct err *err) {
     return 0;
 }
 
+/* Waits in pieces, so that a shutdown need not wait for a large model to load. */
+static int hello_wait(struct child *child, const struct child_setup *setup,
+                      struct worker_hello *hello, struct err *err) {
+    int64_t end = clock_boot_us() + (int64_t)setup->timeout_ms * 1000;
+    int code;
+    do {
+        if (setup->cancel != NULL && atomic_load(setup->cancel)) {
+            return err_set(err, ERR_CLOSED, "the model was not loaded to its end: creel stops");
+        }
+        int64_t left = (end - clock_boot_us()) / 1000;
+        int piece = left < CANCEL_LOOK_MS ? (int)(left > 0 ? left : 0) : CANCEL_LOOK_MS;
+        code = child_get(child, hello, sizeof(*hello), piece, err);
+    } while (code == ERR_TIMEOUT && clock_boot_us() < end);
+    return code != ERR_TIMEOUT ? code
+                               : err_set(err, code,
+                                         "the worker process did not answer within %d ms; it was "
+                                         "loading the model",
+                                         setup->timeout_ms);
+}
+
 static int hello_get(struct child *child, const struct child_setup *setup, struct err *err) {
     struct worker_hello hello = {0};
     int code = child_send(child, &setup->start, sizeof(setup->start), err);
     if (code == 0) {
-        code = child_get(child, &hello, sizeof(hello), setup->timeout_ms, err);
+        code = hello_wait(child, setup, &hello, err);
     }
     if (code != 0) {
         return code;

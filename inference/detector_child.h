@@ -9,6 +9,7 @@
 #include "daemon/base/err.h"
 #include "inference/process.h"
 #include "inference/worker_protocol.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,6 +26,7 @@ struct child_setup {
     const char *worker_path;
     int input_fd, cfg_fd, weights_fd; /* borrowed */
     int timeout_ms;                   /* until it is ready */
+    const atomic_bool *cancel;        /* borrowed: ends the waiting for that; NULL: nothing does */
     struct process_limit *limit;      /* of its noise; borrowed while it lives */
     struct worker_start start;
 };

@@ -17,6 +17,7 @@
 #include "inference/backend.h"
 #include "inference/frame.h"
 #include "schemas/frame.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define MODEL_CLASSES_MAX 1024
@@ -63,10 +64,11 @@ struct detector_config {
         *worker_path; /* NULL: creel-worker-cpu beside this program, then the libexec directory */
     double floor;     /* detections below this confidence are not returned; (0, 1) */
     int timeout_ms;   /* a frame that takes longer costs the child its life; 0: 20,000 */
-    int load_timeout_ms;  /* and loading the model; 0: 120,000 */
-    uint32_t thumb_width; /* pixels; 0: 320 */
-    const char *device;   /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
-    const char *backend;  /* "auto": the first that computes the model rightly; or one by name */
+    int load_timeout_ms;       /* and loading the model; 0: 120,000 */
+    const atomic_bool *cancel; /* borrowed; once true, loading ends with ERR_CLOSED; NULL: never */
+    uint32_t thumb_width;      /* pixels; 0: 320 */
+    const char *device;        /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
+    const char *backend; /* "auto": the first that computes the model rightly; or one by name */
 };
 
 struct detector;

@@ -223,6 +223,37 @@ START_TEST(a_later_wish_overtakes_and_the_end_waits_for_none) {
 }
 END_TEST
 
+/* A worker that loads for ever, and talks all the while. */
+START_TEST(the_end_waits_for_no_loading) {
+    char link[64];
+    struct eyes_change change;
+    uint64_t number;
+    struct model *model = NULL;
+    eyes_close(eyes);
+    eyes = NULL;
+    snprintf(link, sizeof(link), "%s/worker", root);
+    ck_assert_int_eq(symlink(worker_path, link), 0);
+    config.worker_path = link;
+    ck_assert_int_eq(model_open(first_dir, &model, &err), 0);
+    ck_assert_int_eq(eyes_open(&config, SEATS, model, first_dir, &eyes, &err), 0);
+    unlink(link);
+    ck_assert_int_eq(symlink("/usr/bin/yes", link), 0);
+    ck_assert_int_eq(eyes_use(eyes, second_dir, &number, &err), 0);
+    do {
+        clock_sleep_ms(10);
+        eyes_change_get(eyes, &change);
+    } while (change.state == EYES_WAITING);
+    clock_sleep_ms(200);
+    eyes_change_get(eyes, &change);
+    ck_assert_int_eq(change.state, EYES_LOADING);
+    int64_t began = clock_boot_us();
+    eyes_close(eyes);
+    eyes = NULL;
+    ck_assert_int_lt((clock_boot_us() - began) / 1000, 10000);
+    unlink(link);
+}
+END_TEST
+
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
     Suite *suite = suite_create("daemon_eyes");
@@ -233,6 +264,7 @@ int main(void) {
     tcase_add_test(tests, seats_at_rest_change_too);
     tcase_add_test(tests, a_seat_without_a_child_is_tried_again);
     tcase_add_test(tests, a_later_wish_overtakes_and_the_end_waits_for_none);
+    tcase_add_test(tests, the_end_waits_for_no_loading);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
