@@ -23,7 +23,7 @@ export LC_ALL DEBIAN_FRONTEND
 # A package, or command:package where another provider of the command will do as well.
 build_packages='
     gcc:gcc libc6-dev cmake:cmake ninja:ninja-build pkg-config:pkg-config readelf:binutils
-    libsqlite3-dev libcurl4-openssl-dev libssl-dev libyaml-dev libturbojpeg0-dev libpng-dev zlib1g-dev
+    libsqlite3-dev libcurl4-openssl-dev libssl-dev libyaml-dev libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev
     libmicrohttpd-dev libjansson-dev libexpat1-dev libseccomp-dev libsystemd-dev ca-certificates
     libavformat-dev libavcodec-dev libavdevice-dev libswscale-dev'
 test_packages='

@@ -20,8 +20,7 @@ void image_pixels_finish(struct image_pixels *pixels) {
     *pixels = (struct image_pixels){0};
 }
 
-int image_pixels_reserve(struct image_pixels *out, uint64_t width, uint64_t height,
-                         unsigned channels, struct err *err) {
+int image_size_check(uint64_t width, uint64_t height, struct err *err) {
     if (width == 0 || height == 0) {
         return err_set(err, ERR_INVALID, "the image has no pixels (%llu x %llu)",
                        (unsigned long long)width, (unsigned long long)height);
@@ -32,6 +31,15 @@ int image_pixels_reserve(struct image_pixels *out, uint64_t width, uint64_t heig
             err, ERR_INVALID,
             "the image is too large (%llu x %llu pixels); at most %u megapixels are looked at",
             (unsigned long long)width, (unsigned long long)height, FRAME_PIXELS_MAX / 1000000);
+    }
+    return 0;
+}
+
+int image_pixels_reserve(struct image_pixels *out, uint64_t width, uint64_t height,
+                         unsigned channels, struct err *err) {
+    int code = image_size_check(width, height, err);
+    if (code != 0) {
+        return code;
     }
     size_t need = (size_t)(width * height) * channels;
     if (need > out->room || out->room > KEEP_ROOM) {
@@ -132,12 +140,16 @@ static int decode_png(const uint8_t *bytes, size_t size, struct image_pixels *ou
     return 0;
 }
 
+bool image_is_jpeg(const uint8_t *bytes, size_t size) {
+    return size >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff;
+}
+
 int image_decode(const uint8_t *bytes, size_t size, struct image_pixels *out, struct err *err) {
     static const uint8_t png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
     if (size == 0) {
         return err_set(err, ERR_INVALID, "the image is empty (0 bytes)");
     }
-    if (size >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff) {
+    if (image_is_jpeg(bytes, size)) {
         return decode_jpeg(bytes, size, out, err);
     }
     if (size >= sizeof(png) && memcmp(bytes, png, sizeof(png)) == 0) {

@@ -27,6 +27,9 @@ struct image_pixels {
  */
 int image_decode(const uint8_t *bytes, size_t size, struct image_pixels *out, struct err *err);
 void image_pixels_finish(struct image_pixels *pixels);
+/* ERR_INVALID: no pixels, or more than FRAME_PIXELS_MAX. */
+int image_size_check(uint64_t width, uint64_t height, struct err *err);
+bool image_is_jpeg(const uint8_t *bytes, size_t size); /* by its first bytes */
 /* Room for width * height * `channels` bytes in out->rgb, and the sides. ERR_INVALID: none, or more
  * than FRAME_PIXELS_MAX. */
 int image_pixels_reserve(struct image_pixels *out, uint64_t width, uint64_t height,

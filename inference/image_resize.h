@@ -29,6 +29,14 @@ void image_fit_make(enum model_resize resize, uint32_t width, uint32_t height, u
 /* Fills `planar` (3 * net_width * net_height floats: red, green, blue planes, in [0, 1]). */
 void image_resize(struct image_resizer *resizer, const struct image_pixels *pixels,
                   enum model_resize resize, float *planar, struct image_fit *fit);
+/* The same of an image that comes row by row: image_resizer_begin, then image_resizer_take of all
+ * its rows from the top. The window lies within the image; `planar` is whole when the last row was
+ * taken. */
+void image_resizer_begin(struct image_resizer *resizer, uint32_t width,
+                         const struct view_window *window, enum model_resize resize, float *planar,
+                         struct image_fit *fit);
+void image_resizer_take(struct image_resizer *resizer, const uint8_t *rgb, uint32_t count);
+
 /* The same of a part of the image; the window lies within it. */
 void image_resize_window(struct image_resizer *resizer, const struct image_pixels *pixels,
                          const struct view_window *window, enum model_resize resize, float *planar,

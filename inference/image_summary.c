@@ -2,8 +2,8 @@
  *
  * The thumbnail is the mean of the block of pixels behind each of its own (block borders are whole
  * pixels): rows are summed into one wide row of counters, a vector at a time, and a block of rows
- * is then summed across. Hash and quality look at the thumbnail's luma
- * only, so they cost nothing more.
+ * is then summed across. So the image may come row by row, as the decoder gives it. Hash and
+ * quality look at the thumbnail's luma only, so they cost nothing more.
  *
  * The hash is the usual DCT hash: luma averaged to 32 x 32, its DCT-II, the 8 x 8 lowest
  * frequencies without the first row and column (which carry brightness), one bit each for above
@@ -59,24 +59,40 @@ static size_t block_start(size_t i, size_t count, size_t size) {
     return i * size / count;
 }
 
-/* sums[i] = the sum of `rows` bytes, one below the other, `stride` apart. Written in vectors of 8
- * bytes, because the compiler leaves such a loop as it is at the level of optimisation that is
- * usual. */
-static void sum_rows(const uint8_t *first, size_t stride, size_t rows, uint16_t *sums) {
-    typedef uint8_t bytes __attribute__((vector_size(8)));
-    typedef uint16_t words __attribute__((vector_size(16)));
+struct image_shrinker {
+    uint32_t thumb_width; /* wanted */
+    uint32_t width, height, to_width, to_height;
+    uint8_t *small;   /* the thumbnail's pixels */
+    float *luma;      /* likewise */
+    uint16_t *sums;   /* 3 a column of the image */
+    uint64_t *totals; /* 3 a column of the thumbnail */
+    uint32_t *starts; /* where its columns' blocks begin; one more than there are columns */
+    uint32_t at;      /* the row that comes */
+    uint32_t v;       /* the thumbnail's row in the making */
+    uint32_t first, end, summed; /* its block's rows; how many of them are in `sums` */
+    size_t room_width, room_to_width, room_pixels;
+};
+
+/* sums[i] += the sum of `rows` bytes, one below the other, `stride` apart. Written in vectors,
+ * because the compiler leaves such a loop as it is at the level of optimisation that is usual. */
+static inline __attribute__((always_inline)) void sum_body(const uint8_t *first, size_t stride,
+                                                           size_t rows, uint16_t *sums) {
+    typedef uint8_t bytes __attribute__((vector_size(16)));
+    typedef uint16_t words __attribute__((vector_size(32)));
     size_t i = 0;
-    for (; i + sizeof(bytes) <= stride; i += sizeof(bytes)) {
-        words sum = {0};
-        for (size_t y = 0; y < rows; y++) {
-            bytes from;
-            memcpy(&from, first + y * stride + i, sizeof(from));
-            sum += __builtin_convertvector(from, words);
+    for (; i + 2 * sizeof(bytes) <= stride; i += 2 * sizeof(bytes)) {
+        words sum[2];
+        memcpy(sum, sums + i, sizeof(sum));
+        for (const uint8_t *at = first + i, *end = at + rows * stride; at < end; at += stride) {
+            bytes from[2];
+            memcpy(from, at, sizeof(from));
+            sum[0] += __builtin_convertvector(from[0], words);
+            sum[1] += __builtin_convertvector(from[1], words);
         }
-        memcpy(sums + i, &sum, sizeof(sum));
+        memcpy(sums + i, sum, sizeof(sum));
     }
     for (; i < stride; i++) {
-        unsigned sum = 0;
+        unsigned sum = sums[i];
         for (size_t y = 0; y < rows; y++) {
             sum += first[y * stride + i];
         }
@@ -84,32 +100,28 @@ static void sum_rows(const uint8_t *first, size_t stride, size_t rows, uint16_t 
     }
 }
 
-/* Room for the making of a thumbnail. */
-struct shrinker {
-    uint16_t *sums;   /* 3 a column of the image */
-    uint64_t *totals; /* 3 a column of the thumbnail */
-    uint32_t *starts; /* where its columns' blocks begin; one more than there are columns */
-};
+#if defined(__x86_64__)
 
-static void shrinker_finish(struct shrinker *shrinker) {
-    free(shrinker->sums);
-    free(shrinker->totals);
-    free(shrinker->starts);
+__attribute__((target("avx2"))) static void sum_avx2(const uint8_t *first, size_t stride,
+                                                     size_t rows, uint16_t *sums) {
+    sum_body(first, stride, rows, sums);
 }
 
-static bool shrinker_init(struct shrinker *shrinker, uint32_t width, uint32_t to_width) {
-    shrinker->sums = mem_array(width, 3 * sizeof(*shrinker->sums));
-    shrinker->totals = mem_array(to_width, 3 * sizeof(*shrinker->totals));
-    shrinker->starts = mem_array((size_t)to_width + 1, sizeof(*shrinker->starts));
-    for (uint32_t u = 0; shrinker->starts != NULL && u <= to_width; u++) {
-        shrinker->starts[u] = (uint32_t)block_start(u, to_width, width);
+#endif
+
+static void sum_rows(const uint8_t *first, size_t stride, size_t rows, uint16_t *sums) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        sum_avx2(first, stride, rows, sums);
+        return;
     }
-    return shrinker->sums != NULL && shrinker->totals != NULL && shrinker->starts != NULL;
+#endif
+    sum_body(first, stride, rows, sums);
 }
 
-/* Adds the sums of each block of columns to the totals. */
-static void add_blocks(struct shrinker *shrinker, size_t to_width) {
-    for (size_t u = 0; u < to_width; u++) {
+/* Adds the sums of each block of columns to the totals, and clears them. */
+static void add_blocks(struct image_shrinker *shrinker) {
+    for (size_t u = 0; u < shrinker->to_width; u++) {
         const uint16_t *at = shrinker->sums + 3 * (size_t)shrinker->starts[u];
         const uint16_t *end = shrinker->sums + 3 * (size_t)shrinker->starts[u + 1];
         uint64_t red = 0, green = 0, blue = 0;
@@ -122,28 +134,46 @@ static void add_blocks(struct shrinker *shrinker, size_t to_width) {
         shrinker->totals[3 * u + 1] += green;
         shrinker->totals[3 * u + 2] += blue;
     }
+    memset(shrinker->sums, 0, (size_t)shrinker->width * 3 * sizeof(*shrinker->sums));
+    shrinker->summed = 0;
 }
 
-/* Averages rgb (width x height) into `out` (to_width x to_height, neither larger). */
-static void shrink(const struct image_pixels *pixels, struct shrinker *shrinker, uint8_t *out,
-                   size_t to_width, size_t to_height) {
-    size_t stride = (size_t)pixels->width * 3;
-    for (size_t v = 0; v < to_height; v++) {
-        size_t first = block_start(v, to_height, pixels->height);
-        size_t end = block_start(v + 1, to_height, pixels->height);
-        memset(shrinker->totals, 0, to_width * 3 * sizeof(*shrinker->totals));
-        for (size_t y = first; y < end;) {
-            size_t rows = end - y > ROWS_AT_ONCE ? ROWS_AT_ONCE : end - y;
-            sum_rows(pixels->rgb + y * stride, stride, rows, shrinker->sums);
-            add_blocks(shrinker, to_width);
-            y += rows;
+static void block_begin(struct image_shrinker *shrinker) {
+    shrinker->first = (uint32_t)block_start(shrinker->v, shrinker->to_height, shrinker->height);
+    shrinker->end = (uint32_t)block_start(shrinker->v + 1, shrinker->to_height, shrinker->height);
+    memset(shrinker->totals, 0, (size_t)shrinker->to_width * 3 * sizeof(*shrinker->totals));
+}
+
+static void block_end(struct image_shrinker *shrinker) {
+    uint8_t *out = shrinker->small + (size_t)shrinker->v * shrinker->to_width * 3;
+    add_blocks(shrinker);
+    for (size_t u = 0; u < shrinker->to_width; u++) {
+        double share = 1.0 / ((double)(shrinker->starts[u + 1] - shrinker->starts[u]) *
+                              (double)(shrinker->end - shrinker->first));
+        for (size_t k = 0; k < 3; k++) {
+            *out++ = (uint8_t)((double)shrinker->totals[3 * u + k] * share + 0.5);
         }
-        for (size_t u = 0; u < to_width; u++) {
-            double count =
-                (double)(shrinker->starts[u + 1] - shrinker->starts[u]) * (double)(end - first);
-            for (size_t k = 0; k < 3; k++) {
-                *out++ = (uint8_t)((double)shrinker->totals[3 * u + k] / count + 0.5);
-            }
+    }
+    shrinker->v++;
+    block_begin(shrinker);
+}
+
+void image_shrinker_take(struct image_shrinker *shrinker, const uint8_t *rgb, uint32_t count) {
+    size_t stride = (size_t)shrinker->width * 3;
+    while (count > 0 && shrinker->v < shrinker->to_height) {
+        uint32_t rows = shrinker->end - shrinker->at;
+        rows = rows < count ? rows : count;
+        uint32_t room = ROWS_AT_ONCE - shrinker->summed;
+        rows = rows < room ? rows : room;
+        sum_rows(rgb, stride, rows, shrinker->sums);
+        rgb += rows * stride;
+        count -= rows;
+        shrinker->at += rows;
+        shrinker->summed += rows;
+        if (shrinker->at == shrinker->end) {
+            block_end(shrinker);
+        } else if (shrinker->summed == ROWS_AT_ONCE) {
+            add_blocks(shrinker);
         }
     }
 }
@@ -259,26 +289,108 @@ static int thumb_encode(const uint8_t *rgb, uint32_t width, uint32_t height,
     return 0;
 }
 
+/* ---- life cycle ---- */
+
+struct image_shrinker *image_shrinker_create(uint32_t thumb_width) {
+    assert(thumb_width > 0 && thumb_width <= IMAGE_THUMB_WIDTH_MAX);
+    struct image_shrinker *shrinker = mem_alloc(sizeof(*shrinker));
+    if (shrinker != NULL) {
+        shrinker->thumb_width = thumb_width;
+    }
+    return shrinker;
+}
+
+void image_shrinker_destroy(struct image_shrinker *shrinker) {
+    if (shrinker != NULL) {
+        free(shrinker->small);
+        free(shrinker->luma);
+        free(shrinker->sums);
+        free(shrinker->totals);
+        free(shrinker->starts);
+        free(shrinker);
+    }
+}
+
+/* Room that is there already stays: most images of a camera have one size. */
+static bool rooms_make(struct image_shrinker *shrinker) {
+    size_t width = shrinker->width, to_width = shrinker->to_width;
+    size_t pixels = to_width * shrinker->to_height;
+    if (width != shrinker->room_width || to_width != shrinker->room_to_width ||
+        pixels != shrinker->room_pixels) {
+        struct image_shrinker kept = {.thumb_width = shrinker->thumb_width,
+                                      .width = shrinker->width,
+                                      .height = shrinker->height,
+                                      .to_width = shrinker->to_width,
+                                      .to_height = shrinker->to_height};
+        free(shrinker->small);
+        free(shrinker->luma);
+        free(shrinker->sums);
+        free(shrinker->totals);
+        free(shrinker->starts);
+        *shrinker = kept;
+        shrinker->small = mem_array(pixels, 3);
+        shrinker->luma = mem_array(pixels, sizeof(*shrinker->luma));
+        shrinker->sums = mem_array(width, 3 * sizeof(*shrinker->sums));
+        shrinker->totals = mem_array(to_width, 3 * sizeof(*shrinker->totals));
+        shrinker->starts = mem_array(to_width + 1, sizeof(*shrinker->starts));
+    }
+    bool whole =
+        shrinker->small && shrinker->luma && shrinker->sums && shrinker->totals && shrinker->starts;
+    shrinker->room_width = whole ? width : 0;
+    shrinker->room_to_width = to_width;
+    shrinker->room_pixels = pixels;
+    return whole;
+}
+
+int image_shrinker_begin(struct image_shrinker *shrinker, uint32_t width, uint32_t height,
+                         struct err *err) {
+    uint32_t to_width = width < shrinker->thumb_width ? width : shrinker->thumb_width;
+    uint64_t to_height = (uint64_t)height * to_width / width;
+    uint64_t tallest = (uint64_t)to_width * THUMB_TALLEST;
+    to_height = to_height == 0 ? 1 : to_height > tallest ? tallest : to_height;
+    shrinker->width = width;
+    shrinker->height = height;
+    shrinker->to_width = to_width;
+    shrinker->to_height = (uint32_t)to_height;
+    if (!rooms_make(shrinker)) {
+        return err_set(err, ERR_NOMEM, "no memory for a thumbnail of %u pixels across", to_width);
+    }
+    for (uint32_t u = 0; u <= to_width; u++) {
+        shrinker->starts[u] = (uint32_t)block_start(u, to_width, width);
+    }
+    memset(shrinker->sums, 0, (size_t)width * 3 * sizeof(*shrinker->sums));
+    shrinker->at = shrinker->v = shrinker->summed = 0;
+    block_begin(shrinker);
+    return 0;
+}
+
+int image_shrinker_finish(struct image_shrinker *shrinker, struct image_summary *out,
+                          struct err *err) {
+    size_t width = shrinker->to_width, height = shrinker->to_height;
+    assert(shrinker->v == height);
+    luma_of(shrinker->small, width * height, shrinker->luma);
+    *out = (struct image_summary){.phash = hash_of(shrinker->luma, width, height)};
+    quality_of(shrinker->luma, width, height, &out->quality);
+    return thumb_encode(shrinker->small, shrinker->to_width, shrinker->to_height, out, err);
+}
+
+static void shrinker_destroy_at(struct image_shrinker **shrinker) {
+    image_shrinker_destroy(*shrinker);
+}
+
 int image_summarise(const struct image_pixels *pixels, uint32_t thumb_width,
                     struct image_summary *out, struct err *err) {
-    assert(thumb_width > 0 && thumb_width <= IMAGE_THUMB_WIDTH_MAX);
-    uint32_t width = pixels->width < thumb_width ? pixels->width : thumb_width;
-    uint64_t height = (uint64_t)pixels->height * width / pixels->width;
-    height = height == 0 ? 1 : height;
-    height = height > (uint64_t)width * THUMB_TALLEST ? (uint64_t)width * THUMB_TALLEST : height;
-    size_t count = (size_t)width * (size_t)height;
-
-    CLEANUP(mem_free_at) uint8_t *small = mem_array(count, 3);
-    CLEANUP(mem_free_at) float *luma = mem_array(count, sizeof(*luma));
-    CLEANUP(shrinker_finish) struct shrinker shrinker = {0};
-    if (small == NULL || luma == NULL || !shrinker_init(&shrinker, pixels->width, width)) {
-        return err_set(err, ERR_NOMEM, "no memory for a thumbnail of %u pixels across", width);
+    CLEANUP(shrinker_destroy_at)
+    struct image_shrinker *shrinker = image_shrinker_create(thumb_width);
+    if (shrinker == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for a thumbnail");
     }
-    shrink(pixels, &shrinker, small, width, (size_t)height);
-    luma_of(small, count, luma);
-    *out = (struct image_summary){.phash = hash_of(luma, width, (size_t)height)};
-    quality_of(luma, width, (size_t)height, &out->quality);
-    return thumb_encode(small, width, (uint32_t)height, out, err);
+    int code = image_shrinker_begin(shrinker, pixels->width, pixels->height, err);
+    if (code != 0) {
+        return code;
+    }
+    image_shrinker_take(shrinker, pixels->rgb, pixels->height);
+    return image_shrinker_finish(shrinker, out, err);
 }
 
 void image_summary_finish(struct image_summary *summary) {

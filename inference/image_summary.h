@@ -25,6 +25,19 @@ struct image_summary {
  * high. */
 int image_summarise(const struct image_pixels *pixels, uint32_t thumb_width,
                     struct image_summary *out, struct err *err);
+
+/* The same of an image that comes row by row. Life cycle: image_shrinker_create -> (begin, take of
+ * all rows from the top, finish) ... -> image_shrinker_destroy. An image that ends early is simply
+ * not finished. Thread: one at a time. */
+struct image_shrinker;
+struct image_shrinker *image_shrinker_create(uint32_t thumb_width); /* NULL: no memory */
+void image_shrinker_destroy(struct image_shrinker *shrinker);
+int image_shrinker_begin(struct image_shrinker *shrinker, uint32_t width, uint32_t height,
+                         struct err *err);
+void image_shrinker_take(struct image_shrinker *shrinker, const uint8_t *rgb, uint32_t count);
+int image_shrinker_finish(struct image_shrinker *shrinker, struct image_summary *out,
+                          struct err *err);
+
 void image_summary_finish(struct image_summary *summary);
 
 /* RGB, rows without gaps, as a JPEG (4:2:0). The caller frees *out with free(). */

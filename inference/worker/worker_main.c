@@ -18,6 +18,7 @@
 #include "inference/image_decode.h"
 #include "inference/image_raw.h"
 #include "inference/image_resize.h"
+#include "inference/image_rows.h"
 #include "inference/image_summary.h"
 #include "inference/image_view.h"
 #include "inference/worker/net.h"
@@ -51,6 +52,10 @@ struct worker {
     struct image_pixels pixels, spare; /* spare: of image_turn */
     bool stored_so;                    /* the frame may be stored as it came */
     struct image_resizer *resizer;
+    struct image_shrinker *shrinker;
+    const struct view *view;   /* of the frame at hand; NULL: none */
+    struct view_window window; /* likewise, what the network sees of it */
+    struct image_fit fit;      /* likewise, where that lies in the network's input */
     struct boxes *boxes;
     uint32_t sandbox;
 };
@@ -151,8 +156,10 @@ static int set_up(struct worker *worker, struct err *err) {
     worker->tags = worker->heads->items[0].kind == BOXES_TAGS;
     worker->planar = mem_array((size_t)start->input_width * start->input_height, 3 * sizeof(float));
     worker->resizer = image_resizer_create(start->input_width, start->input_height);
+    worker->shrinker = image_shrinker_create(start->thumb_width);
     worker->boxes = boxes_create();
-    if (worker->planar == NULL || worker->resizer == NULL || worker->boxes == NULL) {
+    if (worker->planar == NULL || worker->resizer == NULL || worker->shrinker == NULL ||
+        worker->boxes == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for the network's input");
     }
     code = warm_up(worker, err);
@@ -162,9 +169,10 @@ static int set_up(struct worker *worker, struct err *err) {
 }
 
 /* Boxes relative to the window, as boxes of the picture. */
-static void put_detections(struct worker *worker, const struct view *view,
-                           const struct view_window *window, size_t count) {
+static void put_detections(struct worker *worker, size_t count) {
     struct worker_result *result = worker->result;
+    const struct view *view = worker->view;
+    const struct view_window *window = &worker->window;
     double width = worker->pixels.width, height = worker->pixels.height;
     for (size_t i = 0; i < count && result->detection_count < FRAME_DETECTIONS_MAX; i++) {
         const struct boxes_item *item = boxes_get(worker->boxes, i);
@@ -182,30 +190,26 @@ static void put_detections(struct worker *worker, const struct view *view,
     }
 }
 
-static int detect(struct worker *worker, const struct view *view, struct err *err) {
-    struct image_fit fit;
-    struct view_window window;
-    view_window_make(view, worker->pixels.width, worker->pixels.height, &window);
-    image_resize_window(worker->resizer, &worker->pixels, &window,
-                        (enum model_resize)worker->start.resize, worker->planar, &fit);
+static int detect(struct worker *worker, struct err *err) {
     int code = net_predict(worker->planar, err);
     if (code != 0) {
         return code;
     }
     boxes_reset(worker->boxes);
     for (size_t i = 0; i < worker->heads->count; i++) {
-        boxes_collect(worker->boxes, &worker->heads->items[i], &fit, (float)worker->start.floor);
+        boxes_collect(worker->boxes, &worker->heads->items[i], &worker->fit,
+                      (float)worker->start.floor);
     }
     /* tags all have one box, and do not hide each other */
     enum model_nms kind = worker->tags ? MODEL_NMS_GREEDY : (enum model_nms)worker->start.nms_kind;
     size_t count = boxes_suppress(worker->boxes, kind, (float)worker->start.nms);
-    put_detections(worker, view, &window, count);
+    put_detections(worker, count);
     return 0;
 }
 
 static int summarise(struct worker *worker, struct worker_result *result, struct err *err) {
     struct image_summary summary;
-    int code = image_summarise(&worker->pixels, worker->start.thumb_width, &summary, err);
+    int code = image_shrinker_finish(worker->shrinker, &summary, err);
     if (code != 0) {
         return code;
     }
@@ -240,10 +244,16 @@ static int look(struct worker *worker, const struct worker_job *job, struct err 
     return image_raw_pixels(&raw, &worker->pixels, err);
 }
 
+/* Whether the picture is not stored as it came, even if it could be. */
+static bool view_changes(const struct view *view) {
+    return view != NULL && (view->quarters != 0 || view->privacy.count > 0);
+}
+
 /* What was decoded becomes what may be stored. */
-static int view_apply(struct worker *worker, const struct view *view, struct err *err) {
+static int view_apply(struct worker *worker, struct err *err) {
     struct image_pixels *pixels = &worker->pixels;
-    bool changes = view != NULL && (view->quarters != 0 || view->privacy.count > 0);
+    const struct view *view = worker->view;
+    bool changes = view_changes(view);
     worker->stored_so = !changes && pixels->media != MEDIA_NONE;
     if (!worker->stored_so) {
         pixels->media = MEDIA_JPEG;
@@ -278,15 +288,60 @@ static int picture_put(struct worker *worker, struct err *err) {
     return code;
 }
 
-/* From bytes to everything that is told of them. */
-static int examine(struct worker *worker, const struct worker_job *job, struct err *err) {
-    struct worker_result *result = worker->result;
-    const struct view *view =
-        job->has_view != 0 ? (const void *)(worker->input + WORKER_VIEW_AT) : NULL;
+/* ---- one pass over the pixels: the network's input and the thumbnail ---- */
+
+static int pass_begin(void *ctx, uint32_t width, uint32_t height, struct err *err) {
+    struct worker *worker = ctx;
+    worker->pixels.width = width;
+    worker->pixels.height = height;
+    view_window_make(worker->view, width, height, &worker->window);
+    image_resizer_begin(worker->resizer, width, &worker->window,
+                        (enum model_resize)worker->start.resize, worker->planar, &worker->fit);
+    return image_shrinker_begin(worker->shrinker, width, height, err);
+}
+
+static void pass_take(void *ctx, const uint8_t *rgb, uint32_t count) {
+    struct worker *worker = ctx;
+    image_resizer_take(worker->resizer, rgb, count);
+    image_shrinker_take(worker->shrinker, rgb, count);
+}
+
+/* A JPEG that is stored as it came, without a picture in memory. ERR_REFUSED: something else. */
+static int pass_rows(struct worker *worker, const struct worker_job *job, struct err *err) {
+    const struct image_rows rows = {worker, pass_begin, pass_take};
+    size_t size = (size_t)job->size;
+    if (job->format != FRAME_ENCODED || job->size > FRAME_BLOB_MAX || view_changes(worker->view) ||
+        !image_is_jpeg(worker->input, size)) {
+        return ERR_REFUSED;
+    }
+    worker->stored_so = true;
+    worker->pixels.media = MEDIA_JPEG;
+    worker->pixels.orientation = image_jpeg_orientation(worker->input, size);
+    return image_rows_jpeg(worker->input, size, &rows, err);
+}
+
+static int pass_whole(struct worker *worker, const struct worker_job *job, struct err *err) {
     int code = look(worker, job, err);
     worker->stored_so = true;
     if (code == 0 && job->format == FRAME_ENCODED) {
-        code = view_apply(worker, view, err);
+        code = view_apply(worker, err);
+    }
+    if (code == 0) {
+        code = pass_begin(worker, worker->pixels.width, worker->pixels.height, err);
+    }
+    if (code == 0) {
+        pass_take(worker, worker->pixels.rgb, worker->pixels.height);
+    }
+    return code;
+}
+
+/* From bytes to everything that is told of them. */
+static int examine(struct worker *worker, const struct worker_job *job, struct err *err) {
+    struct worker_result *result = worker->result;
+    worker->view = job->has_view != 0 ? (const void *)(worker->input + WORKER_VIEW_AT) : NULL;
+    int code = pass_rows(worker, job, err);
+    if (code == ERR_REFUSED) {
+        code = pass_whole(worker, job, err);
     }
     if (code != 0) {
         return code;
@@ -295,7 +350,7 @@ static int examine(struct worker *worker, const struct worker_job *job, struct e
     result->width = worker->pixels.width;
     result->height = worker->pixels.height;
     result->orientation = worker->pixels.orientation;
-    code = detect(worker, view, err);
+    code = detect(worker, err);
     if (code == 0) {
         code = summarise(worker, result, err);
     }

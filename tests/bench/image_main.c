@@ -11,6 +11,7 @@
 #include "inference/demo/scene.h"
 #include "inference/image_decode.h"
 #include "inference/image_resize.h"
+#include "inference/image_rows.h"
 #include "inference/image_summary.h"
 #include "inference/inference.h"
 #include "inference/model_files.h"
@@ -38,7 +39,8 @@ enum step {
     STEP_RESIZE,   /* pixels to the network's input */
     STEP_BOXES,    /* the network's output to boxes */
     STEP_SUMMARY,  /* thumbnail, perceptual hash, quality */
-    STEP_VERDICT,  /* decode, resize, network, boxes, summary in a row */
+    STEP_PASS,     /* decode, network's input and summary in one pass: what a worker does */
+    STEP_VERDICT,  /* that, network and boxes */
     STEP_DETECTOR, /* the same through a worker process */
     STEP_COUNT
 };
@@ -50,6 +52,7 @@ static const char *const names[STEP_COUNT] = {
     [STEP_RESIZE] = "creel: network's input",
     [STEP_BOXES] = "creel: boxes",
     [STEP_SUMMARY] = "creel: thumbnail, hash, quality",
+    [STEP_PASS] = "creel: these but boxes, in one pass",
     [STEP_VERDICT] = "bytes to verdict, in one process",
     [STEP_DETECTOR] = "bytes to verdict, through a worker",
 };
@@ -69,6 +72,7 @@ struct bench {
     uint8_t *rgb; /* libjpeg-turbo's */
     struct image_pixels pixels;
     struct image_resizer *resizer;
+    struct image_shrinker *shrinker;
     struct boxes *boxes;
     float *planar;
     double ms[STEP_COUNT][ROUNDS_MAX];
@@ -129,12 +133,35 @@ static int summary_run(struct bench *bench, struct err *err) {
     return code;
 }
 
+static int pass_begin(void *ctx, uint32_t width, uint32_t height, struct err *err) {
+    struct bench *bench = ctx;
+    const struct view_window whole = {0, 0, width, height};
+    struct image_fit fit;
+    image_resizer_begin(bench->resizer, width, &whole, bench->model->resize, bench->planar, &fit);
+    return image_shrinker_begin(bench->shrinker, width, height, err);
+}
+
+static void pass_take(void *ctx, const uint8_t *rgb, uint32_t count) {
+    struct bench *bench = ctx;
+    image_resizer_take(bench->resizer, rgb, count);
+    image_shrinker_take(bench->shrinker, rgb, count);
+}
+
+static int pass_run(struct bench *bench, struct err *err) {
+    const struct image_rows rows = {bench, pass_begin, pass_take};
+    struct image_summary summary;
+    int code = image_rows_jpeg(bench->jpeg, bench->jpeg_size, &rows, err);
+    code = code != 0 ? code : image_shrinker_finish(bench->shrinker, &summary, err);
+    if (code == 0) {
+        image_summary_finish(&summary);
+    }
+    return code;
+}
+
 static int verdict_run(struct bench *bench, struct err *err) {
-    int code = decode_run(bench, err);
-    code = code != 0 ? code : resize_run(bench, err);
+    int code = pass_run(bench, err);
     code = code != 0 ? code : network_run(bench, err);
-    code = code != 0 ? code : boxes_run(bench, err);
-    return code != 0 ? code : summary_run(bench, err);
+    return code != 0 ? code : boxes_run(bench, err);
 }
 
 static int detector_bench(struct bench *bench, struct err *err) {
@@ -149,9 +176,9 @@ static int detector_bench(struct bench *bench, struct err *err) {
 }
 
 static int (*const steps[STEP_COUNT])(struct bench *, struct err *) = {
-    [STEP_TURBO] = turbo_run,     [STEP_NETWORK] = network_run,     [STEP_DECODE] = decode_run,
-    [STEP_RESIZE] = resize_run,   [STEP_BOXES] = boxes_run,         [STEP_SUMMARY] = summary_run,
-    [STEP_VERDICT] = verdict_run, [STEP_DETECTOR] = detector_bench,
+    [STEP_TURBO] = turbo_run,   [STEP_NETWORK] = network_run, [STEP_DECODE] = decode_run,
+    [STEP_RESIZE] = resize_run, [STEP_BOXES] = boxes_run,     [STEP_SUMMARY] = summary_run,
+    [STEP_PASS] = pass_run,     [STEP_VERDICT] = verdict_run, [STEP_DETECTOR] = detector_bench,
 };
 
 /* A round the other way round each time: what runs behind what has warmed which cache. */
@@ -285,8 +312,9 @@ static int set_up(struct bench *bench, struct err *err) {
     bench->turbo = tjInitDecompress();
     bench->resizer = image_resizer_create(width, height);
     bench->boxes = boxes_create();
+    bench->shrinker = image_shrinker_create(THUMB_WIDTH);
     bench->planar = mem_array((size_t)width * height, 3 * sizeof(float));
-    return bench->turbo && bench->resizer && bench->boxes && bench->planar
+    return bench->turbo && bench->resizer && bench->shrinker && bench->boxes && bench->planar
                ? 0
                : err_set(err, ERR_NOMEM, "no memory");
 }
@@ -296,6 +324,7 @@ static void tear_down(struct bench *bench) {
     model_close(bench->model);
     image_pixels_finish(&bench->pixels);
     image_resizer_destroy(bench->resizer);
+    image_shrinker_destroy(bench->shrinker);
     boxes_destroy(bench->boxes);
     if (bench->turbo != NULL) {
         tjDestroy(bench->turbo);

@@ -67,6 +67,7 @@ confined curl/curl.h 1 sync inference
 confined microhttpd.h 0 webui
 confined darknet.h 0 inference
 confined turbojpeg.h 0 inference
+confined jpeglib.h 1 inference
 confined png.h 0 inference
 
 # FFmpeg's libraries: the capture program alone.

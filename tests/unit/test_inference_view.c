@@ -119,8 +119,8 @@ static uint32_t random_below(uint32_t bound) {
 /* No point of the shape lies in a pixel that its spans leave out; and they leave out what is more
  * than a pixel away. */
 START_TEST(spans_cover_every_pixel_touched) {
-    enum { WIDTH = 37, HEIGHT = 23, FINE = 8 };
-    for (int round = 0; round < 30; round++) {
+    enum { WIDTH = 37, HEIGHT = 23, FINE = 5 };
+    for (int round = 0; round < 20; round++) {
         struct view_shape shape = {.count = 3 + random_below(VIEW_POINTS_MAX - 2)};
         for (uint32_t i = 0; i < shape.count; i++) {
             shape.points[i][0] = (float)random_below(101) / 100;
