@@ -72,6 +72,8 @@ const struct key config__keys[] = {
     {"inference.queue", KEY_WHOLE, SLOT_UINT, VALUE(queue), .min = 1, .max = 1024, .fallback = "8"},
     {"inference.queue_size", KEY_SIZE, SLOT_U64, VALUE(queue_bytes), .min = 1 * MIB,
      .max = 16 * GIB, .fallback = "128MiB"},
+    {"inference.decode", KEY_CHOICE, SLOT_BOOL, VALUE(detector.scaled), .choices = "full|scaled",
+     .fallback = "full"},
     {"inference.timeout", KEY_DURATION, SLOT_INT, VALUE(detector.timeout_ms), .min = 1 * S,
      .max = 10 * MIN, .fallback = "20s"},
     {"inference.thumb_width", KEY_WHOLE, SLOT_UINT, VALUE(detector.thumb_width), .min = 64,

@@ -279,6 +279,7 @@ static void start_fill(const struct detector_config *config, const struct detect
     bool cpu = strcmp(start->device, "cpu") == 0;
     start->memory_bytes = cpu ? WORKER_MEMORY + 2 * detector->files.memory_bytes : 0;
     start->floor = config->floor;
+    start->scaled = config->scaled;
     start->nms = model->nms;
     start->nms_kind = (uint32_t)model->nms_kind;
     start->layer_count = detector->files.layer_count;

@@ -76,12 +76,30 @@ static int damaged(const struct reader *reader, size_t size, struct err *err) {
                    reader->text[0] != '\0' ? reader->text : "bytes between markers, and no end");
 }
 
+/* The inverse transform of a block can give 8 x 8, 4 x 4, 2 x 2 or one pixel of it. */
+static void scale_choose(struct reader *reader, const struct image_rows *rows) {
+    struct jpeg_decompress_struct *turbo = &reader->turbo;
+    uint32_t least[2];
+    rows->least(rows->ctx, turbo->image_width, turbo->image_height, least);
+    unsigned by = 1;
+    while (by < 8 && turbo->image_width / (2 * by) >= least[0] &&
+           turbo->image_height / (2 * by) >= least[1]) {
+        by *= 2;
+    }
+    turbo->scale_num = 1;
+    turbo->scale_denom = by;
+}
+
 static int begin(struct reader *reader, const struct image_rows *rows, struct err *err) {
-    const struct jpeg_decompress_struct *turbo = &reader->turbo;
-    int code = image_size_check(turbo->output_width, turbo->output_height, err);
+    struct jpeg_decompress_struct *turbo = &reader->turbo;
+    int code = image_size_check(turbo->image_width, turbo->image_height, err);
     if (code != 0) {
         return code;
     }
+    if (rows->least != NULL) {
+        scale_choose(reader, rows);
+    }
+    jpeg_calc_output_dimensions(turbo);
     reader->strip = mem_array((size_t)turbo->output_width * 3, STRIP);
     if (reader->strip == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for rows of %u pixels", turbo->output_width);
@@ -122,7 +140,6 @@ int image_rows_jpeg(const uint8_t *bytes, size_t size, const struct image_rows *
     }
     reader.turbo.out_color_space = JCS_RGB;
     reader.turbo.dct_method = JDCT_ISLOW;
-    jpeg_calc_output_dimensions(&reader.turbo);
     int code = begin(&reader, rows, err);
     if (code != 0) {
         return code;

@@ -67,7 +67,11 @@ struct detector_config {
     int load_timeout_ms;       /* and loading the model; 0: 120,000 */
     const atomic_bool *cancel; /* borrowed; once true, loading ends with ERR_CLOSED; NULL: never */
     uint32_t thumb_width;      /* pixels; 0: 320 */
-    const char *device;        /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
+    /* JPEGs are decoded at a half, a quarter or an eighth of their size where that is still three
+     * times what the network takes. It then sees averages where it saw single pixels: measured with
+     * two networks, confidences differ by 0.05 on average, at most by 0.6. */
+    bool scaled;
+    const char *device;  /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
     const char *backend; /* "auto": the first that computes the model rightly; or one by name */
 };
 

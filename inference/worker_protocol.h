@@ -57,8 +57,8 @@ struct worker_start {
     uint64_t memory_bytes; /* limit of the address space; 0: none */
     double floor, nms;
     char device[WORKER_DEVICE_SIZE];
-    uint32_t layer_count; /* without [net] */
-    uint32_t reserved;
+    uint32_t layer_count;                     /* without [net] */
+    uint32_t scaled;                          /* 1: see detector_config */
     struct boxes_head heads[BOXES_HEADS_MAX]; /* head_count of them, outputs NULL */
     struct backend_refusals refusals;
 };

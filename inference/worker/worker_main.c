@@ -53,9 +53,10 @@ struct worker {
     bool stored_so;                    /* the frame may be stored as it came */
     struct image_resizer *resizer;
     struct image_shrinker *shrinker;
-    const struct view *view;   /* of the frame at hand; NULL: none */
-    struct view_window window; /* likewise, what the network sees of it */
-    struct image_fit fit;      /* likewise, where that lies in the network's input */
+    const struct view *view;          /* of the frame at hand; NULL: none */
+    uint32_t seen_width, seen_height; /* likewise, pixels as they came to us: maybe scaled */
+    struct view_window window;        /* likewise, what the network sees of it */
+    struct image_fit fit;             /* likewise, where that lies in the network's input */
     struct boxes *boxes;
     uint32_t sandbox;
 };
@@ -173,7 +174,7 @@ static void put_detections(struct worker *worker, size_t count) {
     struct worker_result *result = worker->result;
     const struct view *view = worker->view;
     const struct view_window *window = &worker->window;
-    double width = worker->pixels.width, height = worker->pixels.height;
+    double width = worker->seen_width, height = worker->seen_height;
     for (size_t i = 0; i < count && result->detection_count < FRAME_DETECTIONS_MAX; i++) {
         const struct boxes_item *item = boxes_get(worker->boxes, i);
         struct frame_box box;
@@ -290,10 +291,30 @@ static int picture_put(struct worker *worker, struct err *err) {
 
 /* ---- one pass over the pixels: the network's input and the thumbnail ---- */
 
+/* How small a picture may come: at least three times what the network takes of it, and no smaller
+ * than the thumbnail. */
+static void pass_least(void *ctx, uint32_t width, uint32_t height, uint32_t least[2]) {
+    struct worker *worker = ctx;
+    const struct worker_start *start = &worker->start;
+    struct view_window window;
+    struct image_fit fit;
+    worker->pixels.width = least[0] = width;
+    worker->pixels.height = least[1] = height;
+    if (start->scaled == 0) {
+        return;
+    }
+    view_window_make(worker->view, width, height, &window);
+    image_fit_make((enum model_resize)start->resize, window.width, window.height,
+                   start->input_width, start->input_height, &fit);
+    least[0] = (uint32_t)(3ull * fit.width * width / window.width);
+    least[1] = (uint32_t)(3ull * fit.height * height / window.height);
+    least[0] = least[0] < start->thumb_width ? start->thumb_width : least[0];
+}
+
 static int pass_begin(void *ctx, uint32_t width, uint32_t height, struct err *err) {
     struct worker *worker = ctx;
-    worker->pixels.width = width;
-    worker->pixels.height = height;
+    worker->seen_width = width;
+    worker->seen_height = height;
     view_window_make(worker->view, width, height, &worker->window);
     image_resizer_begin(worker->resizer, width, &worker->window,
                         (enum model_resize)worker->start.resize, worker->planar, &worker->fit);
@@ -308,7 +329,7 @@ static void pass_take(void *ctx, const uint8_t *rgb, uint32_t count) {
 
 /* A JPEG that is stored as it came, without a picture in memory. ERR_REFUSED: something else. */
 static int pass_rows(struct worker *worker, const struct worker_job *job, struct err *err) {
-    const struct image_rows rows = {worker, pass_begin, pass_take};
+    const struct image_rows rows = {worker, pass_least, pass_begin, pass_take};
     size_t size = (size_t)job->size;
     if (job->format != FRAME_ENCODED || job->size > FRAME_BLOB_MAX || view_changes(worker->view) ||
         !image_is_jpeg(worker->input, size)) {

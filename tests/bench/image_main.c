@@ -42,6 +42,7 @@ enum step {
     STEP_PASS,     /* decode, network's input and summary in one pass: what a worker does */
     STEP_VERDICT,  /* that, network and boxes */
     STEP_DETECTOR, /* the same through a worker process */
+    STEP_SCALED,   /* likewise, with inference.decode: scaled */
     STEP_COUNT
 };
 
@@ -55,6 +56,7 @@ static const char *const names[STEP_COUNT] = {
     [STEP_PASS] = "creel: these but boxes, in one pass",
     [STEP_VERDICT] = "bytes to verdict, in one process",
     [STEP_DETECTOR] = "bytes to verdict, through a worker",
+    [STEP_SCALED] = "likewise, decode: scaled",
 };
 
 struct options {
@@ -65,7 +67,7 @@ struct options {
 struct bench {
     struct options options;
     struct model *model;
-    struct detector *detector;
+    struct detector *detector, *scaled;
     uint8_t *jpeg;
     size_t jpeg_size;
     tjhandle turbo;
@@ -148,7 +150,7 @@ static void pass_take(void *ctx, const uint8_t *rgb, uint32_t count) {
 }
 
 static int pass_run(struct bench *bench, struct err *err) {
-    const struct image_rows rows = {bench, pass_begin, pass_take};
+    const struct image_rows rows = {bench, NULL, pass_begin, pass_take};
     struct image_summary summary;
     int code = image_rows_jpeg(bench->jpeg, bench->jpeg_size, &rows, err);
     code = code != 0 ? code : image_shrinker_finish(bench->shrinker, &summary, err);
@@ -164,21 +166,30 @@ static int verdict_run(struct bench *bench, struct err *err) {
     return code != 0 ? code : boxes_run(bench, err);
 }
 
-static int detector_bench(struct bench *bench, struct err *err) {
+static int frame_run(struct bench *bench, struct detector *detector, struct err *err) {
     struct frame *frame = NULL;
     int code = frame_create("bench", mem_dup(bench->jpeg, bench->jpeg_size), bench->jpeg_size,
                             &frame, err);
     if (code == 0) {
-        code = detector_run(bench->detector, frame, err);
+        code = detector_run(detector, frame, err);
     }
     frame_destroy(frame);
     return code;
 }
 
+static int worker_run(struct bench *bench, struct err *err) {
+    return frame_run(bench, bench->detector, err);
+}
+
+static int scaled_run(struct bench *bench, struct err *err) {
+    return frame_run(bench, bench->scaled, err);
+}
+
 static int (*const steps[STEP_COUNT])(struct bench *, struct err *) = {
     [STEP_TURBO] = turbo_run,   [STEP_NETWORK] = network_run, [STEP_DECODE] = decode_run,
     [STEP_RESIZE] = resize_run, [STEP_BOXES] = boxes_run,     [STEP_SUMMARY] = summary_run,
-    [STEP_PASS] = pass_run,     [STEP_VERDICT] = verdict_run, [STEP_DETECTOR] = detector_bench,
+    [STEP_PASS] = pass_run,     [STEP_VERDICT] = verdict_run, [STEP_DETECTOR] = worker_run,
+    [STEP_SCALED] = scaled_run,
 };
 
 /* A round the other way round each time: what runs behind what has warmed which cache. */
@@ -304,6 +315,8 @@ static int set_up(struct bench *bench, struct err *err) {
     struct detector_config config = {
         .floor = (double)FLOOR, .thumb_width = THUMB_WIDTH, .device = "cpu"};
     code = detector_start(&config, bench->model, &bench->detector, err);
+    config.scaled = true;
+    code = code != 0 ? code : detector_start(&config, bench->model, &bench->scaled, err);
     code = code != 0 ? code : network_load(bench->model, err);
     if (code != 0) {
         return code;
@@ -321,6 +334,7 @@ static int set_up(struct bench *bench, struct err *err) {
 
 static void tear_down(struct bench *bench) {
     detector_stop(bench->detector);
+    detector_stop(bench->scaled);
     model_close(bench->model);
     image_pixels_finish(&bench->pixels);
     image_resizer_destroy(bench->resizer);

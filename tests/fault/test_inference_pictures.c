@@ -81,7 +81,7 @@ static void collect(void *ctx, const uint8_t *rgb, uint32_t count) {
 static void compare_rows(const uint8_t *bytes, size_t size, const struct image_pixels *whole) {
     static struct collector collector;
     const struct image_pixels *pixels = &collector.pixels;
-    const struct image_rows rows = {&collector, collect_begin, collect};
+    const struct image_rows rows = {&collector, NULL, collect_begin, collect};
     struct err why = {0};
     if (!image_is_jpeg(bytes, size) || image_rows_jpeg(bytes, size, &rows, &why) != 0) {
         return;
@@ -189,7 +189,7 @@ START_TEST(good_ones_are_looked_at) {
         ck_assert_uint_eq(pixels.width, PICTURE_WIDTH);
         ck_assert_uint_eq(pixels.height, PICTURE_HEIGHT);
         static struct collector collector;
-        const struct image_rows rows = {&collector, collect_begin, collect};
+        const struct image_rows rows = {&collector, NULL, collect_begin, collect};
         int code = image_is_jpeg(picture->bytes, picture->size)
                        ? image_rows_jpeg(picture->bytes, picture->size, &rows, &err)
                        : ERR_REFUSED;

@@ -49,7 +49,8 @@ static const char *const everything =
     "         ignore: [0 0 1 0.1, \"0.5,1,0.7,0.6,0.9,1\"], privacy: 0.1 0.1 0.2 0.2}\n"
     "  inbox: {source: 'directory:/srv/in', after: move, move_to: /srv/done}\n"
     "model: {dir: /opt/model, device: 'cuda:1'}\n"
-    "inference: {floor: 0.1, workers: 3, queue: 16, queue_size: 64MiB, timeout: 30s, thumb_width: "
+    "inference: {floor: 0.1, workers: 3, queue: 16, queue_size: 64MiB, decode: scaled, timeout: "
+    "30s, thumb_width: "
     "200, worker: /w}\n"
     "triage: {confident: 0.7, uncertain: 0.2, budget: {per: off, day: 7}, empty_fraction: 0.5,\n"
     "         rules: [confident, unsure]}\n"
@@ -128,6 +129,7 @@ START_TEST(every_key_reaches_its_field) {
     ck_assert_uint_eq(v->workers, 3);
     ck_assert_uint_eq(v->queue, 16);
     ck_assert_uint_eq(v->queue_bytes, 64u << 20);
+    ck_assert(v->detector.scaled);
     ck_assert_double_eq_tol(v->triage.confident, 0.7, 1e-12);
     ck_assert_double_eq_tol(v->triage.uncertain_floor, 0.2, 1e-12);
     ck_assert_int_eq(v->triage.budget_per_ms, 0);

@@ -267,6 +267,16 @@ static struct model *model;
 static struct detector *detector;
 static uint8_t *scene_rgb;
 
+static void detector_begin(bool scaled) {
+    char path[4096];
+    const char *build = getenv("CREEL_BUILD_DIR");
+    snprintf(path, sizeof(path), "%s/bin/creel-worker-cpu",
+             build != NULL ? build : CREEL_BUILD_DIR);
+    struct detector_config config = {
+        .worker_path = path, .floor = 0.2, .device = "cpu", .scaled = scaled};
+    ck_assert_msg(detector_start(&config, model, &detector, &err) == 0, "%s", err.msg);
+}
+
 static void worker_start(void) {
     struct scene_config world = {.seed = 7,
                                  .width = SCENE_WIDTH,
@@ -274,13 +284,8 @@ static void worker_start(void) {
                                  .mode = SCENE_CLEAN,
                                  .known_only = true};
     struct scene *scene = NULL;
-    char path[4096];
-    const char *build = getenv("CREEL_BUILD_DIR");
-    snprintf(path, sizeof(path), "%s/bin/creel-worker-cpu",
-             build != NULL ? build : CREEL_BUILD_DIR);
     ck_assert_int_eq(model_open(CREEL_SOURCE_DIR "/inference/models/demo", &model, &err), 0);
-    struct detector_config config = {.worker_path = path, .floor = 0.2, .device = "cpu"};
-    ck_assert_msg(detector_start(&config, model, &detector, &err) == 0, "%s", err.msg);
+    detector_begin(false);
     scene_rgb = mem_array((size_t)SCENE_WIDTH * SCENE_HEIGHT, 3);
     ck_assert_int_eq(scene_create(&world, &scene), 0);
     scene_render(scene, 3, scene_rgb, NULL);
@@ -447,6 +452,45 @@ START_TEST(rotation_makes_upright) {
 }
 END_TEST
 
+/* A large JPEG that is decoded smaller: the same size in the record, the same things in about the
+ * same places. */
+START_TEST(scaled_decode_is_near) {
+    enum { WIDE = 1920, HIGH = 1080 };
+    struct scene_config world = {
+        .seed = 7, .width = WIDE, .height = HIGH, .mode = SCENE_CLEAN, .known_only = true};
+    struct scene *scene = NULL;
+    uint8_t *rgb = mem_array((size_t)WIDE * HIGH, 3);
+    ck_assert_int_eq(scene_create(&world, &scene), 0);
+    scene_render(scene, 3, rgb, NULL);
+    scene_destroy(scene);
+    struct view view = {.region = {0.1, 0.1, 0.8, 0.8}};
+    struct frame *full[2] = {seen_with(jpeg_of(rgb, WIDE, HIGH), NULL),
+                             seen_with(jpeg_of(rgb, WIDE, HIGH), &view)};
+    detector_stop(detector);
+    detector_begin(true);
+    struct frame *scaled[2] = {seen_with(jpeg_of(rgb, WIDE, HIGH), NULL),
+                               seen_with(jpeg_of(rgb, WIDE, HIGH), &view)};
+    for (size_t i = 0; i < 2; i++) {
+        const struct frame_detection *one = full[i]->record.detections;
+        const struct frame_detection *two = scaled[i]->record.detections;
+        ck_assert_uint_eq(scaled[i]->record.width, WIDE);
+        ck_assert_uint_eq(scaled[i]->record.height, HIGH);
+        ck_assert_uint_gt(full[i]->record.detection_count, 0);
+        ck_assert_uint_gt(scaled[i]->record.detection_count, 0);
+        ck_assert_uint_eq(one->class_index, two->class_index);
+        ck_assert_float_eq_tol(one->confidence, two->confidence, 0.1f);
+        ck_assert_double_eq_tol(one->box.x, two->box.x, 0.02);
+        ck_assert_double_eq_tol(one->box.y, two->box.y, 0.02);
+        ck_assert_double_eq_tol(one->box.w, two->box.w, 0.02);
+        ck_assert_int_le(__builtin_popcountll(full[i]->record.phash ^ scaled[i]->record.phash), 4);
+        ck_assert_uint_ne(scaled[i]->thumb_bytes, full[i]->thumb_bytes); /* it was another way */
+        frame_destroy(full[i]);
+        frame_destroy(scaled[i]);
+    }
+    free(rgb);
+}
+END_TEST
+
 static void bmp_put32(uint8_t *at, uint32_t value) {
     for (size_t i = 0; i < 4; i++) {
         at[i] = (uint8_t)(value >> (8 * i));
@@ -511,6 +555,7 @@ int main(void) {
     tcase_add_test(worker, ignored_detections_are_dropped);
     tcase_add_test(worker, region_is_mapped_back);
     tcase_add_test(worker, rotation_makes_upright);
+    tcase_add_test(worker, scaled_decode_is_near);
     tcase_add_test(worker, bmp_is_kept_as_jpeg);
     suite_add_tcase(suite, worker);
     return suite_run(suite);
