@@ -1,9 +1,9 @@
 # Finds Darknet's header and library and defines darknet::darknet.
 #
 # In this order: DARKNET_ROOT; the installed Debian package; Debian's package unpacked into build/darknet
-# by config/setup.sh. Debian's library asks for four OpenCV libraries (and through them for 250 more) that only
-# its camera and window functions use. Where they are absent, empty libraries of those names stand in: the
-# unresolved functions are bound lazily and never called.
+# by config/setup.sh. Debian's library asks for four OpenCV libraries (and through them for 250 more, 0.1 s and 80 MB of
+# every start) that only its camera and window functions use. Empty libraries of those names stand in: the unresolved
+# functions are bound lazily and never called. A library of your own gets the real ones where they are installed.
 #
 # With DARKNET_ALEXEYAB_ROOT, AlexeyAB's beside it, darknet::alexeyab: where the first is pjreddie's, which cannot
 # compute all that his can. With DARKNET_CUDA_ROOT, a Darknet built for CUDA beside it, darknet::cuda: a build for CUDA cannot serve machines
@@ -46,9 +46,11 @@ if(Darknet_FOUND AND NOT TARGET darknet::darknet)
   set(Darknet_STAND_INS "")
   foreach(soname ${sonames})
     string(REGEX MATCH "libopencv_[a-z]+" stem "${soname}")
-    find_library(Darknet_real_${stem} NAMES "${soname}")
-    if(Darknet_real_${stem})
-      continue()
+    if(DARKNET_ROOT)
+      find_library(Darknet_real_${stem} NAMES "${soname}")
+      if(Darknet_real_${stem})
+        continue()
+      endif()
     endif()
     set(empty "${CMAKE_BINARY_DIR}/generated/${stem}.c")
     file(CONFIGURE OUTPUT "${empty}" CONTENT "extern int creel_stand_in;\n")

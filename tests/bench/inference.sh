@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the inference's benchmark with the flags of a release and runs it: creel's layers beside Darknet's own library and,
-# where it is installed, OpenCV's DNN module, on the same networks, one thread, in the same run. It is no test: nothing
-# passes or fails by a time.
+# where it is installed, OpenCV's DNN module, on the same networks, one thread, in the same run; and how long creel's worker
+# takes to start. It is no test: nothing passes or fails by a time.
 #
 #   sh tests/bench/inference.sh [--model CFG,WEIGHTS] [--opencv ROOT] [--rounds N] [--json FILE]
 #
@@ -83,4 +83,4 @@ esac
 models="$models demo=$root/inference/models/demo/demo.cfg,$root/inference/models/demo/demo.weights"
 
 # shellcheck disable=SC2086 # words on purpose: neither names nor paths of models have blanks
-exec "$program" --rounds "$rounds" --json "$json" ${peer:+--opencv "$peer"} $models
+exec "$program" --rounds "$rounds" --json "$json" --start "$build/bin/creel-worker-cpu,$root/inference/models/demo" ${peer:+--opencv "$peer"} $models

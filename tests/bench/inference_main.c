@@ -2,7 +2,8 @@
  * in one process: Darknet's library as it is installed, creel's layers on it with each table of
  * kernels that this processor has, and OpenCV's DNN module through a program of its own.
  *
- *   bench-inference [--rounds N] [--opencv PROGRAM] [--json FILE] NAME=CFG[,WEIGHTS]...
+ *   bench-inference [--rounds N] [--opencv PROGRAM] [--start WORKER,MODEL-DIR] [--json FILE]
+ *                   NAME=CFG[,WEIGHTS]...
  *
  * Without weights, random ones are made, written down and read by all. The picture is the same
  * noise for all. Before anything is timed, creel's outputs are compared with the library's. Round
@@ -10,6 +11,7 @@
  * over the rounds of the library's time by the contestant's. tests/bench/inference.sh builds and
  * runs it. */
 #include "daemon/base/mem.h"
+#include "inference/inference.h"
 #include "inference/worker/darknet_layers.h"
 #include "tests/unit/darknet_case.h"
 #include <getopt.h>
@@ -21,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -252,7 +255,7 @@ static int compare_doubles(const void *a, const void *b) {
 }
 
 static void sorted(const double *values, int count, double *out) {
-    memcpy(out, values, (size_t)count * sizeof(*out));
+    memmove(out, values, (size_t)count * sizeof(*out));
     qsort(out, (size_t)count, sizeof(*out), compare_doubles);
 }
 
@@ -341,17 +344,85 @@ static json_t *network_bench(struct bench *bench, const char *what) {
     return results;
 }
 
+/* ---- the worker's start ---- */
+
+static double wall_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static double children_ms(void) {
+    struct rusage used;
+    getrusage(RUSAGE_CHILDREN, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e3 +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e3;
+}
+
+static int starts_run(const struct model *model, const char *worker, int rounds, double *wall,
+                      double *processor) {
+    struct detector_config config = {.worker_path = worker, .floor = 0.05, .device = "cpu"};
+    for (int i = 0; i < rounds; i++) {
+        struct detector *detector = NULL;
+        struct err err = {0};
+        double before = children_ms(), began = wall_ms();
+        if (detector_start(&config, model, &detector, &err) != 0) {
+            fprintf(stderr, "bench-inference: %s\n", err.msg);
+            return -1;
+        }
+        wall[i] = wall_ms() - began;
+        detector_stop(detector);
+        processor[i] = children_ms() - before;
+    }
+    return 0;
+}
+
+/* `what`: WORKER,MODEL-DIR */
+static json_t *start_bench(const char *what, int rounds) {
+    char worker[512], dir[512];
+    double wall[ROUNDS_MAX], processor[ROUNDS_MAX];
+    struct model *model = NULL;
+    struct err err = {0};
+    if (sscanf(what, "%511[^,],%511s", worker, dir) != 2) {
+        fprintf(stderr, "bench-inference: not WORKER,MODEL-DIR: %s\n", what);
+        return NULL;
+    }
+    if (model_open(dir, &model, &err) != 0) {
+        fprintf(stderr, "bench-inference: %s\n", err.msg);
+        return NULL;
+    }
+    int code = starts_run(model, worker, rounds, wall, processor);
+    json_t *results = NULL;
+    if (code == 0) {
+        sorted(wall, rounds, wall);
+        sorted(processor, rounds, processor);
+        printf("\nthe worker's start with %s, %d rounds: %.1f ms (least %.1f), of the processor's "
+               "%.1f ms\n",
+               model->name, rounds, wall[rounds / 2], wall[0], processor[rounds / 2]);
+        results =
+            json_pack("{s:s,s:i,s:f,s:f,s:f}", "start", model->name, "rounds", rounds, "ms",
+                      wall[rounds / 2], "least_ms", wall[0], "processor_ms", processor[rounds / 2]);
+    }
+    model_close(model);
+    return results;
+}
+
 int main(int argc, char **argv) {
-    static const struct option options[] = {
-        {"rounds", 1, NULL, 'r'}, {"opencv", 1, NULL, 'o'}, {"json", 1, NULL, 'j'}, {0}};
+    static const struct option options[] = {{"rounds", 1, NULL, 'r'},
+                                            {"opencv", 1, NULL, 'o'},
+                                            {"json", 1, NULL, 'j'},
+                                            {"start", 1, NULL, 's'},
+                                            {0}};
     static struct bench bench = {.rounds = 15};
-    const char *json = NULL;
+    const char *json = NULL, *start = NULL;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'r' && atoi(optarg) >= 1 && atoi(optarg) <= ROUNDS_MAX) {
             bench.rounds = atoi(optarg);
         } else if (option == 'o') {
             bench.opencv = optarg;
+        } else if (option == 's') {
+            start = optarg;
         } else if (option == 'j') {
             json = optarg;
         } else {
@@ -361,7 +432,8 @@ int main(int argc, char **argv) {
     }
     if (optind >= argc) {
         fprintf(stderr,
-                "usage: bench-inference [--rounds 1..%d] [--opencv PROGRAM] [--json FILE] "
+                "usage: bench-inference [--rounds 1..%d] [--opencv PROGRAM] "
+                "[--start WORKER,MODEL-DIR] [--json FILE] "
                 "NAME=CFG[,WEIGHTS]...\n",
                 ROUNDS_MAX);
         return 2;
@@ -371,6 +443,13 @@ int main(int argc, char **argv) {
     int failed = 0;
     for (int i = optind; i < argc; i++) {
         json_t *results = network_bench(&bench, argv[i]);
+        failed |= results == NULL;
+        if (results != NULL) {
+            json_array_append_new(all, results);
+        }
+    }
+    if (start != NULL) {
+        json_t *results = start_bench(start, bench.rounds);
         failed |= results == NULL;
         if (results != NULL) {
             json_array_append_new(all, results);
