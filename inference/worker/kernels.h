@@ -41,6 +41,7 @@ struct kernels_plane {
     size_t stride, plane; /* from row to row, from plane to plane */
     size_t size, step;    /* the window is size x size and moves by step */
     size_t out_width, out_height;
+    size_t height; /* of a bare plane */
 };
 
 struct kernels {
@@ -58,13 +59,12 @@ struct kernels {
     /* `count` rows of `width` floats, exactly those. */
     void (*rows_copy)(float *to, size_t to_stride, const float *from, size_t width, size_t count);
 
-    /* One plane with its own window of weights, of size 3 or 5 and step 1 or 2. */
-    void (*depthwise)(const struct kernels_plane *from, const float *weights, float bias,
-                      float slope, float *to);
-    /* The same for planes without a border, as large as the result and `lanes` or more wide,
-     * step 1. `zeros` (a row of them) stands for the rows above and below. */
-    void (*depthwise_bare)(const struct kernels_plane *from, const float *zeros,
-                           const float *weights, float bias, float slope, float *to);
+    /* One plane with its own window of weights, of size 3 or 5 and step 1 or 2. Either it has a
+     * border (`zeros` NULL), or it is bare: then `height` rows of exactly out_width * step pixels,
+     * the result `lanes` wide or at least size / 2 wider, and a row of `zeros` stands for those
+     * above and below. */
+    void (*depthwise)(const struct kernels_plane *from, const float *zeros, const float *weights,
+                      float bias, float slope, float *to);
 
     /* to[i] = the largest of `size` values: from[i * step] and those after it (readable: slack, and
      * up to a vector is written beyond the end); from[i] and those `stride` after each other. */

@@ -50,6 +50,10 @@ VECTOR vec v_load_even(const float *from) {
         _mm256_shuffle_ps(v_load(from), v_load(from + LANES), 0x88); /* 0 2 8 10 4 6 12 14 */
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
 }
+VECTOR vec v_load_odd(const float *from) {
+    vec mixed = _mm256_shuffle_ps(v_load(from), v_load(from + LANES), 0xdd);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+}
 VECTOR vec v_power(vec shifted) {
     __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3f800000)));

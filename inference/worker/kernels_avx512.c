@@ -48,6 +48,10 @@ VECTOR vec v_load_even(const float *from) {
         _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     return _mm512_permutex2var_ps(v_load(from), even, v_load(from + LANES));
 }
+VECTOR vec v_load_odd(const float *from) {
+    const __m512i odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    return _mm512_permutex2var_ps(v_load(from), odd, v_load(from + LANES));
+}
 VECTOR vec v_power(vec shifted) {
     __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(0x3f800000)));

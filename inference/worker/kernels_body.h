@@ -178,18 +178,32 @@ KERNEL void unfold(const struct kernels_plane *from, size_t first_row, size_t ro
  * column are moved in as zeros, and those right of the last one. */
 enum edges { BORDER = 0, BARE = 1, BARE_LEFT = 2, BARE_RIGHT = 4 };
 
+/* How many columns of the result a window reaches beyond its own, to each side of a bare plane. */
+#define REACH(size, step) ((size_t)((step) == 1 ? (size) / 2 : 1))
+
+/* Those pixels of a row that column x of the window needs; `row` is where the middle one begins.
+ * With step 2 they are every second one, the even or the odd ones. */
+INNER vec pixels_bare(const int size, const int step, const int edges, const float *row, int x) {
+    const int off = x - size / 2; /* pixels, and then columns of the result */
+    const int by = step == 1 ? off : off < 0 ? (off - 1) / 2 : off / 2;
+    const bool odd = step == 2 && off % 2 != 0;
+    const float *at = row;
+    if (!(by < 0 && (edges & BARE_LEFT)) && !(by > 0 && (edges & BARE_RIGHT))) {
+        at += by * step;
+    }
+    vec pixels = step == 1 ? v_load(at) : odd ? v_load_odd(at) : v_load_even(at);
+    if (by < 0 && (edges & BARE_LEFT)) {
+        return v_later(pixels, -by);
+    }
+    return by > 0 && (edges & BARE_RIGHT) ? v_sooner(pixels, by) : pixels;
+}
+
 /* LANES pixels of a row, for column x of the window. */
 INNER vec pixels_load(const int size, const int step, const int edges, const float *row, int x) {
-    const int middle = edges == BORDER ? 0 : size / 2;
-    vec pixels;
-    if (x < middle && (edges & BARE_LEFT)) {
-        pixels = v_later(v_load(row), middle - x);
-    } else if (x > middle && (edges & BARE_RIGHT)) {
-        pixels = v_sooner(v_load(row), x - middle);
-    } else {
-        pixels = step == 1 ? v_load(row + x - middle) : v_load_even(row + x);
+    if (edges != BORDER) {
+        return v_hold(pixels_bare(size, step, edges, row, x)); /* or each row loads them again */
     }
-    return v_hold(pixels); /* or it is loaded again for each row of the result */
+    return v_hold(step == 1 ? v_load(row + x) : v_load_even(row + x));
 }
 
 /* rows x LANES of the result. */
@@ -235,7 +249,7 @@ INNER void rows_find(const int rows, const int size, const int step, const struc
 #pragma GCC unroll 16
     for (int i = 0; i < (rows - 1) * step + size; i++) {
         ptrdiff_t at = (ptrdiff_t)y * step + i - above;
-        bool inside = window->zeros == NULL || (at >= 0 && at < (ptrdiff_t)from->out_height);
+        bool inside = window->zeros == NULL || (at >= 0 && at < (ptrdiff_t)from->height);
         out[i] = inside ? from->pixels + at * (ptrdiff_t)from->stride : window->zeros;
     }
 }
@@ -273,15 +287,15 @@ INNER void depthwise_rows(const int rows, const int size, const int step,
         return;
     }
     if (width == LANES) {
-        strip_run(rows, size, 1, BARE | BARE_LEFT | BARE_RIGHT, window, from, 0, to);
+        strip_run(rows, size, step, BARE | BARE_LEFT | BARE_RIGHT, window, from, 0, to);
         return;
     }
-    strip_run(rows, size, 1, BARE | BARE_LEFT, window, from, 0, to);
-    const size_t last = width - LANES - (size_t)(size / 2); /* further right the row is over */
+    strip_run(rows, size, step, BARE | BARE_LEFT, window, from, 0, to);
+    const size_t last = width - LANES - REACH(size, step); /* further right the row is over */
     for (size_t x = LANES; x + LANES < width; x += LANES) {
-        strip_run(rows, size, 1, BARE, window, from, x < last ? x : last, to);
+        strip_run(rows, size, step, BARE, window, from, x < last ? x : last, to);
     }
-    strip_run(rows, size, 1, BARE | BARE_RIGHT, window, from, width - LANES, to);
+    strip_run(rows, size, step, BARE | BARE_RIGHT, window, from, width - LANES, to);
 }
 
 INNER void depthwise_plane(const int size, const int step, const struct kernels_plane *from,
@@ -302,25 +316,21 @@ INNER void depthwise_plane(const int size, const int step, const struct kernels_
     }
 }
 
-KERNEL void depthwise(const struct kernels_plane *from, const float *weights, float bias,
-                      float slope, float *to) {
-    if (from->size == 3 && from->step == 1) {
+/* `zeros` NULL: the plane has a border. */
+KERNEL void depthwise(const struct kernels_plane *from, const float *zeros, const float *weights,
+                      float bias, float slope, float *to) {
+    if (from->size == 3 && from->step == 1 && zeros != NULL) {
+        depthwise_plane(3, 1, from, zeros, weights, bias, slope, to);
+    } else if (from->size == 3 && from->step == 1) {
         depthwise_plane(3, 1, from, NULL, weights, bias, slope, to);
+    } else if (from->size == 3 && zeros != NULL) {
+        depthwise_plane(3, 2, from, zeros, weights, bias, slope, to);
     } else if (from->size == 3) {
         depthwise_plane(3, 2, from, NULL, weights, bias, slope, to);
     } else if (from->step == 1) {
-        depthwise_plane(5, 1, from, NULL, weights, bias, slope, to);
-    } else {
-        depthwise_plane(5, 2, from, NULL, weights, bias, slope, to);
-    }
-}
-
-KERNEL void depthwise_bare(const struct kernels_plane *from, const float *zeros,
-                           const float *weights, float bias, float slope, float *to) {
-    if (from->size == 3) {
-        depthwise_plane(3, 1, from, zeros, weights, bias, slope, to);
-    } else {
         depthwise_plane(5, 1, from, zeros, weights, bias, slope, to);
+    } else {
+        depthwise_plane(5, 2, from, zeros, weights, bias, slope, to);
     }
 }
 
@@ -427,7 +437,6 @@ const struct kernels KERNELS_TABLE = {
     .unfold = unfold,
     .rows_copy = rows_copy,
     .depthwise = depthwise,
-    .depthwise_bare = depthwise_bare,
     .largest_beside = largest_beside,
     .largest_below = largest_below,
     .sum = sum,

@@ -49,6 +49,9 @@ VECTOR vec v_min(vec a, vec b) {
 VECTOR vec v_load_even(const float *from) {
     return vld2q_f32(from).val[0];
 }
+VECTOR vec v_load_odd(const float *from) {
+    return vld2q_f32(from).val[1];
+}
 VECTOR vec v_power(vec shifted) {
     int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(shifted), 23);
     return vreinterpretq_f32_s32(vaddq_s32(exponent, vdupq_n_s32(0x3f800000)));

@@ -51,6 +51,9 @@ VECTOR vec v_min(vec a, vec b) {
 VECTOR vec v_load_even(const float *from) {
     return (vec){from[0], from[2], from[4], from[6]};
 }
+VECTOR vec v_load_odd(const float *from) {
+    return (vec){from[1], from[3], from[5], from[7]};
+}
 VECTOR vec v_power(vec shifted) {
     return (vec)(((lanes)shifted << 23) + 0x3f800000u);
 }

@@ -157,7 +157,7 @@ static void depthwise_run(const struct layers_op *op, const float *input, float 
     border_clear(is, scratch);
     for (size_t c = 0; c < is->groups; c++) {
         image_copy(is, input + c * is->height * is->width, scratch);
-        op->kernels->depthwise(&plane, is->weights + c * is->depth, is->biases[c], is->slope,
+        op->kernels->depthwise(&plane, NULL, is->weights + c * is->depth, is->biases[c], is->slope,
                                output + c * is->columns);
     }
     activate(is, output);
@@ -169,10 +169,11 @@ static void depthwise_bare_run(const struct layers_op *op, const float *input, f
     struct kernels_plane plane = is->plane;
     zero(scratch, is->width);
     plane.stride = is->width;
+    plane.height = is->height;
     for (size_t c = 0; c < is->groups; c++) {
-        plane.pixels = input + c * is->columns;
-        op->kernels->depthwise_bare(&plane, scratch, is->weights + c * is->depth, is->biases[c],
-                                    is->slope, output + c * is->columns);
+        plane.pixels = input + c * is->height * is->width;
+        op->kernels->depthwise(&plane, scratch, is->weights + c * is->depth, is->biases[c],
+                               is->slope, output + c * is->columns);
     }
     activate(is, output);
 }
@@ -210,8 +211,9 @@ static void way_choose(struct convolution *is, const struct layers_convolution *
         is->op.run = straight_run;
     } else if (is->channels == 1 && is->filters == 1 && (from->size == 3 || from->size == 5) &&
                from->stride <= 2) {
-        bool wide = from->width == kernels->lanes || from->width >= kernels->lanes + from->pad;
-        bool bare = wide && from->stride == 1 && from->pad == from->size / 2;
+        size_t width = is->plane.out_width;
+        bool wide = width == kernels->lanes || width >= kernels->lanes + from->pad;
+        bool bare = wide && from->width == width * from->stride && from->pad == from->size / 2;
         is->op.run = bare ? depthwise_bare_run : depthwise_run;
         is->op.scratch = is->plane.plane + KERNELS_SLACK;
     } else {

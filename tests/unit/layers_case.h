@@ -157,6 +157,13 @@ static inline unsigned layers_convolutions(const struct kernels *kernels, unsign
         {3, 10, 10, 3, 5, 1, 2, 3, .activation = LAYERS_LINEAR},
         {3, 19, 35, 3, 5, 2, 2, 3, .activation = LAYERS_RELU},
         {2, 3, 2, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 12, 40, 2, 3, 2, 1, 2, .activation = LAYERS_LEAKY}, /* every second pixel */
+        {2, 11, 66, 2, 5, 2, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 9, 34, 2, 3, 2, 1, 2, .activation = LAYERS_LEAKY},
+        {2, 9, 32, 2, 5, 2, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 9, 16, 2, 5, 2, 2, 2, .activation = LAYERS_LEAKY},
+        {2, 8, 8, 2, 3, 2, 1, 2, .activation = LAYERS_LEAKY},
+        {2, 7, 36, 2, 5, 2, 2, 2, .activation = LAYERS_LEAKY},
         {2, 6, 5, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY}, /* a vector and less than a window */
         {2, 6, 9, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
         {2, 6, 17, 2, 5, 1, 2, 2, .activation = LAYERS_LEAKY},
