@@ -312,6 +312,41 @@ START_TEST(raw_pixels) {
 }
 END_TEST
 
+/* Bodies whose size is not what was announced. None becomes a frame of other bytes than were meant,
+ * and none does harm to the next request. */
+START_TEST(lengths) {
+    static const struct {
+        const char *headers, *body;
+        int status; /* 0: whatever, but no success */
+        unsigned frames;
+    } cases[] = {
+        {"Content-Length: -1\r\n", "\xff\xd8\xff\xe0", 400, 0},
+        {"Content-Length: 4x\r\n", "\xff\xd8\xff\xe0", 400, 0},
+        {"Content-Length: 99999999999999999999999\r\n", "\xff\xd8\xff\xe0", 0, 0},
+        {"Content-Length: 4294967300\r\n", "\xff\xd8\xff\xe0", 413, 0},
+        {"Content-Length: 4\r\n", "\xff\xd8\xff\xe0 and more than was announced", 200, 1},
+        {"Transfer-Encoding: chunked\r\n", "zz\r\n", 400, 0},
+        {"Transfer-Encoding: chunked\r\n", "4\r\n\xff\xd8\xff\xe0xxxx\r\n0\r\n\r\n", 400, 0},
+        {"Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\n\xff\xd8\xff", 0, 0},
+        {"Transfer-Encoding: gzip\r\n", "4\r\n\xff\xd8\xff\xe0\r\n0\r\n\r\n", 0, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        char text[400];
+        unsigned before = pipeline.frames;
+        snprintf(text, sizeof(text),
+                 "POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JPEG "%s\r\n%s",
+                 cases[i].headers, cases[i].body);
+        struct case_reply reply = case_exchange(port, text, strlen(text));
+        ck_assert_msg(cases[i].status ? reply.status == cases[i].status : reply.status != 200,
+                      "%zu: %s%s", i, cases[i].headers, reply.raw);
+        ck_assert_msg(pipeline.frames == before + cases[i].frames, "%zu: %s", i, cases[i].headers);
+        case_reply_finish(&reply);
+    }
+    ck_assert_uint_eq(pipeline.size, 4);
+    ck_assert_uint_eq(count(""), 2);
+}
+END_TEST
+
 /* What is wrong with the request line and the headers is said before a body is asked for, and a
  * body that comes all the same is not kept. */
 START_TEST(refused_early) {
@@ -475,7 +510,7 @@ static void *annotate_some(void *arg) {
 START_TEST(painter_full) {
     pthread_t threads[12];
     atomic_uint counts[3] = {0, 0, 0};
-    painter.delay_ms = 600;
+    painter.delay_ms = 400;
     for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
         ck_assert_int_eq(pthread_create(&threads[i], NULL, annotate_some, counts), 0);
     }
@@ -815,12 +850,12 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {predicted,    prediction_paths, forms,         annotated,
-                                  painter_full, painter_left,     found,         parameters,
-                                  bodies,       raw_pixels,       refused_early, framing,
-                                  refusals,     wait_stored,      aborted,       gone,
-                                  patience,     shutdown_answers, many,          token,
-                                  other_sites};
+    TTest const *const tests[] = {lengths,    predicted,    prediction_paths, forms,
+                                  annotated,  painter_full, painter_left,     found,
+                                  parameters, bodies,       raw_pixels,       refused_early,
+                                  framing,    refusals,     wait_stored,      aborted,
+                                  gone,       patience,     shutdown_answers, many,
+                                  token,      other_sites};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
