@@ -12,8 +12,8 @@
  * 2. A refusal is sent after the body was read and thrown away, so that a client in the middle of
  * sending reads an answer and not a reset; unless it waits for "100 Continue", or announced more
  * than we care to read.
- * 3. What request bodies hold together never exceeds WEBUI__BODIES_MAX: it is reserved before a
- * byte is read.
+ * 3. What request bodies hold together never exceeds WEBUI__BODIES_MAX: memory is counted before it
+ * is taken, and taken as bytes arrive, so that what is only announced keeps nobody out.
  * 4. Each request is answered at most once; the first reply wins.
  *
  * Deadlines: microhttpd ends a connection that is silent for timeout_s. One that dribbles is ended
@@ -34,6 +34,7 @@
 
 #define HEADER_ROUNDS 2
 #define BODY_ROUNDS   8
+#define BODY_STEP     (64u << 10) /* bytes that are counted at first */
 
 /* ---- deadlines ---- */
 
@@ -119,10 +120,6 @@ static void find_route(struct webui__request *request, const char *method) {
     webui__refuse(request, MHD_HTTP_NOT_FOUND, "there is nothing at this address");
 }
 
-static bool has_chunks(struct webui__request *request) {
-    return webui__header(request, "Transfer-Encoding") != NULL;
-}
-
 /* The announced size of the body, -1 when none was. */
 static int64_t announced(struct webui__request *request) {
     const char *text = webui__header(request, "Content-Length");
@@ -135,7 +132,31 @@ static const char *more(const struct webui__request *request) {
     return request->server->body_option ? request->server->body_option : "";
 }
 
-static void reserve_body(struct webui__request *request) {
+/* Counts what the body's buffer will have taken when `more` bytes are added: both double. */
+static bool reserve(struct webui__request *request, size_t more) {
+    uint64_t need = (uint64_t)request->body.len + more + 1;
+    uint64_t want = request->reserved ? request->reserved : BODY_STEP;
+    while (want < need) {
+        want *= 2;
+    }
+    uint64_t add = want - request->reserved;
+    if (add && atomic_fetch_add(&request->webui->body_bytes, add) + add > WEBUI__BODIES_MAX) {
+        atomic_fetch_sub(&request->webui->body_bytes, add);
+        webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
+                      "too many bodies are being received at once: try again in a moment");
+        return false;
+    }
+    request->reserved = want;
+    return true;
+}
+
+static void body_drop(struct webui__request *request) {
+    buf_finish(&request->body);
+    atomic_fetch_sub(&request->webui->body_bytes, request->reserved);
+    request->reserved = 0;
+}
+
+static void expect_body(struct webui__request *request) {
     int64_t size = announced(request);
     uint32_t max = request->server->body_max;
     if (size > (int64_t)max) {
@@ -144,15 +165,8 @@ static void reserve_body(struct webui__request *request) {
                       more(request));
         return;
     }
-    uint64_t want = has_chunks(request) ? max : size > 0 ? (uint64_t)size : 0;
-    if (atomic_fetch_add(&request->webui->body_bytes, want) + want > WEBUI__BODIES_MAX) {
-        atomic_fetch_sub(&request->webui->body_bytes, want);
-        webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
-                      "too many bodies are being received at once: try again in a moment");
-        return;
-    }
-    request->reserved = want;
-    request->body.max = want;
+    request->body.max = max;
+    reserve(request, 0);
 }
 
 static void admit(struct webui__request *request, const char *method) {
@@ -174,7 +188,7 @@ static void admit(struct webui__request *request, const char *method) {
         request->route->on_headers(request);
     }
     if (!request->refusal && (request->route->flags & ROUTE_BODY)) {
-        reserve_body(request);
+        expect_body(request);
     }
 }
 
@@ -201,21 +215,26 @@ void *webui__on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
     return request;
 }
 
-static enum MHD_Result take_body(struct webui__request *request, const char *bytes, size_t size) {
-    if (!request->refusal && (request->route->flags & ROUTE_BODY)) {
+static void append(struct webui__request *request, const char *bytes, size_t size) {
+    if (request->body.len + size > request->body.max) {
+        webui__refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
+                      "the body is longer than the %u bytes that are taken here%s",
+                      request->server->body_max, more(request));
+    } else if (reserve(request, size)) {
         buf_append(&request->body, bytes, size);
-        if (!request->body.failed) {
-            return MHD_YES;
-        }
-        bool too_large = request->body.len + size > request->body.max;
-        buf_finish(&request->body);
-        if (too_large) {
-            webui__refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
-                          "the body is longer than the %u bytes that are taken here%s",
-                          request->server->body_max, more(request));
-        } else {
+        if (request->body.failed) {
             webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
         }
+    }
+    if (request->refusal) {
+        body_drop(request);
+    }
+}
+
+static enum MHD_Result take_body(struct webui__request *request, const char *bytes, size_t size) {
+    if (!request->refusal && (request->route->flags & ROUTE_BODY)) {
+        append(request, bytes, size);
+        return MHD_YES;
     }
     request->drained += size;
     return request->drained <= WEBUI__DRAIN_MAX ? MHD_YES : MHD_NO;
@@ -262,9 +281,8 @@ enum MHD_Result webui__on_request(void *cls, struct MHD_Connection *connection, 
 }
 
 static void request_destroy(struct webui__request *request) {
-    atomic_fetch_sub(&request->webui->body_bytes, request->reserved);
     atomic_fetch_sub(&request->server->active, 1);
-    buf_finish(&request->body);
+    body_drop(request);
     free(request);
 }
 

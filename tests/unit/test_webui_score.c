@@ -161,16 +161,20 @@ static int draw(void *ctx, const uint8_t *bytes, size_t size,
 
 static const struct webui_hooks hooks = {.submit_frame = submit, .draw = draw};
 
-static void start_with(const char *token) {
+static void start_as(const char *token, uint32_t body_max, int timeout_s) {
     struct err err = {0};
     uint16_t none = 0;
     store = case_store_open(dir);
     struct webui_config config = {.ingest_listen = "127.0.0.1:0",
                                   .ingest_token = token,
-                                  .body_max_bytes = BODY_MAX,
-                                  .request_timeout_s = 1};
+                                  .body_max_bytes = body_max,
+                                  .request_timeout_s = timeout_s};
     ck_assert_msg(webui_start(&config, store, &hooks, &webui, &err) == 0, "%s", err.msg);
     webui_ports(webui, &none, &port);
+}
+
+static void start_with(const char *token) {
+    start_as(token, BODY_MAX, 1);
 }
 
 static void start(void) {
@@ -343,6 +347,58 @@ START_TEST(lengths) {
         case_reply_finish(&reply);
     }
     ck_assert_uint_eq(pipeline.size, 4);
+    ck_assert_uint_eq(count(""), 2);
+}
+END_TEST
+
+/* Bodies that are announced and do not come keep nobody out. */
+START_TEST(only_announced) {
+    static const char begun[] = "POST /score HTTP/1.1\r\nHost: localhost\r\n" JPEG
+                                "Transfer-Encoding: chunked\r\n\r\n3\r\n\xff\xd8\xff\r\n";
+    int fds[300]; /* BODY_MAX each would be more than WEBUI__BODIES_MAX */
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        fds[i] = case_connect(port);
+        case_send(fds[i], begun, sizeof(begun) - 1);
+    }
+    ck_assert_uint_eq(count(""), 2);
+    for (size_t i = 0; i < ARRAY_LENGTH(fds); i++) {
+        close(fds[i]);
+    }
+}
+END_TEST
+
+/* Those that do come share a bound: of eight that need a quarter of it each, some are told to come
+ * again. When they are gone, there is room again. */
+START_TEST(bodies_together) {
+    enum { PIECE = 33 << 20, COUNT = 8 }; /* a buffer of 64 MiB each */
+    char begun[200];
+    char *piece = calloc(1, PIECE);
+    int fds[COUNT];
+    unsigned taken = 0, refused = 0;
+    stop();
+    start_as(NULL, 64u << 20, 20);
+    int size = snprintf(begun, sizeof(begun),
+                        "POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JPEG
+                        "Content-Length: %d\r\n\r\n",
+                        PIECE + 4);
+    memcpy(piece, picture, 4);
+    for (size_t i = 0; i < COUNT; i++) {
+        fds[i] = case_connect(port);
+        case_send(fds[i], begun, (size_t)size);
+        case_send(fds[i], piece, PIECE);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        case_send(fds[i], "last", 4);
+        struct case_reply reply = case_receive(fds[i]);
+        taken += reply.status == 200;
+        refused += reply.status == 503 && strstr(reply.body, "too many bodies");
+        case_reply_finish(&reply);
+        close(fds[i]);
+    }
+    free(piece);
+    ck_assert_uint_ge(taken, 1);
+    ck_assert_uint_ge(refused, 1);
+    ck_assert_uint_eq(taken + refused, COUNT);
     ck_assert_uint_eq(count(""), 2);
 }
 END_TEST
@@ -850,12 +906,30 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {lengths,    predicted,    prediction_paths, forms,
-                                  annotated,  painter_full, painter_left,     found,
-                                  parameters, bodies,       raw_pixels,       refused_early,
-                                  framing,    refusals,     wait_stored,      aborted,
-                                  gone,       patience,     shutdown_answers, many,
-                                  token,      other_sites};
+    TTest const *const tests[] = {only_announced,
+                                  bodies_together,
+                                  lengths,
+                                  predicted,
+                                  prediction_paths,
+                                  forms,
+                                  annotated,
+                                  painter_full,
+                                  painter_left,
+                                  found,
+                                  parameters,
+                                  bodies,
+                                  raw_pixels,
+                                  refused_early,
+                                  framing,
+                                  refusals,
+                                  wait_stored,
+                                  aborted,
+                                  gone,
+                                  patience,
+                                  shutdown_answers,
+                                  many,
+                                  token,
+                                  other_sites};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
