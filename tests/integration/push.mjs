@@ -88,6 +88,11 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
 
   const file = (name, bytes) => { fs.writeFileSync(path.join(dir, name), bytes); return path.join(dir, name); };
   const post = (query, type, name, ...args) => curl(`${base}${query}`, '-H', `Content-Type: ${type}`, '--data-binary', `@${name}`, ...args);
+  const shown = async (reply) => { // durable: the index may be a moment behind
+    const args = ['show', reply.headers.get('creel-frame'), '--json', '--config', config];
+    await until('the frame in the index', () => run(...args).status === 0);
+    return runJson(...args);
+  };
   let png, expected = [];
   const sure = () => expected.filter(({ confidence }) => confidence > 0.8).length >= 2;
   for (let i = 0; i < SCENES && !sure(); i++) {
@@ -101,7 +106,7 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   for (const type of ['image/bmp', 'application/octet-stream']) {
     const reply = post('/score?confidence=0.3&wait=stored', type, bmp);
     same(boxes(reply), expected, `BMP as ${type}`);
-    const frame = runJson('show', reply.headers.get('creel-frame'), '--json', '--config', config);
+    const frame = await shown(reply);
     assert.match(frame.media, /^image\/(jpeg|png)$/, 'a BMP is stored as what everybody can show');
     assert.deepStrictEqual([frame.width, frame.height], [WIDTH, HEIGHT]);
   }
@@ -114,9 +119,7 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
     const reply = post(`/score?confidence=0.3&stream=raw&wait=stored&${query}`, 'image/x-raw', raw);
     assert.ok(reply.status === 200, `${query}: ${reply.status} ${reply.body}`);
     same(boxes(reply), expected, query);
-    const id = reply.headers.get('creel-frame'); // durable: the index may be a moment behind
-    await until('the frame in the index', () => run('show', id, '--config', config).status === 0);
-    const frame = runJson('show', id, '--json', '--config', config);
+    const frame = await shown(reply);
     assert.deepStrictEqual([frame.media, frame.width, frame.height, frame.camera], ['image/jpeg', WIDTH, HEIGHT, 'raw'], query);
     const stored = run('get', frame.id, '--config', config).stdout;
     assert.strictEqual(sha256(stored), frame.sha256);
@@ -185,8 +188,7 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   assert.deepStrictEqual(tags.map(({ tagName }) => tagName).sort(), [...new Set(expected.map(({ label }) => label))].sort(), 'classify');
   assert.ok(tags.every(({ boundingBox }) => boundingBox === null), 'classify: boxes');
   // What may not be stored is not: neither as a frame nor anywhere else below the store.
-  const stored = curl(`${base}/image?wait=stored`, '-F', `imageData=@${png}`).headers.get('creel-frame');
-  assert.ok(stored, 'the scene is not worth keeping: the test shows nothing');
+  await shown(curl(`${base}/image?wait=stored`, '-F', `imageData=@${png}`)); // and with it, all that came before
   const before = frames();
   const secret = file('secret.png', ffmpeg(png, '-vf', 'eq=brightness=0.02', '-f', 'image2', '-c:v', 'png'));
   for (let i = 0; i < 3; i++) predictions(curl(`${base}/image/nostore?wait=stored`, '-F', `imageData=@${secret}`), 'nostore');
