@@ -282,7 +282,7 @@ void webui__on_frame(struct webui__request *request) {
     CLEANUP(buf_finish) struct buf back = BUF_INIT(WEBUI__URI_MAX);
     webui__query_write(&back, &query.filter);
     double threshold = start_threshold(webui, &row->record);
-    webui__html_begin(&page, webui, row->record.camera, "");
+    webui__html_begin(&page, row->record.camera, "");
     buf_puts(&page, "<div class=\"frame\"><section class=\"stage\" aria-label=\"Picture\">");
     toolbar(&page, &near, back.len ? back.data : "", threshold);
     picture(&page, row, threshold);

@@ -293,7 +293,7 @@ static void bar(struct buf *page, struct webui *webui, const struct store_filter
 static void whole_page(struct buf *page, struct webui *webui, const struct webui__query *query,
                        const struct store_page *rows, const struct store_counts *counts) {
     const struct store_filter *filter = &query->filter;
-    webui__html_begin(page, webui, "Frames", "/");
+    webui__html_begin(page, "Frames", "/");
     if (rows->count || !webui__query_empty(filter)) {
         buf_puts(page, "<h1 class=\"hidden\">Frames</h1>");
         bar(page, webui, filter, counts);

@@ -20,9 +20,7 @@ static void nav_entry(struct buf *page, const char *here, const char *path, cons
                strcmp(here, path) == 0 ? " aria-current=\"page\"" : "", text);
 }
 
-void webui__html_begin(struct buf *page, const struct webui *webui, const char *title,
-                       const char *here) {
-    (void)webui;
+void webui__html_begin(struct buf *page, const char *title, const char *here) {
     const char *version = webui__assets_version();
     buf_puts(page, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
                    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"

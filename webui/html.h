@@ -15,8 +15,7 @@
 struct webui;
 
 /* `here` is the path of the navigation entry that is this page, or "". */
-void webui__html_begin(struct buf *page, const struct webui *webui, const char *title,
-                       const char *here);
+void webui__html_begin(struct buf *page, const char *title, const char *here);
 void webui__html_end(struct buf *page);
 
 void webui__html_bytes(struct buf *page, uint64_t bytes); /* "1.5 MiB" */

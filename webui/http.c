@@ -426,7 +426,7 @@ void webui__reply_json(struct webui__request *request, int status, const char *t
 static void reply_problem_page(struct webui__request *request, int status, const char *title,
                                const char *detail) {
     struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
-    webui__html_begin(&page, request->webui, title, "");
+    webui__html_begin(&page, title, "");
     buf_puts(&page, "<section class=\"notice\"><h1>");
     buf_puts_html(&page, title);
     buf_puts(&page, "</h1><p>");

@@ -131,7 +131,6 @@ void webui__server_quiesce(struct webui__server *server);
 void webui__server_stop(struct webui__server *server);
 /* Ends the connections whose deadline is past. */
 void webui__server_sweep(struct webui__server *server);
-bool webui__server_running(const struct webui__server *server);
 
 /* microhttpd's callbacks, in http.c. */
 void *webui__on_uri(void *server, const char *uri, struct MHD_Connection *connection);

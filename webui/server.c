@@ -195,10 +195,6 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
     return 0;
 }
 
-bool webui__server_running(const struct webui__server *server) {
-    return server->daemon != NULL;
-}
-
 void webui__server_quiesce(struct webui__server *server) {
     if (server->daemon) {
         server->listener = MHD_quiesce_daemon(server->daemon);

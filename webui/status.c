@@ -206,7 +206,7 @@ void webui__on_status(struct webui__request *request) {
     if (strcmp(webui__arg(request, "part"), "status") == 0) {
         part(&page, request->webui, &counts);
     } else {
-        webui__html_begin(&page, request->webui, "Status", "/status");
+        webui__html_begin(&page, "Status", "/status");
         buf_puts(&page, "<h1>Status</h1><div id=\"status\">");
         part(&page, request->webui, &counts);
         buf_puts(&page, "</div>");
