@@ -66,6 +66,7 @@ model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
 triage: {budget: {per: off, day: off}, empty_fraction: 1.0}
 store: {dir: ${dir}/store, quota: 1GiB, min_free: off}
 web: {listen: "off"}
+inference: {queue: 2}
 ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
 `);
   // A scene with something in it, far enough from the thresholds.
@@ -200,6 +201,14 @@ ingest: {listen: "127.0.0.1:${port}", body_max: ${BODY_MAX / 1024}KiB}
   problem(curl(`${base}/image`, '-F', `file=@${png}`), 400, /imageData/, 'a form without imageData');
   problem(curl(`${base}/score`, '-F', `imageData=@${png}`), 415, /\/image takes/, 'a form at /score');
   problem(curl(`${base}/url`, '-H', 'Content-Type: application/json', '-d', `{"url": "${base}/"}`), 501, /bytes to \/image/, 'an address');
+
+  // More at once than the queue holds: each has its verdict, or is told when to come again.
+  const many = spawnSync('curl', ['-s', '--noproxy', '*', '-o', '/dev/null', '-Z', '--parallel-immediate', '--parallel-max', '100',
+    '-w', '%{http_code} %header{retry-after}\n', '-H', 'Content-Type: image/jpeg', '--data-binary', `@${scenes[0]}`,
+    `${base}/score?n=[1-100]`]).stdout.toString().trim().split('\n').map((line) => line.trim());
+  assert.strictEqual(many.length, 100);
+  assert.ok(many.every((line) => line === '200' || line === '503 1'), `${many}`);
+  assert.ok(many.includes('200') && many.includes('503 1'), `${many}`);
 
   // Streams become cameras, but not without end.
   const statuses = spawnSync('curl', ['-s', '--noproxy', '*', '-o', '/dev/null', '-w', '%{http_code}\n', '-H', 'Content-Type: image/png',
