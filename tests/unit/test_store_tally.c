@@ -52,7 +52,9 @@ static struct sums read_all(struct store *store, enum store_span span) {
     static struct sums sums;
     struct err err = {0};
     memset(&sums, 0, sizeof(sums));
+    pthread_mutex_lock(&store->keeper_lock); /* what its thread has in hand is written, too */
     store__tally_flush(store, true);
+    pthread_mutex_unlock(&store->keeper_lock);
     ck_assert_msg(store_tally_read(store, span, 0, INT64_MAX, take, &sums, &err) == 0, "%s",
                   err.msg);
     return sums;
