@@ -231,6 +231,7 @@ static const char *behind_the_validator(void) {
                   .class_count = 2,
                   .head_count = good.head_count,
                   .layer_count = good.layer_count,
+                  .thumb_width = 320,
                   .memory_bytes = 2048ull << 20,
                   .device = "cpu"},
     };
@@ -280,6 +281,7 @@ START_TEST(the_same_without_a_fault) {
     struct detector_config config = {.worker_path = worker_path, .floor = 0.05, .device = "cpu"};
     ck_assert_msg(detector_start(&config, model, &detector, &err) == 0, "%s", err.msg);
     detector_stop(detector);
+    ck_assert_str_eq(behind_the_validator(), "loads, and knows nothing of it");
 }
 END_TEST
 

@@ -274,6 +274,7 @@ START_TEST(real_worker_in_want_of_memory) {
                   .class_count = (uint32_t)model->class_count,
                   .head_count = files.head_count,
                   .layer_count = files.layer_count,
+                  .thumb_width = 320,
                   .memory_bytes = 48u << 20, /* less than the shared memory */
                   .device = "cpu"},
     };

@@ -436,6 +436,7 @@ START_TEST(broken_cfg_behind_the_validator) {
                   .input_height = 32,
                   .class_count = 1,
                   .head_count = 1,
+                  .thumb_width = 320,
                   .device = "cpu"},
     };
     struct child child;
