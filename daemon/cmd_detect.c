@@ -22,7 +22,9 @@ static const char usage[] =
     "\"detections\":\n"
     "                   [{\"class\", \"confidence\", \"box\": {\"x\", \"y\", \"w\", \"h\"}}]}; "
     "boxes are relative to\n"
-    "                   the image, x and y the top left corner\n"
+    "                   the image, x and y the top left corner; \"tag\": true where a "
+    "classifier\n"
+    "                   speaks of the whole image\n"
     "  --draw OUT.jpg   writes the image with its boxes (one IMAGE only)\n"
     "An image that cannot be read does not stop the others; the exit code is 1 then.\n";
 
@@ -82,6 +84,10 @@ static void print_table(const char *path, const struct frame_record *record) {
     }
     for (size_t i = 0; i < record->detection_count; i++) {
         const struct frame_detection *found = &record->detections[i];
+        if (found->tag) {
+            printf("  %-20s %10.3f  the whole frame\n", found->label, (double)found->confidence);
+            continue;
+        }
         printf("  %-20s %10.3f %7.0f %7.0f %7.0f %7.0f\n", found->label, (double)found->confidence,
                found->box.x * record->width, found->box.y * record->height,
                found->box.w * record->width, found->box.h * record->height);

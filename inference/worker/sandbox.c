@@ -1,8 +1,10 @@
 /* Rights are given up in two steps, because Darknet must read files once.
  *
- * Two profiles: the worker's (arithmetic on what it has already) and the capture program's, which
- * may add to that a network and the few files that names and certificates are looked up in. What
- * neither adds is refused alike.
+ * Three profiles: the worker's (arithmetic on what it has already), that of a worker with a GPU
+ * (which also speaks with the driver behind the descriptors that it has), and the capture
+ * program's, which may add to the first a network and the few files that names and certificates are
+ * looked up in. What none adds is refused alike. A filter holds for every thread, also those that a
+ * library has started by then.
  *
  * The filter allows by name and refuses the rest with EPERM, so that a C library that tries
  * something new and harmless gets an error it can handle; what only an intruder would want
@@ -32,7 +34,7 @@
 #define UNDER_SANITIZER 0
 #endif
 
-enum sandbox_rights { SANDBOX_CAPTURE = 1, SANDBOX_NETWORK = 2 };
+enum sandbox_rights { SANDBOX_CAPTURE = 1, SANDBOX_NETWORK = 2, SANDBOX_GPU = 4 };
 
 enum { NETWORK_FDS = 64 };
 
@@ -220,8 +222,41 @@ static int add_network(scmp_filter_ctx filter) {
     return code != 0 ? code : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 }
 
+/* ---- what a worker with a GPU may do besides ---- */
+
+static const int allowed_gpu[] = {
+    SCMP_SYS(fcntl),   SCMP_SYS(pread64),   SCMP_SYS(pwrite64), SCMP_SYS(newfstatat),
+    SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(getcpu),   SCMP_SYS(mlock),
+    SCMP_SYS(munlock), SCMP_SYS(mincore),   SCMP_SYS(mbind),    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rseq),
+};
+
+/* NVIDIA's driver numbers its requests with the letter F, its shared memory's from 0 up without
+ * one. Threads as for a network. What the driver looks for later (files, devices) is denied, and
+ * does not kill: it lives without. */
+static int add_gpu(scmp_filter_ctx filter) {
+    static const uint32_t kinds[] = {'F', 0};
+    static const int denied[] = {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(socket),
+                                 SCMP_SYS(connect)};
+    int code = add_rules(filter, SCMP_ACT_ALLOW, allowed_gpu, ARRAY_LENGTH(allowed_gpu));
+    for (size_t i = 0; i < ARRAY_LENGTH(kinds) && code == 0; i++) {
+        code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                                SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff00, kinds[i] << 8));
+    }
+    if (code == 0) {
+        code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                                SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+    }
+    code = code != 0 ? code : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    return code != 0 ? code
+                     : add_rules(filter, SCMP_ACT_ERRNO(EACCES), denied, ARRAY_LENGTH(denied));
+}
+
 static int add_profile(scmp_filter_ctx filter, unsigned rights) {
     int code = 0;
+    if ((rights & SANDBOX_GPU) != 0) {
+        return add_gpu(filter);
+    }
     if ((rights & SANDBOX_CAPTURE) != 0) {
         code = add_rules(filter, SCMP_ACT_ALLOW, allowed_capture, ARRAY_LENGTH(allowed_capture));
         code = code != 0 ? code : add_ioctls(filter);
@@ -239,7 +274,10 @@ static int filter_set(unsigned rights, struct err *err) {
     if (filter == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for the system call filter");
     }
-    int code = add_rules(filter, SCMP_ACT_ALLOW, allowed, ARRAY_LENGTH(allowed));
+    int code = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (code == 0) {
+        code = add_rules(filter, SCMP_ACT_ALLOW, allowed, ARRAY_LENGTH(allowed));
+    }
     if (code == 0) {
         code = add_rules(filter, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_LENGTH(deadly));
     }
@@ -326,6 +364,10 @@ static int seal(unsigned rights, uint32_t *bits, struct err *err) {
 
 int sandbox_seal(uint32_t *bits, struct err *err) {
     return seal(0, bits, err);
+}
+
+int sandbox_seal_gpu(uint32_t *bits, struct err *err) {
+    return seal(SANDBOX_GPU, bits, err);
 }
 
 int sandbox_seal_capture(bool network, uint32_t *bits, struct err *err) {

@@ -166,7 +166,11 @@ static int set_up(struct worker *worker, struct err *err) {
     code = warm_up(worker, err);
     close(WORKER_FD_CFG);
     close(WORKER_FD_WEIGHTS);
-    return code == 0 ? sandbox_seal(&worker->sandbox, err) : code;
+    if (code != 0) {
+        return code;
+    }
+    return strcmp(start->device, "cpu") == 0 ? sandbox_seal(&worker->sandbox, err)
+                                             : sandbox_seal_gpu(&worker->sandbox, err);
 }
 
 /* Boxes relative to the window, as boxes of the picture. */
