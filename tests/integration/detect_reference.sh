@@ -43,14 +43,16 @@ for size in "320 320" "224 128" "416 416"; do
     done
 done
 
-# compare DIR THRESHOLD
+# compare DIR THRESHOLD: on $pictures
+pictures=$(echo "$photos"/*.jpg)
+# shellcheck disable=SC2086 # $pictures are words
 compare() {
     value() { sed -n "s/^ *$1: *\"\{0,1\}\([^\"]*\)\"\{0,1\} *\$/\1/p" "$2" | head -n 1; }
     resize=$(value resize "$1/model.yaml")
     lower=$(awk "BEGIN {print $2 - 0.01}")
-    "$creel" detect --json --model "$1" --threshold "$lower" "$photos"/*.jpg >"$work/ours.json"
+    "$creel" detect --json --model "$1" --threshold "$lower" $pictures >"$work/ours.json"
     "$work/reference" detect "$1/$(value cfg "$1/model.yaml")" "$1/$(value weights "$1/model.yaml")" \
-        "$1/$(value names "$1/model.yaml")" "${resize:-letterbox}" "$2" "$work/ours.json" "$photos"/*.jpg 2>"$work/noise" ||
+        "$1/$(value names "$1/model.yaml")" "${resize:-letterbox}" "$2" "$work/ours.json" $pictures 2>"$work/noise" ||
         { tail -n 3 "$work/noise"; return 1; }
 }
 
@@ -91,6 +93,7 @@ fi
 
 # The same of networks that nobody trained here. Those for AlexeyAB's Darknet come with it only.
 size=${CREEL_REFERENCE_SIZE:-160}
+pictures="$photos/dog.jpg $photos/eagle.jpg $photos/person.jpg"
 for name in ${CREEL_REFERENCE_CFGS:-yolov2-tiny yolov3-tiny tiny yolov4-tiny yolov7-tiny}; do
     [ -f "$share/cfg/$name.cfg" ] || continue
     model=$work/$name
