@@ -299,8 +299,10 @@ static void compare(struct finds *theirs, struct finds *ours, float threshold, i
         worst->confidence = fmaxf(worst->confidence, confidence);
         worst->edge = fmaxf(worst->edge, edge);
     }
-    say_lonely(theirs, "Darknet", threshold, worst);
-    say_lonely(ours, "creel", threshold, worst);
+    bool full = ours->count == FRAME_DETECTIONS_MAX;
+    float least = full ? fmaxf(threshold, ours->items[ours->count - 1].confidence) : threshold;
+    say_lonely(theirs, "Darknet", least, worst);
+    say_lonely(ours, "creel", least, worst);
 }
 
 static int main_detect(char **args, int count) {
