@@ -181,8 +181,9 @@ static void print_notes(const struct asked *asked) {
 static int print_text(const struct asked *asked, const struct simulate_report *report) {
     char from[CLOCK_RFC3339_SIZE], to[CLOCK_RFC3339_SIZE], since[CLOCK_RFC3339_SIZE];
     bool projected = number(asked, "asked_inputs") > 0;
-    printf("replayed %llu frames of %.1f hours, %s to %s\n", (unsigned long long)report->inputs,
-           (double)(report->to_us - report->from_us) / 3.6e9,
+    double minutes = (double)(report->to_us - report->from_us) / 6e7;
+    printf("replayed %llu frames of %.1f %s, %s to %s\n", (unsigned long long)report->inputs,
+           minutes < 60 ? minutes : minutes / 60, minutes < 60 ? "minutes" : "hours",
            clock_format_rfc3339(report->from_us, from), clock_format_rfc3339(report->to_us, to));
     if (projected) {
         printf("the record does not reach back to %s: projected to the %lld frames since\n",

@@ -20,8 +20,8 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "inference/capture_child.h"
+#include "inference/schedule.h"
 #include "inference/source_retry.h"
-#include "inference/source_schedule.h"
 #include "inference/source_url.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +64,7 @@ static const struct row rows[] = {
 struct stream {
     struct source__host *host;
     struct source__url url;
-    struct source__schedule schedule;
+    struct schedule schedule;
     struct capture_start start;
     char program[PATH_SIZE];
     struct capture_child child;
@@ -157,7 +157,7 @@ static int plan(const struct source_config *config, struct stream *out, struct e
     code = code != 0 ? code : numbers_check(config, err);
     code = code != 0 ? code
                      : source__url_parse(address, config->user, config->password, &out->url, err);
-    code = code != 0 ? code : source__schedule_parse(config->schedule, &out->schedule, err);
+    code = code != 0 ? code : schedule_parse(config->schedule, &out->schedule, err);
     code = code != 0 ? code : size_parse(config->size, &start->width, &start->height, err);
     if (code != 0) {
         return code;
@@ -405,18 +405,11 @@ static void run_process(struct stream *self) {
     }
 }
 
-static bool scheduled(const struct stream *self) {
-    time_t now = (time_t)(clock_utc_us() / SECOND_US);
-    struct tm local;
-    return self->schedule.count == 0 || localtime_r(&now, &local) == NULL ||
-           source__schedule_open(&self->schedule, local.tm_wday, local.tm_hour * 60 + local.tm_min);
-}
-
 static void step(struct stream *self) {
     struct err err = {0};
     if (self->done) {
         source__wait(self->host, -1, -1);
-    } else if (!scheduled(self)) {
+    } else if (!schedule_open_at(&self->schedule, clock_utc_us())) {
         end(self);
         self->failures = 0;
         self->due_us = 0;

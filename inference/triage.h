@@ -75,7 +75,7 @@ struct triage_rule_config {
     /* Comma-separated names, borrowed until triage_create returns; NULL: all, or none. */
     const char *cameras, *not_cameras; /* whose frames it looks at */
     const char *classes, *not_classes; /* which detections it sees */
-    const char *hours;                 /* "06:00-18:30" of UTC: when it is in force; NULL: always */
+    const char *hours;                 /* when it is in force, see schedule.h; NULL: always */
     double from, to;   /* band: confidences; count: `from` is the least that counts */
     double at, within; /* margin */
     double below;      /* rare: share of the class among the camera's things */

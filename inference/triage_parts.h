@@ -9,6 +9,7 @@
 #define CREEL_INFERENCE_TRIAGE_PARTS_H
 
 #include "daemon/base/clock.h"
+#include "inference/schedule.h"
 #include "inference/triage.h"
 
 #define TRIAGE__KEY_SIZE   128 /* what struct triage_memory promises, with the NUL */
@@ -156,7 +157,7 @@ struct triage__rule {
     enum frame_tier tier;          /* TIER_NONE: by what is seen */
     triage__match_fn *match;
     struct triage__names cameras, not_cameras, classes, not_classes;
-    int from_minute, to_minute; /* of the day; equal: always */
+    struct schedule hours; /* when it is in force */
     uint64_t salt;
     bool own_window; /* the general one does not apply */
     bool own_budget;

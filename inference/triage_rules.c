@@ -34,8 +34,6 @@
 #define SAMPLE_VALUE    0.10
 #define SCHEDULE_VALUE  0.15
 #define RARE_SEEN_MIN   100 /* things a camera must have shown before any of them is rare */
-#define MINUTES_OF_DAY  1440
-#define MINUTE_US       (60 * INT64_C(1000000))
 #define FNV_OFFSET      UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME       UINT64_C(0x100000001b3)
 #define REACH_MAX_MS    60000 /* before: a ring of frames in memory has its bounds */
@@ -278,34 +276,12 @@ bool triage__rule_sees(const struct triage__rule *rule, const char *label) {
 }
 
 bool triage__rule_applies(const struct triage__rule *rule, const char *camera, int64_t utc_us) {
-    int now = (int)(utc_us / MINUTE_US % MINUTES_OF_DAY);
-    bool within = rule->from_minute <= rule->to_minute
-                      ? now >= rule->from_minute && now < rule->to_minute
-                      : now >= rule->from_minute || now < rule->to_minute; /* over midnight */
-    return (rule->from_minute == rule->to_minute || within) &&
+    return schedule_open_at(&rule->hours, utc_us) &&
            (!rule->cameras.count || names_have(&rule->cameras, camera)) &&
            !names_have(&rule->not_cameras, camera);
 }
 
 /* ---- reading a rule ---- */
-
-static int hours_read(const char *text, struct triage__rule *out, struct err *err) {
-    int from_h, from_m, to_h, to_m, end = 0;
-    if (!text) {
-        return 0;
-    }
-    int fields = sscanf(text, "%2d:%2d-%2d:%2d%n", &from_h, &from_m, &to_h, &to_m, &end);
-    out->from_minute = fields == 4 ? from_h * 60 + from_m : -1;
-    out->to_minute = fields == 4 ? to_h * 60 + to_m : -1;
-    bool fine = fields == 4 && !text[end] && from_h >= 0 && to_h >= 0 && from_m >= 0 &&
-                from_m < 60 && to_m >= 0 && to_m < 60 && out->from_minute < MINUTES_OF_DAY &&
-                out->to_minute <= MINUTES_OF_DAY && out->from_minute != out->to_minute;
-    return fine ? 0
-                : err_set(err, ERR_CONFIG,
-                          "triage.define.%s.hours: \"%.40s\" are no hours of UTC such as"
-                          " 06:00-18:30",
-                          out->set.name, text);
-}
 
 static void take_default(double *value, double fallback) {
     *value = *value == 0 ? fallback : *value;
@@ -425,7 +401,10 @@ static int read_lists(const struct triage_rule_config *from, struct triage__rule
                  {"not_cameras", from->not_cameras, &out->not_cameras},
                  {"classes", from->classes, &out->classes},
                  {"not_classes", from->not_classes, &out->not_classes}};
-    int code = hours_read(from->hours, out, err);
+    int code = schedule_parse(from->hours, &out->hours, err);
+    if (code) {
+        err_wrap(err, "triage.define.%s.hours", out->set.name);
+    }
     for (size_t i = 0; !code && i < ARRAY_LENGTH(lists); i++) {
         code = names_read(lists[i].text, from->name, lists[i].key, lists[i].names, err);
     }

@@ -438,7 +438,8 @@ static const struct mistake mistakes[] = {
      "empty-sample, band, margin, rare, count, disagreement, flicker, novelty, sample, schedule, "
      "trigger, and those of triage.define"},
     {"triage:\n  define:\n    dark: {kind: unsure, hours: 18-6}\n",
-     "creel.yaml:3:33: triage.define.dark.hours: \"18-6\" are no hours of UTC such as 06:00-18:30"},
+     "creel.yaml:3:33: triage.define.dark.hours: schedule entry '18-6': expected days and hours "
+     "such as 'mon-fri 07:00-19:00', 'sat' or '22:00-06:00'"},
     {"triage:\n  define:\n    crowd: {tier: auto, kind: count}\n",
      "creel.yaml:3:19: triage.define.crowd: a rule that counts needs min, max or both, min not "
      "above max"},

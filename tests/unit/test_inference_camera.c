@@ -2,12 +2,13 @@
  * what the configuration may say. */
 #include "daemon/base/mem.h"
 #include "inference/motion.h"
+#include "inference/schedule.h"
 #include "inference/source.h"
-#include "inference/source_schedule.h"
 #include "inference/source_url.h"
 #include "tests/suite.h"
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- addresses ---- */
 
@@ -118,10 +119,10 @@ END_TEST
 enum { SUN, MON, TUE, WED, THU, FRI, SAT };
 
 static bool is_open(const char *text, int day, int hour, int minute) {
-    struct source__schedule schedule;
+    struct schedule schedule;
     struct err err = {0};
-    ck_assert_msg(source__schedule_parse(text, &schedule, &err) == 0, "%s", err.msg);
-    return source__schedule_open(&schedule, day, hour * 60 + minute);
+    ck_assert_msg(schedule_parse(text, &schedule, &err) == 0, "%s", err.msg);
+    return schedule_open(&schedule, day, hour * 60 + minute);
 }
 
 START_TEST(schedules_open_and_close) {
@@ -140,8 +141,21 @@ START_TEST(schedules_open_and_close) {
     ck_assert(is_open("sat-mon", SUN, 0, 0));
     ck_assert(!is_open("sat-mon", TUE, 0, 0));
     ck_assert(is_open("Daily 00:00-24:00", WED, 23, 59));
+    ck_assert(is_open("22:00-06:00", WED, 5, 59)); /* of all days */
+    ck_assert(!is_open("22:00-06:00", WED, 21, 59));
     ck_assert(is_open("", THU, 3, 0));
     ck_assert(is_open(NULL, THU, 3, 0));
+}
+END_TEST
+
+START_TEST(schedules_go_by_the_clock_on_the_wall) {
+    const int64_t noon_us = INT64_C(1700049600) * 1000000; /* 2023-11-15T12:00:00Z, a Wednesday */
+    struct schedule schedule;
+    setenv("TZ", "XXX-05:30", 1); /* where it is 17:30 then */
+    tzset();
+    ck_assert_int_eq(schedule_parse("wed 17:30-18:00", &schedule, NULL), 0);
+    ck_assert(schedule_open_at(&schedule, noon_us));
+    ck_assert(!schedule_open_at(&schedule, noon_us - 1000000));
 }
 END_TEST
 
@@ -158,9 +172,9 @@ START_TEST(schedules_that_cannot_be) {
                                       "always",
                                       "mon-fry 07:00-08:00"};
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
-        struct source__schedule schedule;
+        struct schedule schedule;
         struct err err = {0};
-        ck_assert_msg(source__schedule_parse(bad[i], &schedule, &err) == ERR_CONFIG, "%s", bad[i]);
+        ck_assert_msg(schedule_parse(bad[i], &schedule, &err) == ERR_CONFIG, "%s", bad[i]);
         ck_assert_ptr_nonnull(strstr(err.msg, "such as"));
     }
 }
@@ -279,6 +293,7 @@ int main(void) {
     tcase_add_test(tests, scrubbing_stays_in_its_room);
     tcase_add_test(tests, people_see_no_password);
     tcase_add_test(tests, schedules_open_and_close);
+    tcase_add_test(tests, schedules_go_by_the_clock_on_the_wall);
     tcase_add_test(tests, schedules_that_cannot_be);
     tcase_add_test(tests, motion_is_seen);
     tcase_add_test(tests, slow_changes_add_up);

@@ -500,7 +500,9 @@ static void bad_rule(struct triage_rule_config rule, const char *says) {
     struct err err = {0};
     for (config.rule_count = 0; config.rule_count < 2; config.rule_count++) { /* in force or not */
         ck_assert_int_eq(triage_create(&config, NULL, &triage, &err), ERR_CONFIG);
-        ck_assert_msg(strstr(err.msg, says) != NULL, "'%s' lacks '%s'", err.msg, says);
+        char text[2 * ERR_TEXT_MAX];
+        err_text(&err, text, sizeof(text));
+        ck_assert_msg(strstr(text, says) != NULL, "'%s' lacks '%s'", text, says);
     }
 }
 
@@ -514,7 +516,7 @@ START_TEST(bad_rules_are_named) {
     bad_rule((struct triage_rule_config){.kind = TRIAGE_SAMPLE, .fraction = NAN}, "mine.fraction");
     bad_rule((struct triage_rule_config){.kind = TRIAGE_FLICKER, .gap = 9}, "gap at most 8");
     bad_rule((struct triage_rule_config){.kind = TRIAGE_UNSURE, .before_ms = 61000}, "before");
-    bad_rule((struct triage_rule_config){.kind = TRIAGE_UNSURE, .hours = "6-18"}, "\"6-18\"");
+    bad_rule((struct triage_rule_config){.kind = TRIAGE_UNSURE, .hours = "6-18"}, "'6-18'");
     bad_rule((struct triage_rule_config){.kind = TRIAGE_UNSURE, .hours = "06:00-25:00"}, "hours");
     bad_rule((struct triage_rule_config){.kind = TRIAGE_UNSURE, .hours = "06:00-06:00"}, "hours");
     bad_rule((struct triage_rule_config){.kind = TRIAGE_UNSURE, .classes = "a,,b"}, "mine.classes");
@@ -541,6 +543,7 @@ START_TEST(no_memory_is_an_error) {
 END_TEST
 
 int main(void) {
+    setenv("TZ", "UTC0", 1); /* hours are local */
     static const TTest *const *const tests[] = {
         &kinds_and_their_borders,
         &a_kind_is_a_rule_of_its_name,

@@ -1,8 +1,8 @@
-/* See source_schedule.h. */
-#include "inference/source_schedule.h"
+#include "inference/schedule.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 enum { DAY_MINUTES = 1440, ENTRY_SIZE = 64 };
 
@@ -36,7 +36,7 @@ static uint8_t days_parse(const char *text, size_t length) {
     }
 }
 
-static bool hours_parse(const char *text, struct source__span *out) {
+static bool hours_parse(const char *text, struct schedule_span *out) {
     unsigned from_hour, from_minute, to_hour, to_minute;
     int used = 0;
     if (sscanf(text, "%2u:%2u-%2u:%2u%n", &from_hour, &from_minute, &to_hour, &to_minute, &used) !=
@@ -50,15 +50,19 @@ static bool hours_parse(const char *text, struct source__span *out) {
     return out->from != out->to;
 }
 
-static bool entry_parse(const char *entry, struct source__span *out) {
+static bool entry_parse(const char *entry, struct schedule_span *out) {
+    *out = (struct schedule_span){.days = days_parse("daily", 5)};
+    if (hours_parse(entry, out)) {
+        return true;
+    }
     size_t days = strcspn(entry, " ");
     const char *hours = entry + days + strspn(entry + days, " ");
-    *out = (struct source__span){.days = days_parse(entry, days), .from = 0, .to = DAY_MINUTES};
+    *out = (struct schedule_span){.days = days_parse(entry, days), .from = 0, .to = DAY_MINUTES};
     return out->days != 0 && (*hours == '\0' || hours_parse(hours, out));
 }
 
-int source__schedule_parse(const char *text, struct source__schedule *out, struct err *err) {
-    struct source__schedule schedule = {0};
+int schedule_parse(const char *text, struct schedule *out, struct err *err) {
+    struct schedule schedule = {0};
     const char *at = text != NULL ? text : "";
     while (*(at += strspn(at, " ,")) != '\0') {
         char entry[ENTRY_SIZE];
@@ -68,14 +72,13 @@ int source__schedule_parse(const char *text, struct source__schedule *out, struc
             length--;
         }
         snprintf(entry, sizeof(entry), "%.*s", (int)length, at);
-        if (schedule.count == SOURCE__SCHEDULE_MAX) {
-            return err_set(err, ERR_CONFIG, "the schedule has more than %d entries",
-                           SOURCE__SCHEDULE_MAX);
+        if (schedule.count == SCHEDULE_MAX) {
+            return err_set(err, ERR_CONFIG, "the schedule has more than %d entries", SCHEDULE_MAX);
         }
         if (length >= sizeof(entry) || !entry_parse(entry, &schedule.spans[schedule.count++])) {
             return err_set(err, ERR_CONFIG,
                            "schedule entry '%s': expected days and hours such as "
-                           "'mon-fri 07:00-19:00', 'sat' or 'daily 22:00-06:00'",
+                           "'mon-fri 07:00-19:00', 'sat' or '22:00-06:00'",
                            entry);
         }
         at = next;
@@ -84,10 +87,10 @@ int source__schedule_parse(const char *text, struct source__schedule *out, struc
     return 0;
 }
 
-bool source__schedule_open(const struct source__schedule *schedule, int day, int minute) {
+bool schedule_open(const struct schedule *schedule, int day, int minute) {
     int before = (day + 6) % 7;
     for (size_t i = 0; i < schedule->count; i++) {
-        const struct source__span *span = &schedule->spans[i];
+        const struct schedule_span *span = &schedule->spans[i];
         bool today = (span->days >> day & 1u) != 0;
         bool yesterday = (span->days >> before & 1u) != 0;
         bool night = span->to < span->from;
@@ -97,4 +100,11 @@ bool source__schedule_open(const struct source__schedule *schedule, int day, int
         }
     }
     return schedule->count == 0;
+}
+
+bool schedule_open_at(const struct schedule *schedule, int64_t utc_us) {
+    time_t now = (time_t)(utc_us / 1000000);
+    struct tm local;
+    return schedule->count == 0 || localtime_r(&now, &local) == NULL ||
+           schedule_open(schedule, local.tm_wday, local.tm_hour * 60 + local.tm_min);
 }
