@@ -84,7 +84,7 @@ say "all tests"
 rm -f build/closing.txt build/ctest.status
 {
     status=0
-    ctest --test-dir build/dev --output-on-failure --no-tests=error --output-junit "$root/build/dev.xml" "$@" 2>&1 ||
+    ctest --test-dir build/dev -j "$jobs" --output-on-failure --no-tests=error --output-junit "$root/build/dev.xml" "$@" 2>&1 ||
         status=$?
     echo $status >build/ctest.status
 } | awk -v closing=build/closing.txt '
