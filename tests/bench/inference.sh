@@ -13,8 +13,7 @@
 # --json     the file of the results: build/bench/inference.json unless said.
 set -eu
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
-build=${CREEL_BENCH_BUILD:-$root/build/bench}
+. "$(dirname "$0")/build.sh"
 opencv=
 models=
 json=$build/inference.json
@@ -24,7 +23,6 @@ fail() { printf 'inference.sh: %s\n' "$*" >&2; exit 2; }
 
 while [ $# -gt 0 ]; do
     case $1 in
-    -h | --help) sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
     --model | --opencv | --rounds | --json) [ $# -ge 2 ] || fail "$1 wants a value" ;;
     *) fail "not an option: $1" ;;
     esac
@@ -43,18 +41,7 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 
-mkdir -p "$build"
-{
-    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCREEL_TESTS=ON \
-        ${DARKNET_ROOT:+"-DDARKNET_ROOT=$DARKNET_ROOT"} &&
-        cmake --build "$build" --target bench-inference
-} >"$build/build.log" 2>&1 || {
-    tail -n 30 "$build/build.log" >&2
-    printf 'inference.sh: the build failed; all of its output: %s\n' "$build/build.log" >&2
-    exit 1
-}
-find "$build" -type f -name bench-inference -perm -u+x >"$build/bench-inference.path"
-program=$(cat "$build/bench-inference.path")
+build_bench bench-inference
 
 # OpenCV's is a program apart, in its own language.
 peer=
@@ -83,4 +70,4 @@ esac
 models="$models demo=$root/inference/models/demo/demo.cfg,$root/inference/models/demo/demo.weights"
 
 # shellcheck disable=SC2086 # words on purpose: neither names nor paths of models have blanks
-exec "$program" --rounds "$rounds" --json "$json" --start "$build/bin/creel-worker-cpu,$root/inference/models/demo" ${peer:+--opencv "$peer"} $models
+exec "$build/bin/bench-inference" --rounds "$rounds" --json "$json" --start "$build/bin/creel-worker-cpu,$root/inference/models/demo" ${peer:+--opencv "$peer"} $models

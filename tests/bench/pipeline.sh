@@ -12,21 +12,7 @@
 # --json     the file of the results: build/bench/pipeline.json unless said.
 set -eu
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
-build=${CREEL_BENCH_BUILD:-$root/build/bench}
+. "$(dirname "$0")/build.sh"
 
-case ${1-} in
--h | --help) sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
-esac
-
-mkdir -p "$build"
-{
-    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCREEL_TESTS=ON \
-        ${DARKNET_ROOT:+"-DDARKNET_ROOT=$DARKNET_ROOT"} &&
-        cmake --build "$build" --target bench-pipeline creel creel-worker-cpu
-} >"$build/build.log" 2>&1 || {
-    tail -n 30 "$build/build.log" >&2
-    printf 'pipeline.sh: the build failed; all of its output: %s\n' "$build/build.log" >&2
-    exit 1
-}
+build_bench bench-pipeline creel creel-worker-cpu
 exec "$build/bin/bench-pipeline" --json "$build/pipeline.json" "$@"

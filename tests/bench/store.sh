@@ -13,22 +13,7 @@
 # --json     the file of the results: build/bench/store.json unless said.
 set -eu
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
-build=${CREEL_BENCH_BUILD:-$root/build/bench}
+. "$(dirname "$0")/build.sh"
 
-case ${1-} in
--h | --help) sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
-esac
-
-mkdir -p "$build"
-{
-    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCREEL_TESTS=ON \
-        ${DARKNET_ROOT:+"-DDARKNET_ROOT=$DARKNET_ROOT"} &&
-        cmake --build "$build" --target bench-store
-} >"$build/build.log" 2>&1 || {
-    tail -n 30 "$build/build.log" >&2
-    printf 'store.sh: the build failed; all of its output: %s\n' "$build/build.log" >&2
-    exit 1
-}
-find "$build" -type f -name bench-store -perm -u+x >"$build/bench-store.path"
-exec "$(cat "$build/bench-store.path")" --json "$build/store.json" "$@"
+build_bench bench-store
+exec "$build/bin/bench-store" --json "$build/store.json" "$@"

@@ -16,24 +16,9 @@
 # rclone is Debian's package; Azurite and the S3 server are those of the tests (tests/run.sh installs them).
 set -eu
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
-build=${CREEL_BENCH_BUILD:-$root/build/bench}
+. "$(dirname "$0")/build.sh"
 
-case ${1-} in
--h | --help) sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
-esac
-
-mkdir -p "$build"
-{
-    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCREEL_TESTS=ON \
-        ${DARKNET_ROOT:+"-DDARKNET_ROOT=$DARKNET_ROOT"} &&
-        cmake --build "$build" --target bench-sync
-} >"$build/build.log" 2>&1 || {
-    tail -n 30 "$build/build.log" >&2
-    printf 'sync.sh: the build failed; all of its output: %s\n' "$build/build.log" >&2
-    exit 1
-}
+build_bench bench-sync
 CREEL_NODE_DIR=${CREEL_NODE_DIR:-$root/build/node}
 export CREEL_NODE_DIR
-find "$build" -type f -name bench-sync -perm -u+x >"$build/bench-sync.path"
-exec "$(cat "$build/bench-sync.path")" --json "$build/sync.json" "$@"
+exec "$build/bin/bench-sync" --json "$build/sync.json" "$@"
