@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define MANY 12000
+#define MANY 6000
 
 enum fixture { DIRECTORY, AZURE, S3, FIXTURES };
 
