@@ -125,9 +125,15 @@ void live_summary(const struct live *live, const struct rooms *rooms) {
                (unsigned long long)counts->frames[tier],
                (unsigned long long)counts->replicated[tier], (unsigned long long)stats.kept[tier]);
     }
+    double kept = (double)(stats.kept[TIER_ANNOTATED] + stats.kept[TIER_UNANNOTATED]);
+    double stayed = kept > 0 ? 1 - (double)stats.displaced / kept : 0;
+    if (stats.displaced > 0) {
+        printf("of these %llu gave way to better ones of the same moments\n",
+               (unsigned long long)stats.displaced);
+    }
     print_where(rooms);
     printf("projected: %.2f GB a day at this rate\n",
-           seconds > 0 ? (double)stats.kept_bytes / seconds * DAY_S / GB : 0);
+           seconds > 0 ? (double)stats.kept_bytes * stayed / seconds * DAY_S / GB : 0);
     printf("next: run it again and it continues; point it at your own camera and bucket as "
            "README.md shows\n");
     fflush(stdout);
