@@ -202,8 +202,10 @@ static int job_start(struct job *job, const char *dir, struct err *err) {
     if (code != 0) {
         return code;
     }
-    struct detector_config config = {
-        .floor = job->threshold > 0 ? job->threshold : job->model->threshold, .device = "auto"};
+    struct detector_config config = {.floor = job->threshold > 0 ? job->threshold
+                                                                 : job->model->threshold,
+                                     .device = "auto",
+                                     .batch = 1};
     return detector_start(&config, job->model, &job->detector, err);
 }
 

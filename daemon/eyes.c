@@ -6,8 +6,10 @@
  * 1. A seat always has a living `detector` object; it is exchanged only while its thread is not
  * looking, under `lock`, by whoever comes first: the changer when the seat rests, the seat's own
  * thread between two frames. What goes is stopped by the changer, outside the lock.
- * 2. At most one detector more than seats exists, so that a change costs the memory of one child.
- * 3. A model outlives its detectors: the old one is closed when no seat has it any more.
+ * 2. At most one detector more than seats exists, so that a change costs the memory of one child
+ * (and where the seats share a batcher, on a GPU, that of a second one).
+ * 3. A model outlives its batcher, and that its detectors: the old ones are closed when no seat has
+ * them any more.
  * 4. One change at a time, on one thread; `lock` guards everything here and is never held while
  * anything blocks.
  *
@@ -48,11 +50,12 @@ struct eyes {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t moved; /* a wish, an exchanged seat, the end */
     struct seat seats[EYES_SEATS_MAX];
-    struct model *model, *coming; /* coming: of a change that is not done */
-    char dir[FS_PATH_MAX];        /* of `model` */
-    uint64_t wished;              /* number of the latest wish */
-    char wish[FS_PATH_MAX];       /* "": the directory of the present model again */
-    struct eyes_change change;    /* the one at work, or the last that ended */
+    struct model *model, *coming;             /* coming: of a change that is not done */
+    struct batcher *batcher, *coming_batcher; /* likewise; NULL: each seat has the network itself */
+    char dir[FS_PATH_MAX];                    /* of `model` */
+    uint64_t wished;                          /* number of the latest wish */
+    char wish[FS_PATH_MAX];                   /* "": the directory of the present model again */
+    struct eyes_change change;                /* the one at work, or the last that ended */
     bool closing;
 };
 
@@ -111,6 +114,21 @@ static void seat_give(struct eyes *eyes, struct seat *seat, struct detector *fre
     detector_stop(retired);
 }
 
+/* ---- detectors ---- */
+
+static int start_batcher(struct eyes *eyes, const struct model *model, struct batcher **out,
+                         struct err *err) {
+    return batcher_wanted(&eyes->config, model) > 0 ? batcher_start(&eyes->config, model, out, err)
+                                                    : 0;
+}
+
+static int start_detector(struct eyes *eyes, const struct model *model, struct batcher *batcher,
+                          struct detector **out, struct err *err) {
+    struct detector_config config = eyes->config;
+    config.batcher = batcher;
+    return detector_start(&config, model, out, err);
+}
+
 /* ---- a change ---- */
 
 static void change_note(struct eyes *eyes, enum eyes_state state, const struct err *err) {
@@ -156,12 +174,13 @@ static bool is_closing(struct eyes *eyes) {
 }
 
 /* For a seat after the first: the model is good, so what fails may pass. NULL: the house closes. */
-static struct detector *start_patiently(struct eyes *eyes, const struct model *model) {
+static struct detector *start_patiently(struct eyes *eyes) {
     struct detector *detector = NULL;
     struct err err = {0};
     struct log_gate gate = {0};
     uint64_t missed;
-    while (!is_closing(eyes) && detector_start(&eyes->config, model, &detector, &err)) {
+    while (!is_closing(eyes) &&
+           start_detector(eyes, eyes->coming, eyes->coming_batcher, &detector, &err)) {
         if (log_gate_open(&gate, 60000, &missed)) {
             log_err(LOG_LEVEL_WARN, "a worker keeps the old model for now", &err);
         }
@@ -175,7 +194,7 @@ static struct detector *start_patiently(struct eyes *eyes, const struct model *m
 static bool switch_seats(struct eyes *eyes, struct detector *first) {
     change_note(eyes, EYES_SWITCHING, NULL);
     for (size_t i = 0; i < eyes->count; i++) {
-        struct detector *detector = i ? start_patiently(eyes, eyes->coming) : first;
+        struct detector *detector = i ? start_patiently(eyes) : first;
         if (!detector) {
             return false;
         }
@@ -184,27 +203,32 @@ static bool switch_seats(struct eyes *eyes, struct detector *first) {
     return true;
 }
 
-static void switch_to(struct eyes *eyes, struct model *model, const char *dir,
-                      struct detector *first) {
+static void switch_to(struct eyes *eyes, struct model *model, struct batcher *batcher,
+                      const char *dir, struct detector *first) {
     pthread_mutex_lock(&eyes->lock);
     eyes->coming = model;
+    eyes->coming_batcher = batcher;
     pthread_mutex_unlock(&eyes->lock);
     if (!switch_seats(eyes, first)) {
         return;
     }
     pthread_mutex_lock(&eyes->lock);
     struct model *old = eyes->model;
+    struct batcher *retired = eyes->batcher;
     eyes->model = TAKE_PTR(eyes->coming);
+    eyes->batcher = TAKE_PTR(eyes->coming_batcher);
     snprintf(eyes->dir, sizeof(eyes->dir), "%s", dir);
     pthread_mutex_unlock(&eyes->lock);
     log_info("another model looks now", "model=\"%s\" version=\"%s\" before=\"%s %s\" dir=\"%s\"",
              model->name, model->version, old->name, old->version, dir);
+    batcher_stop(retired);
     model_close(old);
     change_note(eyes, EYES_DONE, NULL);
 }
 
 static void change_run(struct eyes *eyes, const char *dir) {
     struct model *model = NULL;
+    struct batcher *batcher = NULL;
     struct detector *first = NULL;
     struct err err = {0};
     int code = model_open(dir, &model, &err);
@@ -213,13 +237,15 @@ static void change_run(struct eyes *eyes, const char *dir) {
         change_note(eyes, EYES_UNCHANGED, NULL);
         return;
     }
-    code = code ? code : detector_start(&eyes->config, model, &first, &err);
+    code = code ? code : start_batcher(eyes, model, &batcher, &err);
+    code = code ? code : start_detector(eyes, model, batcher, &first, &err);
     if (code) {
+        batcher_stop(batcher);
         model_close(model);
         change_refuse(eyes, dir, &err);
         return;
     }
-    switch_to(eyes, model, dir, first);
+    switch_to(eyes, model, batcher, dir, first);
 }
 
 /* With the lock held: makes the wish the change at work. */
@@ -286,9 +312,9 @@ int eyes_open(const struct detector_config *config, size_t count, struct model *
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&eyes->moved, &attributes);
     pthread_condattr_destroy(&attributes);
-    int code = 0;
+    int code = start_batcher(eyes, model, &eyes->batcher, err);
     for (; !code && eyes->count < count && eyes->count < EYES_SEATS_MAX; eyes->count += !code) {
-        code = detector_start(&eyes->config, model, &eyes->seats[eyes->count].detector, err);
+        code = start_detector(eyes, model, eyes->batcher, &eyes->seats[eyes->count].detector, err);
     }
     code = code ? code : start_changer(eyes, err);
     if (code) {
@@ -314,6 +340,8 @@ void eyes_close(struct eyes *eyes) {
     for (size_t i = 0; i < eyes->count; i++) {
         detector_stop(eyes->seats[i].detector);
     }
+    batcher_stop(eyes->coming_batcher);
+    batcher_stop(eyes->batcher);
     model_close(eyes->coming);
     model_close(eyes->model);
     pthread_cond_destroy(&eyes->moved);
@@ -348,12 +376,16 @@ void eyes_model_get(struct eyes *eyes, struct eyes_model *out) {
     pthread_mutex_unlock(&eyes->lock);
 }
 
-size_t eyes_stats_get(struct eyes *eyes, struct detector_stats out[EYES_SEATS_MAX]) {
+size_t eyes_stats_get(struct eyes *eyes, struct detector_stats out[EYES_ROWS_MAX]) {
     pthread_mutex_lock(&eyes->lock);
     for (size_t i = 0; i < eyes->count; i++) {
         detector_stats_get(eyes->seats[i].detector, &out[i]);
         stats_add(&out[i], &eyes->seats[i].before);
     }
+    size_t count = eyes->count;
+    if (eyes->batcher) {
+        batcher_stats_get(eyes->batcher, &out[count++]);
+    }
     pthread_mutex_unlock(&eyes->lock);
-    return eyes->count;
+    return count;
 }

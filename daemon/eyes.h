@@ -5,8 +5,10 @@
  * it beside those that serve, and once that one has run the network puts it into the first seat;
  * then the other seats, one after the other. A frame is looked at by whoever sits there when it
  * comes, and its record names that model; no frame waits for the change. A model that is refused
- * changes nothing. Not: no opinion on frames, no queue. Life cycle: eyes_open -> eyes_look (one
- * thread a seat), eyes_use, eyes_*_get -> eyes_close, when nobody looks any more. Thread: any.
+ * changes nothing. On a GPU the seats' children prepare frames and one more process looks at them
+ * in batches (see inference.h). Not: no opinion on frames, no queue. Life cycle: eyes_open ->
+ * eyes_look (one thread a seat), eyes_use, eyes_*_get -> eyes_close, when nobody looks any more.
+ * Thread: any.
  */
 #ifndef CREEL_DAEMON_EYES_H
 #define CREEL_DAEMON_EYES_H
@@ -16,6 +18,7 @@
 #include "inference/inference.h"
 
 #define EYES_SEATS_MAX 16
+#define EYES_ROWS_MAX  (EYES_SEATS_MAX + 1)
 
 struct eyes;
 
@@ -63,7 +66,8 @@ struct eyes_model { /* the one that serves; the old one until a change is done *
 };
 void eyes_model_get(struct eyes *eyes, struct eyes_model *out);
 
-/* One row a seat, over all detectors that ever sat there; returns how many. */
-size_t eyes_stats_get(struct eyes *eyes, struct detector_stats out[EYES_SEATS_MAX]);
+/* One row a seat, over all detectors that ever sat there, and one for the process of their batches
+ * where there is one; returns how many. */
+size_t eyes_stats_get(struct eyes *eyes, struct detector_stats out[EYES_ROWS_MAX]);
 
 #endif

@@ -636,11 +636,14 @@ int pipeline_trigger(struct pipeline *pipeline, const char *camera, unsigned *ke
 
 /* ---- life cycle ---- */
 
-static size_t workers_wanted(const struct config_values *values) {
+/* With batches each thread waits for the network while others decode: as many more as a batch
+ * has. */
+static size_t workers_wanted(const struct config_values *values, const struct model *model) {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     size_t automatic = online < 1                  ? 1
                        : online > WORKERS_AUTO_MAX ? WORKERS_AUTO_MAX
                                                    : (size_t)online;
+    automatic += batcher_wanted(&values->detector, model);
     size_t wanted = values->workers ? values->workers : automatic;
     return wanted < PIPELINE_WORKERS_MAX ? wanted : PIPELINE_WORKERS_MAX;
 }
@@ -664,7 +667,7 @@ static int start_thread(pthread_t *thread, void *(*main_fn)(void *), void *arg, 
 
 static int start_workers(struct pipeline *pipeline, struct model *model, struct err *err) {
     const struct config_values *values = pipeline->values;
-    size_t wanted = workers_wanted(values);
+    size_t wanted = workers_wanted(values, model);
     int code = eyes_open(&values->detector, wanted, model, values->model_dir, &pipeline->eyes, err);
     for (size_t i = 0; !code && i < wanted; i++) {
         struct worker *worker = &pipeline->workers[i];

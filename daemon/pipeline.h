@@ -61,7 +61,7 @@ struct pipeline_stats {
     uint64_t displaced;    /* of kept: better ones took their place */
     double detect_ms_mean; /* of the frames seen so far */
     size_t queued, queue_bound;
-    struct detector_stats workers[PIPELINE_WORKERS_MAX];
+    struct detector_stats workers[EYES_ROWS_MAX];
     size_t worker_count;
     char last_error[ERR_TEXT_MAX];
 };

@@ -33,11 +33,12 @@ static json_t *pipeline_json(struct pipeline *pipeline) {
     json_t *workers = json_array();
     for (size_t i = 0; i < stats.worker_count; i++) {
         const struct detector_stats *worker = &stats.workers[i];
-        json_array_append_new(workers,
-                              json_pack("{s:i,s:s,s:o,s:o,s:o,s:o}", "pid", worker->pid, "program",
-                                        worker->program, "frames", number(worker->frames), "bad",
-                                        number(worker->bad), "restarts", number(worker->restarts),
-                                        "timeouts", number(worker->timeouts)));
+        json_array_append_new(workers, json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:o}", "pid",
+                                                 worker->pid, "program", worker->program, "frames",
+                                                 number(worker->frames), "bad", number(worker->bad),
+                                                 "restarts", number(worker->restarts), "timeouts",
+                                                 number(worker->timeouts), "batches",
+                                                 number(worker->batches)));
     }
     return json_pack("{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o,s:o}",
                      "frames_seen", number(stats.seen), "kept", "annotated",

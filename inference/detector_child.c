@@ -16,6 +16,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#if !defined(F_SEAL_FUTURE_WRITE)
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
 enum { ASK_TIMEOUT_MS = 10000, CANCEL_LOOK_MS = 100 };
 
 /* ---- messages ---- */
@@ -76,11 +80,49 @@ int child_get(struct child *child, void *message, size_t size, int timeout_ms, s
     }
 }
 
+/* ---- memory ---- */
+
+/* Order matters: our writable mapping first, then the seal that forbids all later ones. */
+int child_memory_init(struct child_memory *memory, size_t size, struct err *err) {
+    int fd = memfd_create("creel-frame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    memory->write_fd = fd;
+    if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
+        return err_sys(err, errno, "making shared memory for frames");
+    }
+    void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED) {
+        return err_sys(err, errno, "mapping shared memory for frames");
+    }
+    memory->bytes = bytes;
+    memory->size = size;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) != 0) {
+        return err_sys(err, errno, "sealing shared memory for frames");
+    }
+    fcntl(fd, F_ADD_SEALS,
+          F_SEAL_FUTURE_WRITE); /* Linux 5.1; the read-only descriptor holds without it */
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    memory->read_fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (memory->read_fd < 0) {
+        return err_sys(err, errno, "opening %s for the worker process (is /proc mounted?)", path);
+    }
+    return 0;
+}
+
+void child_memory_finish(struct child_memory *memory) {
+    if (memory->bytes != NULL) {
+        munmap(memory->bytes, memory->size);
+    }
+    fd_close_at(&memory->read_fd);
+    fd_close_at(&memory->write_fd);
+    *memory = (struct child_memory){.read_fd = -1, .write_fd = -1};
+}
+
 /* ---- birth ---- */
 
-static int output_make(struct child *child, struct err *err) {
+static int output_make(struct child *child, size_t size, struct err *err) {
     child->output = memfd_create("creel-verdict", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (child->output < 0 || ftruncate(child->output, (off_t)WORKER_OUTPUT_SIZE) != 0 ||
+    if (child->output < 0 || ftruncate(child->output, (off_t)size) != 0 ||
         fcntl(child->output, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) != 0) {
         return err_sys(err, errno, "making shared memory for the verdict");
     }
@@ -138,7 +180,7 @@ static int child_wire(const struct child_setup *setup, struct child *child, stru
     }
     CLEANUP(fd_close_at) int their_socket = sockets[1];
     child->socket = sockets[0];
-    int code = output_make(child, err);
+    int code = output_make(child, worker_output_size(&setup->start), err);
     if (code != 0) {
         return code;
     }

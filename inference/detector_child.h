@@ -31,6 +31,16 @@ struct child_setup {
     struct worker_start start;
 };
 
+/* Shared memory that we write and a child reads: its size is sealed, and the child's descriptor is
+ * read only. Zeroed with both descriptors -1 it may be finished. */
+struct child_memory {
+    int read_fd, write_fd;
+    uint8_t *bytes;
+    size_t size;
+};
+int child_memory_init(struct child_memory *memory, size_t size, struct err *err);
+void child_memory_finish(struct child_memory *memory);
+
 /* Starts the process and waits for its hello. ERR_NOT_FOUND: no such program. ERR_INVALID: it says
  * why it cannot serve. ERR_CRASHED: it died. ERR_TIMEOUT. */
 int child_start(const struct child_setup *setup, struct child *out, struct err *err);

@@ -74,6 +74,36 @@ static void check_text(struct worker_result *result) {
     }
 }
 
+static int check_found(struct worker_result *result, size_t class_count, struct err *err) {
+    if (result->detection_count > FRAME_DETECTIONS_MAX) {
+        return lie(err, "detection_count", result->detection_count);
+    }
+    int code = 0;
+    for (size_t i = 0; i < result->detection_count && code == 0; i++) {
+        code = check_detection(&result->detections[i], class_count, err);
+        if (code == 0 && i > 0 &&
+            result->detections[i].confidence > result->detections[i - 1].confidence) {
+            code = lie(err, "an order of detections that rises to",
+                       (double)result->detections[i].confidence);
+        }
+    }
+    return code;
+}
+
+int detector_reply_check_found(struct worker_result *result, uint64_t generation,
+                               size_t class_count, struct err *err) {
+    if (result->generation != generation) {
+        return lie(err, "generation", (double)result->generation);
+    }
+    if (result->code != 0) {
+        return lie(err, "code", result->code);
+    }
+    if (!within(result->detect_ms, 0, 1e9)) {
+        return lie(err, "detect_ms", result->detect_ms);
+    }
+    return check_found(result, class_count, err);
+}
+
 int detector_reply_check(struct worker_result *result, uint64_t generation, size_t class_count,
                          struct err *err) {
     check_text(result);
@@ -90,19 +120,8 @@ int detector_reply_check(struct worker_result *result, uint64_t generation, size
     if (result->picture_bytes > FRAME_BLOB_MAX) {
         return lie(err, "picture_bytes", result->picture_bytes);
     }
-    if (result->detection_count > FRAME_DETECTIONS_MAX) {
-        return lie(err, "detection_count", result->detection_count);
-    }
     int code = check_picture(result, err);
-    for (size_t i = 0; i < result->detection_count && code == 0; i++) {
-        code = check_detection(&result->detections[i], class_count, err);
-        if (code == 0 && i > 0 &&
-            result->detections[i].confidence > result->detections[i - 1].confidence) {
-            code = lie(err, "an order of detections that rises to",
-                       (double)result->detections[i].confidence);
-        }
-    }
-    return code;
+    return code == 0 ? check_found(result, class_count, err) : code;
 }
 
 static struct frame_detection *detections_make(const struct worker_result *result,

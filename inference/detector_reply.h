@@ -12,6 +12,10 @@
 int detector_reply_check(struct worker_result *result, uint64_t generation, size_t class_count,
                          struct err *err);
 
+/* The same of a verdict that has detections only. */
+int detector_reply_check_found(struct worker_result *result, uint64_t generation,
+                               size_t class_count, struct err *err);
+
 /* Moves a checked result with code 0 into the frame; `thumb` has result->thumb_bytes. */
 int detector_reply_apply(const struct worker_result *result, const uint8_t *thumb,
                          const struct model *model, struct frame *frame, struct err *err);

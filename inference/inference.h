@@ -8,6 +8,9 @@
  *
  * A `struct detector` is one child and serves one thread at a time; run several for several cores.
  * Life cycle: model_open -> detector_start -> detector_run ... -> detector_stop -> model_close.
+ *
+ * On a GPU the work is shared: each detector's child, which is for the CPU, decodes and prepares
+ * frames, and one process a device, the batcher's, has the network and looks at several at a time.
  * Not: no network, no store, no opinion on what to keep (see triage.h).
  */
 #ifndef CREEL_INFERENCE_INFERENCE_H
@@ -73,7 +76,23 @@ struct detector_config {
     bool scaled;
     const char *device;  /* "cpu"; "auto" and "cuda:N" choose a worker program that can */
     const char *backend; /* "auto": the first that computes the model rightly; or one by name */
+    unsigned batch;      /* frames that the network looks at together, at most 64. 0: 8 on a GPU. On
+                            the CPU 0 and 1: each detector's child has the network itself */
+    int batch_wait_ms;   /* as long may a frame that is prepared wait for such as are being */
+    struct batcher *batcher; /* borrowed: shared; NULL: where one is wanted, the detector has its
+                                own */
 };
+
+/* The process that has the network of several detectors; none where each has its own. Its detectors
+ * are stopped before it. */
+struct batcher;
+/* How many frames it looks at together with this config; 0: none is wanted, or no program serves,
+ * which detector_start then says. */
+size_t batcher_wanted(const struct detector_config *config, const struct model *model);
+/* Starts the child and waits until it has loaded the model and run it once. */
+int batcher_start(const struct detector_config *config, const struct model *model,
+                  struct batcher **out, struct err *err);
+void batcher_stop(struct batcher *batcher); /* NULL accepted */
 
 struct detector;
 
@@ -92,10 +111,12 @@ int detector_run(struct detector *detector, struct frame *frame, struct err *err
 
 struct detector_stats {
     uint64_t frames, bad, restarts, timeouts;
+    uint64_t batches; /* of a batcher, whose frames are counted by its detectors */
     int pid;
     char program[DETECTOR_PROGRAM_SIZE]; /* "creel-worker-cpu: darknet … (pjreddie, cpu)" */
 };
 void detector_stats_get(const struct detector *detector, struct detector_stats *out);
+void batcher_stats_get(const struct batcher *batcher, struct detector_stats *out);
 
 /* "creel-worker-cpu: darknet … (pjreddie, cpu)" of the i-th worker program of this build, or why it
  * does not say. False behind the last. */

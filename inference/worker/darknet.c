@@ -43,8 +43,19 @@
 #define CREEL_DARKNET_VERSION "" /* the build may say which package it was, with a space behind */
 #endif
 
+/* Whether the library is given several inputs at once. pjreddie's takes the batch from the cfg,
+ * which says one. */
+#if defined(GPU) && defined(LIB_API)
+#define NET_BATCHES 1
+#else
+#define NET_BATCHES 0
+#endif
+
 static network *net;
-static struct net_heads heads;
+static struct net_heads heads; /* of the first input */
+static uint32_t batch_most = 1;
+static float *inputs_run;
+static size_t inputs_count, inputs_at; /* at: whose numbers the outputs are, without batches */
 #if !defined(GPU)
 static struct darknet_layers *layers;
 #endif
@@ -205,7 +216,7 @@ void file_error(const char *path) {
 }
 
 static network *load(char *cfg_path, char *weights_path) {
-    return load_network_custom(cfg_path, weights_path, 1, 1);
+    return load_network_custom(cfg_path, weights_path, 1, NET_BATCHES ? (int)batch_most : 1);
 }
 
 #endif
@@ -300,11 +311,12 @@ int net_load(const char *cfg_path, const char *weights_path, const struct worker
     if (code != 0) {
         return code;
     }
+    batch_most = start->batch > 0 ? start->batch : 1;
     net = load(cfg, weights);
     if (net == NULL) {
         return err_set(err, ERR_INVALID, "Darknet does not load the network");
     }
-    set_batch_network(net, 1);
+    set_batch_network(net, NET_BATCHES ? (int)batch_most : 1);
     code = shape_check(start, err);
     code = code == 0 ? layers_replace(start, err) : code; /* before the outputs are looked up */
     for (size_t i = 0; code == 0 && i < start->head_count; i++) {
@@ -313,25 +325,46 @@ int net_load(const char *cfg_path, const char *weights_path, const struct worker
     return code;
 }
 
-const struct net_heads *net_heads_get(void) {
-    return &heads;
-}
-
 /* A GPU's memory is not ours: what we read comes over. */
 static void heads_pull(void) {
 #if defined(GPU)
     for (size_t i = 0; i < heads.count; i++) {
         const layer *from = &net->layers[heads.items[i].layer];
-        cuda_pull_array(from->output_gpu, from->output, (size_t)from->outputs);
+        size_t inputs = NET_BATCHES ? batch_most : 1;
+        cuda_pull_array(from->output_gpu, from->output, inputs * (size_t)from->outputs);
     }
 #endif
 }
 
-int net_predict(float *input, struct err *err) {
-    if (net == NULL) {
-        return err_set(err, ERR_INVALID, "no network is loaded");
-    }
-    predict(input);
+static void input_run(size_t i) {
+    predict(inputs_run + i * (size_t)net->w * (size_t)net->h * (size_t)net->c);
     heads_pull();
+    inputs_at = i;
+}
+
+/* A batch that is not full costs the time of a full one: another size would have the library look
+ * for its algorithms again. */
+int net_run(float *inputs, size_t count, struct err *err) {
+    if (net == NULL || count == 0 || count > batch_most) {
+        return err_set(err, ERR_INVALID, "no network is loaded that looks at %zu inputs", count);
+    }
+    inputs_run = inputs;
+    inputs_count = count;
+    input_run(0);
     return 0;
+}
+
+/* No copy of a layer's struct and none of the library's own readers: those take the second of two
+ * for the mirror image of the first. */
+const struct net_heads *net_heads_of(size_t i) {
+    static struct net_heads at;
+    assert(i < inputs_count);
+    if (!NET_BATCHES && i != inputs_at) {
+        input_run(i);
+    }
+    at = heads;
+    for (size_t h = 0; NET_BATCHES && h < at.count; h++) {
+        at.items[h].output += i * boxes_head_values(&at.items[h]);
+    }
+    return &at;
 }

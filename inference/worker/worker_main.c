@@ -6,6 +6,9 @@
  * before READY is told once (WORKER_FAILED); later ones are told in the result or are the end of
  * the process: the parent starts another.
  *
+ * Its role (worker_protocol.h) says what of that it does: all; only what comes before the network;
+ * or only the network, on batches.
+ *
  * Invariants: 1. A stranger's byte is read only after sandbox_seal. 2. The input is mapped
  * read-only, and copied nowhere before the decoder. 3. Every result is written whole before DONE is
  * sent. 4. SIGTERM and SIGINT are ignored, because systemd and terminals send them to the whole
@@ -42,21 +45,24 @@
 
 enum { PICTURE_QUALITY = 90 }; /* of a frame that is not stored as it came */
 
+/* What a network's input was made of. */
+struct seen {
+    const struct view *view;   /* NULL: none */
+    uint32_t width, height;    /* pixels as they came to us: maybe scaled */
+    struct view_window window; /* what the network sees of them */
+    struct image_fit fit;      /* where that lies in its input */
+};
+
 struct worker {
     struct worker_start start;
-    const struct net_heads *heads;
-    bool tags;                    /* a classifier */
-    const uint8_t *input;         /* WORKER_INPUT_SIZE bytes */
-    struct worker_result *result; /* in the output memfd, the thumbnail behind it */
-    float *planar;
+    const uint8_t *input;              /* worker_input_size bytes */
+    struct worker_result *result;      /* in the output memfd, the thumbnail behind it */
+    float *planar;                     /* the network's input, or a batch of them */
     struct image_pixels pixels, spare; /* spare: of image_turn */
     bool stored_so;                    /* the frame may be stored as it came */
     struct image_resizer *resizer;
     struct image_shrinker *shrinker;
-    const struct view *view;          /* of the frame at hand; NULL: none */
-    uint32_t seen_width, seen_height; /* likewise, pixels as they came to us: maybe scaled */
-    struct view_window window;        /* likewise, what the network sees of it */
-    struct image_fit fit;             /* likewise, where that lies in the network's input */
+    struct seen seen; /* of the frame at hand */
     struct boxes *boxes;
     uint32_t sandbox;
 };
@@ -108,9 +114,10 @@ static void alarm_set(uint32_t seconds) {
 }
 
 static int maps_open(struct worker *worker, struct err *err) {
-    void *input = mmap(NULL, WORKER_INPUT_SIZE, PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
-    void *output =
-        mmap(NULL, WORKER_OUTPUT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_OUTPUT, 0);
+    const struct worker_start *start = &worker->start;
+    void *input = mmap(NULL, worker_input_size(start), PROT_READ, MAP_SHARED, WORKER_FD_INPUT, 0);
+    void *output = mmap(NULL, worker_output_size(start), PROT_READ | PROT_WRITE, MAP_SHARED,
+                        WORKER_FD_OUTPUT, 0);
     if (input == MAP_FAILED || output == MAP_FAILED) {
         return err_sys(err, errno, "mapping the shared memory");
     }
@@ -121,14 +128,18 @@ static int maps_open(struct worker *worker, struct err *err) {
 
 /* One run on an even grey: touches the memory, starts the library's threads, and shows weights that
  * are not numbers. */
-static int warm_up(struct worker *worker, struct err *err) {
-    size_t count = (size_t)worker->start.input_width * worker->start.input_height * 3;
+static int warm_up(struct worker *worker, uint32_t batch, struct err *err) {
+    size_t count = batch * worker_planar_count(&worker->start);
     for (size_t i = 0; i < count; i++) {
         worker->planar[i] = 0.5f;
     }
-    int code = net_predict(worker->planar, err);
-    for (size_t i = 0; code == 0 && i < worker->heads->count; i++) {
-        const struct boxes_head *head = &worker->heads->items[i];
+    int code = net_run(worker->planar, batch, err);
+    if (code != 0) {
+        return code;
+    }
+    const struct net_heads *heads = net_heads_of(batch - 1);
+    for (size_t i = 0; code == 0 && i < heads->count; i++) {
+        const struct boxes_head *head = &heads->items[i];
         count = boxes_head_values(head);
         for (size_t k = 0; code == 0 && k < count; k++) {
             if (!isfinite(head->output[k])) {
@@ -141,29 +152,51 @@ static int warm_up(struct worker *worker, struct err *err) {
     return code;
 }
 
+/* What decoding needs; a worker that prepares leaves the network's input where the parent reads
+ * it. */
+static int eye_make(struct worker *worker, struct err *err) {
+    const struct worker_start *start = &worker->start;
+    worker->resizer = image_resizer_create(start->input_width, start->input_height);
+    worker->shrinker = image_shrinker_create(start->thumb_width);
+    if (start->role == WORKER_PREPARES) {
+        worker->planar = (float *)(void *)((uint8_t *)worker->result + WORKER_PLANAR_AT);
+    }
+    return worker->resizer != NULL && worker->shrinker != NULL
+               ? 0
+               : err_set(err, ERR_NOMEM, "no memory to look at pictures");
+}
+
+static int network_make(struct worker *worker, struct err *err) {
+    const struct worker_start *start = &worker->start;
+    uint32_t batch = start->role == WORKER_NETWORK ? start->batch : 1;
+    if (batch == 0 || batch > WORKER_BATCH_MAX) {
+        return err_set(err, ERR_INVALID, "a batch of %u; expected 1 to %d", batch,
+                       WORKER_BATCH_MAX);
+    }
+    int code = net_load(MODEL_CFG, MODEL_WEIGHTS, start, err);
+    if (code != 0) {
+        return code;
+    }
+    worker->planar = mem_array(batch * worker_planar_count(start), sizeof(float));
+    worker->boxes = boxes_create();
+    if (worker->planar == NULL || worker->boxes == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for the network's input");
+    }
+    return warm_up(worker, batch, err);
+}
+
 static int set_up(struct worker *worker, struct err *err) {
     const struct worker_start *start = &worker->start;
     int code = maps_open(worker, err);
     if (code == 0) {
         code = sandbox_limits(start->memory_bytes, err);
     }
-    if (code == 0) {
-        code = net_load(MODEL_CFG, MODEL_WEIGHTS, start, err);
+    if (code == 0 && start->role != WORKER_PREPARES) {
+        code = network_make(worker, err);
     }
-    if (code != 0) {
-        return code;
+    if (code == 0 && start->role != WORKER_NETWORK) {
+        code = eye_make(worker, err);
     }
-    worker->heads = net_heads_get();
-    worker->tags = worker->heads->items[0].kind == BOXES_TAGS;
-    worker->planar = mem_array((size_t)start->input_width * start->input_height, 3 * sizeof(float));
-    worker->resizer = image_resizer_create(start->input_width, start->input_height);
-    worker->shrinker = image_shrinker_create(start->thumb_width);
-    worker->boxes = boxes_create();
-    if (worker->planar == NULL || worker->resizer == NULL || worker->shrinker == NULL ||
-        worker->boxes == NULL) {
-        return err_set(err, ERR_NOMEM, "no memory for the network's input");
-    }
-    code = warm_up(worker, err);
     close(WORKER_FD_CFG);
     close(WORKER_FD_WEIGHTS);
     if (code != 0) {
@@ -174,11 +207,11 @@ static int set_up(struct worker *worker, struct err *err) {
 }
 
 /* Boxes relative to the window, as boxes of the picture. */
-static void put_detections(struct worker *worker, size_t count) {
-    struct worker_result *result = worker->result;
-    const struct view *view = worker->view;
-    const struct view_window *window = &worker->window;
-    double width = worker->seen_width, height = worker->seen_height;
+static void put_detections(const struct worker *worker, size_t count, const struct seen *seen,
+                           struct worker_result *result) {
+    const struct view *view = seen->view;
+    const struct view_window *window = &seen->window;
+    double width = seen->width, height = seen->height;
     for (size_t i = 0; i < count && result->detection_count < FRAME_DETECTIONS_MAX; i++) {
         const struct boxes_item *item = boxes_get(worker->boxes, i);
         struct frame_box box;
@@ -195,21 +228,19 @@ static void put_detections(struct worker *worker, size_t count) {
     }
 }
 
-static int detect(struct worker *worker, struct err *err) {
-    int code = net_predict(worker->planar, err);
-    if (code != 0) {
-        return code;
-    }
+/* Of the i-th input that the network has looked at. */
+static void detect(struct worker *worker, size_t i, const struct seen *seen,
+                   struct worker_result *result) {
+    const struct net_heads *heads = net_heads_of(i);
     boxes_reset(worker->boxes);
-    for (size_t i = 0; i < worker->heads->count; i++) {
-        boxes_collect(worker->boxes, &worker->heads->items[i], &worker->fit,
-                      (float)worker->start.floor);
+    for (size_t h = 0; h < heads->count; h++) {
+        boxes_collect(worker->boxes, &heads->items[h], &seen->fit, (float)worker->start.floor);
     }
     /* tags all have one box, and do not hide each other */
-    enum model_nms kind = worker->tags ? MODEL_NMS_GREEDY : (enum model_nms)worker->start.nms_kind;
+    bool tags = heads->items[0].kind == BOXES_TAGS;
+    enum model_nms kind = tags ? MODEL_NMS_GREEDY : (enum model_nms)worker->start.nms_kind;
     size_t count = boxes_suppress(worker->boxes, kind, (float)worker->start.nms);
-    put_detections(worker, count);
-    return 0;
+    put_detections(worker, count, seen, result);
 }
 
 static int summarise(struct worker *worker, struct worker_result *result, struct err *err) {
@@ -257,7 +288,7 @@ static bool view_changes(const struct view *view) {
 /* What was decoded becomes what may be stored. */
 static int view_apply(struct worker *worker, struct err *err) {
     struct image_pixels *pixels = &worker->pixels;
-    const struct view *view = worker->view;
+    const struct view *view = worker->seen.view;
     bool changes = view_changes(view);
     worker->stored_so = !changes && pixels->media != MEDIA_NONE;
     if (!worker->stored_so) {
@@ -307,7 +338,7 @@ static void pass_least(void *ctx, uint32_t width, uint32_t height, uint32_t leas
     if (start->scaled == 0) {
         return;
     }
-    view_window_make(worker->view, width, height, &window);
+    view_window_make(worker->seen.view, width, height, &window);
     image_fit_make((enum model_resize)start->resize, window.width, window.height,
                    start->input_width, start->input_height, &fit);
     least[0] = (uint32_t)(3ull * fit.width * width / window.width);
@@ -317,11 +348,11 @@ static void pass_least(void *ctx, uint32_t width, uint32_t height, uint32_t leas
 
 static int pass_begin(void *ctx, uint32_t width, uint32_t height, struct err *err) {
     struct worker *worker = ctx;
-    worker->seen_width = width;
-    worker->seen_height = height;
-    view_window_make(worker->view, width, height, &worker->window);
-    image_resizer_begin(worker->resizer, width, &worker->window,
-                        (enum model_resize)worker->start.resize, worker->planar, &worker->fit);
+    worker->seen.width = width;
+    worker->seen.height = height;
+    view_window_make(worker->seen.view, width, height, &worker->seen.window);
+    image_resizer_begin(worker->resizer, width, &worker->seen.window,
+                        (enum model_resize)worker->start.resize, worker->planar, &worker->seen.fit);
     return image_shrinker_begin(worker->shrinker, width, height, err);
 }
 
@@ -335,8 +366,8 @@ static void pass_take(void *ctx, const uint8_t *rgb, uint32_t count) {
 static int pass_rows(struct worker *worker, const struct worker_job *job, struct err *err) {
     const struct image_rows rows = {worker, pass_least, pass_begin, pass_take};
     size_t size = (size_t)job->size;
-    if (job->format != FRAME_ENCODED || job->size > FRAME_BLOB_MAX || view_changes(worker->view) ||
-        !image_is_jpeg(worker->input, size)) {
+    if (job->format != FRAME_ENCODED || job->size > FRAME_BLOB_MAX ||
+        view_changes(worker->seen.view) || !image_is_jpeg(worker->input, size)) {
         return ERR_REFUSED;
     }
     worker->stored_so = true;
@@ -363,7 +394,7 @@ static int pass_whole(struct worker *worker, const struct worker_job *job, struc
 /* From bytes to everything that is told of them. */
 static int examine(struct worker *worker, const struct worker_job *job, struct err *err) {
     struct worker_result *result = worker->result;
-    worker->view = job->has_view != 0 ? (const void *)(worker->input + WORKER_VIEW_AT) : NULL;
+    worker->seen.view = job->has_view != 0 ? (const void *)(worker->input + WORKER_VIEW_AT) : NULL;
     int code = pass_rows(worker, job, err);
     if (code == ERR_REFUSED) {
         code = pass_whole(worker, job, err);
@@ -375,10 +406,16 @@ static int examine(struct worker *worker, const struct worker_job *job, struct e
     result->width = worker->pixels.width;
     result->height = worker->pixels.height;
     result->orientation = worker->pixels.orientation;
-    code = detect(worker, err);
-    if (code == 0) {
-        code = summarise(worker, result, err);
+    result->seen_width = worker->seen.width;
+    result->seen_height = worker->seen.height;
+    if (worker->start.role == WORKER_WHOLE) {
+        code = net_run(worker->planar, 1, err);
+        if (code != 0) {
+            return code;
+        }
+        detect(worker, 0, &worker->seen, result);
     }
+    code = summarise(worker, result, err);
     return code == 0 && !worker->stored_so ? picture_put(worker, err) : code;
 }
 
@@ -396,6 +433,62 @@ static void run(struct worker *worker, struct worker_job *job) {
     }
     result->code = code;
     result->detect_ms = now_ms() - began;
+}
+
+/* ---- a batch of what other workers prepared ---- */
+
+static void seen_make(const struct worker_start *start, const struct worker_item *item,
+                      struct seen *seen) {
+    seen->view = item->has_view != 0 ? &item->view : NULL;
+    seen->width = item->seen_width;
+    seen->height = item->seen_height;
+    view_window_make(seen->view, seen->width, seen->height, &seen->window);
+    image_fit_make((enum model_resize)start->resize, seen->window.width, seen->window.height,
+                   start->input_width, start->input_height, &seen->fit);
+}
+
+/* False: not a question of this protocol, or the network does not run. */
+static bool batch_run(struct worker *worker, const struct worker_job *job) {
+    const struct worker_start *start = &worker->start;
+    const struct worker_item *items = (const void *)worker->input;
+    size_t values = worker_planar_count(start), count = 0;
+    uint32_t which[WORKER_BATCH_MAX];
+    struct err err = {0};
+    double began = now_ms();
+    for (uint32_t i = 0; job->slot <= start->batch && i < start->batch; i++) {
+        if ((job->size >> i & 1) != 0) {
+            memcpy(worker->planar + count * values,
+                   worker->input + worker_planar_at(start, job->slot + i), values * sizeof(float));
+            which[count++] = i;
+        }
+    }
+    if (net_run(worker->planar, count, &err) != 0) {
+        fprintf(stderr, "%s\n", err.msg);
+        return false;
+    }
+    for (size_t k = 0; k < count; k++) {
+        struct worker_result *result = worker->result + which[k];
+        struct seen seen;
+        memset(result, 0, sizeof(*result));
+        seen_make(start, &items[job->slot + which[k]], &seen);
+        detect(worker, k, &seen, result);
+        result->generation = job->generation;
+        result->detect_ms = now_ms() - began;
+    }
+    return true;
+}
+
+static void batches_serve(struct worker *worker) {
+    struct worker_job job;
+    while (message_get(&job, sizeof(job), WORKER_RUN)) {
+        alarm_set(worker->start.alarm_s);
+        bool well = batch_run(worker, &job);
+        alarm_set(0);
+        job.kind = WORKER_DONE;
+        if (!well || !message_send(&job, sizeof(job))) {
+            return;
+        }
+    }
 }
 
 static void serve(struct worker *worker) {
@@ -435,6 +528,10 @@ int main(int argc, char **argv) {
         fail(err_text(&err, text, sizeof(text)));
     }
     hello_send(WORKER_READY, worker.sandbox, "");
-    serve(&worker);
+    if (worker.start.role == WORKER_NETWORK) {
+        batches_serve(&worker);
+    } else {
+        serve(&worker);
+    }
     _exit(0); /* the end of the process frees the network better than the library does */
 }

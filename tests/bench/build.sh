@@ -12,7 +12,8 @@ build_bench() { # TARGET...
     mkdir -p "$build"
     {
         cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCREEL_TESTS=ON \
-            ${DARKNET_ROOT:+"-DDARKNET_ROOT=$DARKNET_ROOT"} &&
+            ${DARKNET_ROOT:+"-DDARKNET_ROOT=$DARKNET_ROOT"} \
+            ${DARKNET_CUDA_ROOT:+"-DDARKNET_CUDA_ROOT=$DARKNET_CUDA_ROOT"} &&
             cmake --build "$build" --target "$@"
     } >"$build/build.log" 2>&1 || {
         tail -n 30 "$build/build.log" >&2

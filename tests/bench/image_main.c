@@ -98,7 +98,7 @@ static int turbo_run(struct bench *bench, struct err *err) {
 }
 
 static int network_run(struct bench *bench, struct err *err) {
-    return net_predict(bench->planar, err);
+    return net_run(bench->planar, 1, err);
 }
 
 static int decode_run(struct bench *bench, struct err *err) {
@@ -113,7 +113,7 @@ static int resize_run(struct bench *bench, struct err *err) {
 }
 
 static int boxes_run(struct bench *bench, struct err *err) {
-    const struct net_heads *heads = net_heads_get();
+    const struct net_heads *heads = net_heads_of(0);
     struct image_fit fit;
     (void)err;
     image_fit_make(bench->model->resize, bench->pixels.width, bench->pixels.height,
