@@ -1,65 +1,9 @@
 /* manifest_row: an event of a frame as a line of JSON, and the names of parts. Pure. */
-#include "daemon/base/clock.h"
-#include "daemon/base/hash.h"
+#include "daemon/base/frame_json.h"
 #include "sync/manifest.h"
-#include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DUMP (JSON_COMPACT | JSON_REAL_PRECISION(9))
-
-/* ---- values ---- */
-
-/* Floats carry seven digits: what lies behind them is noise that would only be printed. */
-static double rounded(double value) {
-    return round(value * 1e6) / 1e6;
-}
-
-/* Text that is not UTF-8 becomes "?". */
-static json_t *text_json(const char *text) {
-    json_t *value = json_string(text);
-    return value ? value : json_string("?");
-}
-
-static json_t *hex_json(const void *bytes, size_t size) {
-    char hex[HASH_HEX_SIZE];
-    return json_string(hash_hex(bytes, size, hex));
-}
-
-static json_t *time_json(int64_t utc_us) {
-    char text[CLOCK_RFC3339_SIZE];
-    return json_string(clock_format_rfc3339(utc_us, text));
-}
-
-static json_t *id_json(const struct frame_id *id) {
-    char text[HASH_ID_SIZE];
-    return json_string(frame_id_format(id, text));
-}
-
-static json_t *detection_json(const struct frame_detection *found) {
-    json_t *out =
-        json_pack("{s:o,s:i,s:f,s:{s:f,s:f,s:f,s:f}}", "class", text_json(found->label),
-                  "class_index", (int)found->class_index, "confidence",
-                  rounded((double)found->confidence), "box", "x", rounded(found->box.x), "y",
-                  rounded(found->box.y), "w", rounded(found->box.w), "h", rounded(found->box.h));
-    if (found->tag) {
-        json_object_set_new(out, "tag", json_true());
-    }
-    return out;
-}
-
-static json_t *detections_json(const struct frame_record *record) {
-    json_t *list = json_array();
-    for (size_t i = 0; list && i < record->detection_count; i++) {
-        if (json_array_append_new(list, detection_json(&record->detections[i])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
-}
 
 /* ---- groups of columns; the same ones in each row, so that a table can be made of them ---- */
 
@@ -69,19 +13,19 @@ static json_t *event_json(const struct manifest_row *row) {
         [STORE_EVENT_TIME] = "time",       [STORE_EVENT_LOST] = "lost",
         [STORE_EVENT_EXPIRED] = "expired", [STORE_EVENT_REMOVED] = "removed"};
     return json_pack("{s:s,s:s,s:I,s:o,s:o}", "schema", "creel.frame/1", "event", names[row->event],
-                     "row", (json_int_t)row->number, "written", time_json(row->written_us), "store",
-                     id_json(row->store));
+                     "row", (json_int_t)row->number, "written", frame_json_time(row->written_us),
+                     "store", frame_json_id(row->store));
 }
 
 static json_t *capture_json(const struct store_row *frame) {
     static const char *const tiers[TIER_COUNT] = {"annotated", "unannotated"};
     const struct frame_record *record = &frame->record;
     bool sure = record->captured.state == CLOCK_SYNCHRONISED;
-    return json_pack("{s:o,s:I,s:o,s:s,s:o,s:s,s:o}", "id", id_json(&record->id), "seq",
-                     (json_int_t)frame->seq, "camera", text_json(record->camera), "tier",
-                     tiers[record->tier], "captured", time_json(record->captured.utc_us), "clock",
-                     sure ? "synchronised" : "unsynchronised", "kept",
-                     time_json(frame->kept_utc_us));
+    return json_pack("{s:o,s:I,s:o,s:s,s:o,s:s,s:o}", "id", frame_json_id(&record->id), "seq",
+                     (json_int_t)frame->seq, "camera", frame_json_text(record->camera), "tier",
+                     tiers[record->tier], "captured", frame_json_time(record->captured.utc_us),
+                     "clock", sure ? "synchronised" : "unsynchronised", "kept",
+                     frame_json_time(frame->kept_utc_us));
 }
 
 static json_t *image_json(const struct frame_record *record) {
@@ -91,21 +35,22 @@ static json_t *image_json(const struct frame_record *record) {
     char phash[17];
     snprintf(phash, sizeof phash, "%016llx", (unsigned long long)record->phash);
     return json_pack("{s:o,s:I,s:s,s:I,s:I,s:i,s:b,s:s,s:{s:f,s:f,s:f}}", "sha256",
-                     hex_json(record->blob.bytes, sizeof record->blob.bytes), "bytes",
+                     frame_json_hex(record->blob.bytes, sizeof record->blob.bytes), "bytes",
                      (json_int_t)record->blob_bytes, "media",
                      media[record->media <= MEDIA_PNG ? record->media : 0], "width",
                      (json_int_t)record->width, "height", (json_int_t)record->height, "orientation",
                      (int)record->orientation, "masked", record->masked, "phash", phash, "quality",
-                     "luma_mean", rounded((double)record->quality.luma_mean), "luma_stddev",
-                     rounded((double)record->quality.luma_stddev), "sharpness",
-                     rounded((double)record->quality.sharpness));
+                     "luma_mean", frame_json_rounded((double)record->quality.luma_mean),
+                     "luma_stddev", frame_json_rounded((double)record->quality.luma_stddev),
+                     "sharpness", frame_json_rounded((double)record->quality.sharpness));
 }
 
 static json_t *triage_json(const struct frame_record *record) {
-    return json_pack("{s:{s:o,s:o,s:o},s:o,s:f}", "model", "name", text_json(record->model_name),
-                     "version", text_json(record->model_version), "sha256",
-                     hex_json(record->model.bytes, sizeof record->model.bytes), "rule",
-                     text_json(record->rule), "value", rounded(record->value));
+    return json_pack("{s:{s:o,s:o,s:o},s:o,s:f}", "model", "name",
+                     frame_json_text(record->model_name), "version",
+                     frame_json_text(record->model_version), "sha256",
+                     frame_json_hex(record->model.bytes, sizeof record->model.bytes), "rule",
+                     frame_json_text(record->rule), "value", frame_json_rounded(record->value));
 }
 
 static json_t *receipt_json(const struct store_receipt *receipt) {
@@ -115,9 +60,9 @@ static json_t *receipt_json(const struct store_receipt *receipt) {
     if (receipt == NULL) {
         return json_pack("{s:n,s:n}", "key", "receipt");
     }
-    return json_pack("{s:o,s:{s:s,s:o,s:o}}", "key", text_json(receipt->key), "receipt", "kind",
-                     kinds[receipt->kind], "etag", text_json(receipt->etag), "at",
-                     time_json(receipt->utc_us));
+    return json_pack("{s:o,s:{s:s,s:o,s:o}}", "key", frame_json_text(receipt->key), "receipt",
+                     "kind", kinds[receipt->kind], "etag", frame_json_text(receipt->etag), "at",
+                     frame_json_time(receipt->utc_us));
 }
 
 static json_t *label_json(const struct store_label *label) {
@@ -129,8 +74,8 @@ static json_t *label_json(const struct store_label *label) {
         return json_pack("{s:n}", "label");
     }
     return json_pack("{s:{s:s,s:o,s:o,s:o,s:o}}", "label", "state", states[label->state], "class",
-                     text_json(label->class_name), "note", text_json(label->note), "who",
-                     text_json(label->who), "at", time_json(label->utc_us));
+                     frame_json_text(label->class_name), "note", frame_json_text(label->note),
+                     "who", frame_json_text(label->who), "at", frame_json_time(label->utc_us));
 }
 
 /* Moves the members over; false when memory ran out. */
@@ -141,7 +86,7 @@ static bool join(json_t *row, json_t *more) {
 }
 
 static int line_put(json_t *line, bool whole, struct buf *out, struct err *err) {
-    char *text = whole ? json_dumps(line, DUMP) : NULL;
+    char *text = whole ? json_dumps(line, FRAME_JSON_DUMP) : NULL;
     json_decref(line);
     if (text == NULL) {
         return err_set(err, ERR_NOMEM, "no memory for the document of a frame");
@@ -158,18 +103,18 @@ int sync__manifest_row(const struct manifest_row *row, struct buf *out, struct e
     bool whole = join(line, capture_json(row->frame)) && join(line, image_json(record)) &&
                  join(line, triage_json(record)) && join(line, receipt_json(row->receipt)) &&
                  join(line, label_json(row->label)) &&
-                 json_object_set_new(line, "detections", detections_json(record)) == 0;
+                 json_object_set_new(line, "detections", frame_json_detections(record)) == 0;
     return line_put(line, whole, out, err);
 }
 
 int sync__sidecar(const struct frame_id *store, const struct store_row *frame, const char *key,
                   struct buf *out, struct err *err) {
     const struct frame_record *record = &frame->record;
-    json_t *line = json_pack("{s:s,s:o}", "schema", "creel.frame/1", "store", id_json(store));
+    json_t *line = json_pack("{s:s,s:o}", "schema", "creel.frame/1", "store", frame_json_id(store));
     bool whole = join(line, capture_json(frame)) && join(line, image_json(record)) &&
                  join(line, triage_json(record)) &&
-                 json_object_set_new(line, "key", text_json(key)) == 0 &&
-                 json_object_set_new(line, "detections", detections_json(record)) == 0;
+                 json_object_set_new(line, "key", frame_json_text(key)) == 0 &&
+                 json_object_set_new(line, "detections", frame_json_detections(record)) == 0;
     return line_put(line, whole, out, err);
 }
 

@@ -414,7 +414,7 @@ void webui__reply_text(struct webui__request *request, int status, const char *t
 }
 
 void webui__reply_json(struct webui__request *request, int status, const char *type, json_t *json) {
-    char *text = json ? json_dumps(json, WEBUI__JSON_DUMP) : NULL;
+    char *text = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     json_decref(json);
     if (!text) {
         webui__reply_problem(request, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
@@ -463,7 +463,7 @@ void webui__reply_problem(struct webui__request *request, int status, const char
     if (!json) { /* the text is not UTF-8 */
         json = json_pack("{s:s,s:s,s:i}", "type", "about:blank", "title", title, "status", status);
     }
-    char *text = json ? json_dumps(json, WEBUI__JSON_DUMP) : NULL;
+    char *text = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     json_decref(json);
     webui__reply_bytes(request, text ? status : MHD_HTTP_INTERNAL_SERVER_ERROR,
                        "application/problem+json", text, 0, text ? strlen(text) : 0);

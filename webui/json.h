@@ -5,20 +5,15 @@
 #ifndef CREEL_WEBUI_JSON_H
 #define CREEL_WEBUI_JSON_H
 
+#include "daemon/base/frame_json.h"
 #include "schemas/frame.h"
 #include "store/store.h"
 #include <jansson.h>
 #include <stdbool.h>
 
-#define WEBUI__JSON_DUMP (JSON_COMPACT | JSON_REAL_PRECISION(9))
-
 /* "pending", "done", "quarantined", or "none" where no remote has or wants the frame. */
 const char *webui__sync_state(const struct store_row *row);
 
-/* Six digits behind the point: floats carry no more. */
-double webui__rounded(double value);
-/* Text that is not UTF-8 becomes "?". NULL: no memory. */
-json_t *webui__text_json(const char *text);
 /* The box within the picture, rounded so that its sums stay within 1 also in decimals. */
 struct frame_box webui__box_clipped(const struct frame_box *box);
 

@@ -31,10 +31,10 @@ static json_t *box_json(const struct frame_detection *found) {
 
 static json_t *one_json(const struct frame_record *record, const struct frame_detection *found,
                         bool whole_picture) {
-    return json_pack("{s:f,s:o,s:o,s:o}", "probability", webui__rounded((double)found->confidence),
-                     "tagId", name_json(record, found->label), "tagName",
-                     webui__text_json(found->label), "boundingBox",
-                     whole_picture || found->tag ? json_null() : box_json(found));
+    return json_pack("{s:f,s:o,s:o,s:o}", "probability",
+                     frame_json_rounded((double)found->confidence), "tagId",
+                     name_json(record, found->label), "tagName", frame_json_text(found->label),
+                     "boundingBox", whole_picture || found->tag ? json_null() : box_json(found));
 }
 
 /* Whether a detection before `index` is of the same class: those come the most certain first. */

@@ -23,7 +23,7 @@
 static int json_answer(json_t *json, struct webui__answer *out) {
     out->status = MHD_HTTP_OK;
     out->type = "application/json";
-    out->bytes = json ? json_dumps(json, WEBUI__JSON_DUMP) : NULL;
+    out->bytes = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     out->size = out->bytes ? strlen(out->bytes) : 0;
     json_decref(json);
     return out->bytes ? 0 : ERR_NOMEM;

@@ -239,7 +239,7 @@ START_TEST(lva) {
     size_t count = 0;
     ck_assert_int_eq(webui__lva_format(&record, 0.25, "", &json, &count), 0);
     ck_assert_uint_eq(count, 3);
-    char *text = json_dumps(json, WEBUI__JSON_DUMP);
+    char *text = json_dumps(json, FRAME_JSON_DUMP);
     static const char expected[] =
         "{\"inferences\":[{\"type\":\"entity\",\"entity\":{\"tag\":{\"value\":\"car\","
         "\"confidence\":0.87},\"box\":{\"l\":0.1,\"t\":0.2,\"w\":0.3,\"h\":0.4}}},";
@@ -309,7 +309,7 @@ START_TEST(lva_clipping) {
         size_t count = 0;
         double l = 0, t = 0, w = 0, h = 0;
         ck_assert_int_eq(webui__lva_format(&record, 0, "", &json, &count), 0);
-        char *text = json_dumps(json, WEBUI__JSON_DUMP);
+        char *text = json_dumps(json, FRAME_JSON_DUMP);
         json_decref(json);
         json = json_loads(text, 0, NULL);
         free(text);
@@ -331,7 +331,7 @@ START_TEST(tags) {
     json_t *json = NULL;
     size_t count = 0;
     ck_assert_int_eq(webui__lva_format(&row.record, 0.25, "", &json, &count), 0);
-    char *text = json_dumps(json, WEBUI__JSON_DUMP);
+    char *text = json_dumps(json, FRAME_JSON_DUMP);
     ck_assert_str_eq(text, "{\"inferences\":[{\"type\":\"classification\",\"classification\":"
                            "{\"tag\":{\"value\":\"harbour\",\"confidence\":0.75}}}]}");
     free(text);
