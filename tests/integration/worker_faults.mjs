@@ -30,7 +30,7 @@ ingest: {listen: "127.0.0.1:${port}"}
   const daemon = await startDaemon(config, () => run('status', '--config', config).status === 0);
   fs.mkdirSync(path.join(dir, 'photos'));
   const files = photos(path.join(dir, 'photos'), 4);
-  const large = path.join(dir, 'large.jpg'); // more than a worker has memory for that has only seen photos
+  const large = path.join(dir, 'large.png'); // decoded whole: more than a worker has memory for that has only seen photos
   execFileSync('ffmpeg', ['-loglevel', 'error', '-f', 'lavfi', '-i', 'testsrc2=size=3200x2400', '-frames:v', '1', large]);
   const pipeline = () => runJson('status', '--json', '--config', config).pipeline;
   const sum = (key) => pipeline().workers.reduce((total, one) => total + one[key], 0);
