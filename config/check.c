@@ -129,7 +129,7 @@ static void check_door(struct load *load, const char *path, const char *listen, 
 
 static void check_doors(struct load *load) {
     const struct webui_config *webui = &load->config->values.webui;
-    check_door(load, "web.listen", webui->listen, webui->password, "web.password");
+    /* Whether the gallery has users stands in the store: it looks for itself when it starts. */
     check_door(load, "ingest.listen", webui->ingest_listen, webui->ingest_token, "ingest.token");
     bool same = webui->listen != NULL && webui->ingest_listen != NULL &&
                 strcmp(webui->listen, webui->ingest_listen) == 0;

@@ -45,6 +45,8 @@ int cmd_fsck_remote(const struct options *options, bool repair, bool force);
 int cmd_rm_remote(const struct options *options, bool force, bool dry_run);
 int cmd_cloud(int argc, char **argv);
 int cmd_store(int argc, char **argv);
+int cmd_user(int argc, char **argv);
+int cmd_token(int argc, char **argv);
 int cmd_detect(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_model(int argc, char **argv);

@@ -25,6 +25,8 @@ static const struct {
     {"fsck", cmd_fsck, "check every byte of the store; --remote: a bucket"},
     {"cloud", cmd_cloud, "remove from a bucket what is too old; its lifecycle rules"},
     {"store", cmd_store, "back up what no log can make again; adopt a replaced disk"},
+    {"user", cmd_user, "who may log in at the gallery: add, passwd, rm, ls"},
+    {"token", cmd_token, "tokens with scopes for machines: add, rm, ls"},
     {"detect", cmd_detect, "run a model on image files"},
     {"simulate", cmd_simulate, "what other triage rules would have kept of the recorded frames"},
     {"model", cmd_model, "check a model directory; let a running daemon use another model"},

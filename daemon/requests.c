@@ -97,7 +97,8 @@ static int local_link(const struct rooms *rooms, const struct store_row *row, in
     if (!code) {
         char host[LINK_HOST_MAX];
         link_host(rooms->values->webui.listen, host);
-        snprintf(out, SYNC_LINK_MAX, "http://%s:%u%s", host, web, path);
+        snprintf(out, SYNC_LINK_MAX, "%s://%s:%u%s",
+                 rooms->values->webui.tls_certificate ? "https" : "http", host, web, path);
     }
     return code;
 }
@@ -293,6 +294,13 @@ static const struct {
     {"model-state", answer_model_state},
     {"recorded", answer_recorded},
     {"rm", answer_rm},
+    {"user-add", answer_user_add},
+    {"user-passwd", answer_user_passwd},
+    {"user-rm", answer_user_rm},
+    {"user-ls", answer_user_ls},
+    {"token-add", answer_token_add},
+    {"token-rm", answer_token_rm},
+    {"token-ls", answer_token_ls},
     {"state-backup", answer_state_backup},
     {"cloud-receipts", answer_cloud_receipts},
     {"cloud-look", answer_cloud_look},

@@ -39,6 +39,8 @@ typedef int answer_fn(const struct rooms *rooms, const json_t *request, json_t *
                       struct control_bytes *bytes, struct err *err);
 /* requests_keep.c: what changes the store. */
 answer_fn answer_pin, answer_rm, answer_gc;
+answer_fn answer_user_add, answer_user_passwd, answer_user_rm, answer_user_ls, answer_token_add,
+    answer_token_rm, answer_token_ls;           /* requests_people.c */
 answer_fn answer_why;                           /* requests_why.c */
 answer_fn answer_model_use, answer_model_state; /* requests_model.c */
 answer_fn answer_recorded;                      /* recorded.c */

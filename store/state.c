@@ -30,6 +30,7 @@ static const char *const state_sql[STATE_STATEMENTS] = {
     [STATE_PUT] = "INSERT INTO state (space, key, value) VALUES (?1, ?2, ?3)"
                   " ON CONFLICT (space, key) DO UPDATE SET value = ?3",
     [STATE_DROP] = "DELETE FROM state WHERE space = ? AND key = ?",
+    [STATE_LIST] = "SELECT key, value FROM state WHERE space = ? ORDER BY key",
     [STATE_TALLY_ADD] =
         "INSERT INTO tally (span, minute, camera, rule, kept, over_budget, rejected) VALUES"
         " (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (span, minute, camera, rule) DO UPDATE SET kept "
@@ -235,4 +236,28 @@ int store_state_drop(struct store *store, const char *space, const void *key, si
     code = store__db_run(&store->state, STATE_DROP, err, "tb", space, key, key_size);
     pthread_mutex_unlock(&store->state_lock);
     return code;
+}
+
+int store_state_each(struct store *store, const char *space, store_state_fn *each, void *ctx,
+                     struct err *err) {
+    sqlite3_stmt *statement = NULL;
+    int code = bounds_check(space, 0, 0, err);
+    if (code) {
+        return code;
+    }
+    pthread_mutex_lock(&store->state_lock);
+    code = store__db_bind(&store->state, STATE_LIST, &statement, err, "t", space);
+    code = code ? code : store__db_step(&store->state, statement, err);
+    while (!code) {
+        code =
+            each(ctx, sqlite3_column_blob(statement, 0), (size_t)sqlite3_column_bytes(statement, 0),
+                 sqlite3_column_blob(statement, 1), (size_t)sqlite3_column_bytes(statement, 1));
+        if (code) {
+            sqlite3_reset(statement);
+            break;
+        }
+        code = store__db_step(&store->state, statement, err);
+    }
+    pthread_mutex_unlock(&store->state_lock);
+    return code == ERR_NOT_FOUND ? 0 : code;
 }

@@ -6,6 +6,7 @@ enum state_statement {
     STATE_GET,
     STATE_PUT,
     STATE_DROP,
+    STATE_LIST,
     STATE_CHECK,
     STATE_TALLY_ADD,
     STATE_TALLY_GET,

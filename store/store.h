@@ -573,6 +573,14 @@ int store_state_put(struct store *store, const char *space, const void *key, siz
 int store_state_drop(struct store *store, const char *space, const void *key, size_t key_size,
                      struct err *err);
 
+/* Calls `each` for every pair of the space in the order of its keys, with bytes that are valid
+ * during the call. It must not call the store; what it returns other than 0 ends the walk and is
+ * returned. */
+typedef int store_state_fn(void *ctx, const void *key, size_t key_size, const void *value,
+                           size_t size);
+int store_state_each(struct store *store, const char *space, store_state_fn *each, void *ctx,
+                     struct err *err);
+
 #define STORE_STATE_BACKUP_MAX FRAME_BLOB_MAX
 /* The whole of state.db as it is now, as the bytes of a SQLite file, checked. The caller frees
  * *bytes. ERR_CORRUPT: it is damaged. ERR_FULL: larger than STORE_STATE_BACKUP_MAX. */

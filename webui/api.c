@@ -69,14 +69,19 @@ void webui__on_api_status(struct webui__request *request) {
 
 /* ---- links ---- */
 
-/* "http://host:port" of this request, "" when the Host header is odd: then the link is relative. */
+/* "http://host:port", or https, of this request, "" when the Host header is odd: then the link is
+ * relative. */
 static void origin(struct webui__request *request, char *out, size_t size) {
     const char *host = webui__header(request, "Host");
     bool plain =
         host && host[0] &&
         strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]") ==
             strlen(host);
-    snprintf(out, size, "%s%s", plain ? "http://" : "", plain ? host : "");
+    snprintf(out, size, "%s%s",
+             !plain                 ? ""
+             : request->server->tls ? "https://"
+                                    : "http://",
+             plain ? host : "");
 }
 
 static int local_link(struct webui__request *request, const struct store_row *row,

@@ -1,11 +1,23 @@
+/* auth: who sent a request, and whether they may do what it asks.
+ *
+ * A request is known by web.password (Basic), ingest.token, a token with scopes, or the cookie of a
+ * session, in this order. On loopback nobody needs any, as long as there is no password, token or
+ * user. Looking takes the scope read, a change write, the ingest server ingest. What a browser
+ * sends by itself (a cookie) is never enough for a change: it takes the session's CSRF token too,
+ * and no page of another origin may post at all. Basic is for web.password alone: a user's password
+ * costs a scrypt, which no request but a log-in may ask for.
+ */
+#include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
-#include "webui/http.h"
+#include "webui/form.h"
+#include "webui/state.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #define USER      "creel"
 #define LOGIN_MAX 512 /* bytes of "user:password" */
+#define FORM_TYPE "application/x-www-form-urlencoded"
 #define REALM     "Basic realm=\"creel\", charset=\"UTF-8\""
 
 int webui__gate_init(struct webui__gate *gate, const char *password, const char *token) {
@@ -19,7 +31,7 @@ int webui__gate_init(struct webui__gate *gate, const char *password, const char 
     return 0;
 }
 
-static bool secret_right(const struct webui__gate *gate, const char *text, size_t size) {
+bool webui__secret_right(const struct webui__gate *gate, const char *text, size_t size) {
     struct frame_hash hash;
     hash_sha256(text, size, &hash);
     return hash_equal(hash.bytes, gate->secret.bytes, sizeof(hash.bytes));
@@ -39,30 +51,109 @@ static bool basic_right(const struct webui__gate *gate, const char *text) {
     }
     size_t user = (size_t)(colon - login);
     bool known = gate->bearer || (user == strlen(USER) && memcmp(login, USER, user) == 0);
-    bool right = secret_right(gate, colon + 1, size - user - 1);
+    bool right = webui__secret_right(gate, colon + 1, size - user - 1);
     explicit_bzero(login, sizeof(login));
     return known && right;
 }
 
 static bool login_right(const struct webui__gate *gate, const char *header) {
-    if (!header) {
+    if (!header || (!gate->basic && !gate->bearer)) {
         return false;
     }
     if (strncasecmp(header, "Basic ", 6) == 0) {
         return basic_right(gate, header + 6);
     }
     return gate->bearer && strncasecmp(header, "Bearer ", 7) == 0 &&
-           secret_right(gate, header + 7, strlen(header + 7));
+           webui__secret_right(gate, header + 7, strlen(header + 7));
 }
 
 /* Callers of Custom Vision have a header of their own for what is a token here. */
 static bool key_right(const struct webui__gate *gate, const char *header) {
-    return gate->bearer && header && secret_right(gate, header, strlen(header));
+    return gate->bearer && header && webui__secret_right(gate, header, strlen(header));
 }
 
 static int deny(struct webui__request *request, int status, const char *reason) {
     snprintf(request->reason, sizeof(request->reason), "%s", reason);
     return status;
+}
+
+/* ---- who it is ---- */
+
+const char *webui__cookie_name(const struct webui__request *request) {
+    return request->server->tls ? "__Host-creel" : "creel";
+}
+
+const char *webui__cookie(struct webui__request *request) {
+    return MHD_lookup_connection_value(request->connection, MHD_COOKIE_KIND,
+                                       webui__cookie_name(request));
+}
+
+static bool token_right(struct webui__request *request, const char *header) {
+    return header && strncasecmp(header, "Bearer ", 7) == 0 &&
+           webui__token_find(&request->webui->access, header + 7, clock_utc_us() / 1000000,
+                             &request->who);
+}
+
+static bool session_right(struct webui__request *request) {
+    const char *cookie = request->server->gate.people ? webui__cookie(request) : NULL;
+    return cookie &&
+           webui__session_find(&request->webui->access, cookie, clock_boot_us(), &request->who);
+}
+
+/* Fills request->who. What a request sends itself comes before what a browser adds to it. */
+static bool identify(struct webui__request *request) {
+    const struct webui__gate *gate = &request->server->gate;
+    const char *login = webui__header(request, "Authorization");
+    if (login_right(gate, login) || key_right(gate, webui__header(request, "Prediction-Key"))) {
+        request->who = (struct webui__who){.scopes = WEBUI_READ | WEBUI_WRITE | WEBUI_INGEST};
+        return true;
+    }
+    return token_right(request, login) || session_right(request);
+}
+
+static bool login_needed(struct webui__request *request) {
+    const struct webui__gate *gate = &request->server->gate;
+    return !gate->loopback || gate->basic || gate->bearer ||
+           (gate->people && webui__access_people(&request->webui->access));
+}
+
+/* ---- what it may ---- */
+
+static int ask_for_login(struct webui__request *request) {
+    const struct webui__gate *gate = &request->server->gate;
+    bool people = gate->people && webui__access_people(&request->webui->access);
+    if (people && !request->post && webui__wants_page(request)) {
+        CLEANUP(buf_finish) struct buf to = BUF_INIT(WEBUI__HEADER_MAX - 16);
+        buf_puts_url(&to, request->path, true);
+        webui__set_header(request, "Location", "/login?to=%s",
+                          to.failed || !to.len ? "/" : to.data);
+        return deny(request, MHD_HTTP_SEE_OTHER, "log in first");
+    }
+    webui__set_header(request, "WWW-Authenticate", "%s", gate->basic && !people ? REALM : "Bearer");
+    return deny(request, MHD_HTTP_UNAUTHORIZED,
+                people        ? "log in at /login, or send a token: Authorization: Bearer …"
+                : gate->basic ? "log in as user creel with the password of web.password"
+                              : "send the token of ingest.token: Authorization: Bearer …");
+}
+
+int webui__login_check(struct webui__request *request) {
+    const struct webui__gate *gate = &request->server->gate;
+    if (!identify(request)) {
+        if (login_needed(request)) {
+            return ask_for_login(request);
+        }
+        request->who = (struct webui__who){.scopes = WEBUI_READ | WEBUI_WRITE | WEBUI_INGEST};
+    }
+    bool look = !request->post || (request->route && (request->route->flags & ROUTE_LOOK));
+    unsigned need = !gate->people ? WEBUI_INGEST : look ? WEBUI_READ : WEBUI_WRITE;
+    if (request->who.scopes & need) {
+        return 0;
+    }
+    return deny(request, MHD_HTTP_FORBIDDEN,
+                need == WEBUI_INGEST  ? "this token is not for ingest"
+                : need == WEBUI_WRITE ? "you may look, not change: that takes the role admin, or "
+                                        "a token with the scope write"
+                                      : "this token is not for reading");
 }
 
 int webui__gate_check(struct webui__request *request) {
@@ -77,18 +168,33 @@ int webui__gate_check(struct webui__request *request) {
     if (request->post && origin && (!host || !webui__origin_same(origin, host))) {
         return deny(request, MHD_HTTP_FORBIDDEN, "a page of another site may not post here");
     }
-    return request->route && (request->route->flags & ROUTE_OPEN) ? 0 : webui__login_check(request);
-}
-
-int webui__login_check(struct webui__request *request) {
-    const struct webui__gate *gate = &request->server->gate;
-    if ((!gate->basic && !gate->bearer) ||
-        login_right(gate, webui__header(request, "Authorization")) ||
-        key_right(gate, webui__header(request, "Prediction-Key"))) {
+    if (request->route && (request->route->flags & ROUTE_OPEN)) {
+        identify(request);
         return 0;
     }
-    webui__set_header(request, "WWW-Authenticate", "%s", gate->basic ? REALM : "Bearer");
-    return deny(request, MHD_HTTP_UNAUTHORIZED,
-                gate->basic ? "log in as user creel with the password of web.password"
-                            : "send the token of ingest.token: Authorization: Bearer …");
+    return webui__login_check(request);
+}
+
+/* ---- changes ---- */
+
+static bool csrf_right(const struct webui__request *request, const char *given) {
+    size_t size = strlen(request->who.csrf);
+    return given && strlen(given) == size && hash_equal(given, request->who.csrf, size);
+}
+
+int webui__csrf_check(struct webui__request *request) {
+    char field[WEBUI__SECRET_SIZE];
+    const char *type = webui__header(request, "Content-Type");
+    if (!request->post || !request->who.session || (request->route->flags & ROUTE_OPEN) ||
+        csrf_right(request, webui__header(request, "X-Creel-CSRF"))) {
+        return 0;
+    }
+    bool form =
+        type && strncasecmp(type, FORM_TYPE, strlen(FORM_TYPE)) == 0 && request->body.len &&
+        webui__form_get(request->body.data, request->body.len, "csrf", field, sizeof(field));
+    return form && csrf_right(request, field)
+               ? 0
+               : deny(request, MHD_HTTP_FORBIDDEN,
+                      "the request does not carry the CSRF token of this session: reload the "
+                      "page and try again");
 }

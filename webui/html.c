@@ -30,8 +30,9 @@ void webui__html_begin(struct buf *page, const char *title, const char *here) {
         page,
         " · creel</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"/assets/icon.svg?v=%s\">"
         "<link rel=\"stylesheet\" href=\"/assets/app.css?v=%s\">"
+        "<script src=\"/assets/auth.js?v=%s\" defer></script>"
         "<script src=\"/assets/app.js?v=%s\" defer></script></head><body>",
-        version, version, version);
+        version, version, version, version);
     buf_append(page, embed_webui_assets_symbols_svg,
                (size_t)(embed_webui_assets_symbols_svg_end - embed_webui_assets_symbols_svg));
     buf_puts(page, "<a class=\"skip\" href=\"#main\">Skip to the content</a><header class=\"top\">"

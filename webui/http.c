@@ -4,8 +4,9 @@
  * answer.
  *
  * A request is made when its request line is known (webui__on_uri), admitted when its headers are
- * (admit: bounds, host, login, route, method, size of the body), collects its body, is handled
- * once, and is freed when microhttpd is done with it (webui__on_completed), answered or not.
+ * (admit: bounds, host, login, route, method, size of the body), collects its body (which may hold
+ * its CSRF token), is handled once, and is freed when microhttpd is done with it
+ * (webui__on_completed), answered or not.
  *
  * Invariants
  * 1. A handler runs only on an admitted request whose body is complete.
@@ -241,7 +242,11 @@ static enum MHD_Result take_body(struct webui__request *request, const char *byt
 }
 
 static enum MHD_Result answer(struct webui__request *request) {
+    bool again = request->parked;
     request->parked = false;
+    if (!request->refusal && !again) {
+        request->refusal = webui__csrf_check(request);
+    }
     if (request->refusal) {
         webui__reply_problem(request, request->refusal, "%s", request->reason);
     } else {
@@ -314,20 +319,31 @@ const char *webui__header(struct webui__request *request, const char *name) {
 
 /* ---- replies ---- */
 
+static void put_header(struct webui__request *request, size_t at, const char *name, const char *fmt,
+                       va_list args) {
+    if (at < WEBUI__HEADERS_MAX) {
+        request->headers[at].name = name;
+        vsnprintf(request->headers[at].value, sizeof(request->headers[at].value), fmt, args);
+        request->header_count += at == request->header_count;
+    }
+}
+
 void webui__set_header(struct webui__request *request, const char *name, const char *fmt, ...) {
     size_t at = 0;
     while (at < request->header_count && strcasecmp(request->headers[at].name, name) != 0) {
         at++;
     }
-    if (at == WEBUI__HEADERS_MAX) {
-        return;
-    }
     va_list args;
     va_start(args, fmt);
-    request->headers[at].name = name;
-    vsnprintf(request->headers[at].value, sizeof(request->headers[at].value), fmt, args);
+    put_header(request, at, name, fmt, args);
     va_end(args);
-    request->header_count += at == request->header_count;
+}
+
+void webui__add_header(struct webui__request *request, const char *name, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    put_header(request, request->header_count, name, fmt, args);
+    va_end(args);
 }
 
 /* Set on every reply unless the handler has set its own. Images come from here alone; nothing may
@@ -438,7 +454,7 @@ static void reply_problem_page(struct webui__request *request, int status, const
 }
 
 /* A browser that shows the answer itself gets a page, everything else problem+json (RFC 9457). */
-static bool wants_page(struct webui__request *request) {
+bool webui__wants_page(struct webui__request *request) {
     const char *accept = webui__header(request, "Accept");
     return accept && strstr(accept, "text/html") && request->server == &request->webui->web &&
            strncmp(request->path, "/api/", 5) != 0;
@@ -454,7 +470,7 @@ void webui__reply_problem(struct webui__request *request, int status, const char
     if (status == MHD_HTTP_SERVICE_UNAVAILABLE) {
         webui__set_header(request, "Retry-After", "1");
     }
-    if (wants_page(request)) {
+    if (webui__wants_page(request)) {
         reply_problem_page(request, status, title, detail);
         return;
     }

@@ -13,6 +13,7 @@
 #include "daemon/base/buf.h"
 #include "daemon/base/err.h"
 #include "daemon/base/hash.h"
+#include "webui/access.h"
 #include "webui/text.h"
 #include "webui/webui.h"
 #include <jansson.h>
@@ -41,6 +42,7 @@ enum webui__methods { METHOD_GET = 1, METHOD_POST = 2 }; /* GET serves HEAD too 
 enum webui__route_flags {
     ROUTE_OPEN = 1, /* needs no login (or sees to it itself) */
     ROUTE_BODY = 2, /* takes a body */
+    ROUTE_LOOK = 4, /* a POST that changes nothing of the store: who may read may send it */
 };
 
 struct webui__route {
@@ -56,7 +58,8 @@ struct webui__route {
 struct webui__gate {
     bool loopback;      /* the Host header must be ours: a page of another site must not reach us */
     char host[256];     /* the host of the listen address */
-    bool basic, bearer; /* which login is needed; neither: none */
+    bool basic, bearer; /* there is a password of web.password, a token of ingest.token */
+    bool people;        /* users may log in */
     struct frame_hash secret; /* SHA-256 of the password or the token */
 };
 
@@ -66,8 +69,10 @@ struct webui__server_config {
     bool next_free_port;
     int timeout_s;
     uint32_t body_max;
-    const char *body_option;      /* " (x raises that)", for who sends more; NULL: nothing does */
-    const char *password, *token; /* borrowed during the call */
+    const char *body_option;       /* " (x raises that)", for who sends more; NULL: nothing does */
+    const char *password, *token;  /* borrowed during the call */
+    const char *certificate, *key; /* files; NULL: plain HTTP */
+    bool people;
     const struct webui__route *routes;
     size_t route_count;
     unsigned threads, connections;
@@ -86,6 +91,10 @@ struct webui__server {
     const struct webui__route *routes;
     size_t route_count;
     struct webui__gate gate;
+    bool tls;
+    char *certificate, *key; /* PEM, NULL without TLS */
+    pthread_t starter;       /* the thread that starts it, and what microhttpd said last on it */
+    char complaint[256];
     struct MHD_Daemon *daemon;
     int listener; /* after quiesce: ours to close */
     uint16_t port;
@@ -110,6 +119,7 @@ struct webui__request {
     struct buf body;
     uint64_t reserved; /* of WEBUI__BODIES_MAX */
     uint64_t drained;
+    struct webui__who who;
     int refusal; /* status decided before the body was read, or 0 */
     char reason[ERR_TEXT_MAX];
     struct webui__ticket *ticket; /* ticket.c */
@@ -147,8 +157,15 @@ void webui__on_connection(void *server, struct MHD_Connection *connection, void 
 int webui__gate_init(struct webui__gate *gate, const char *password, const char *token);
 /* 0, or the status to refuse with; the reason is in request->reason. */
 int webui__gate_check(struct webui__request *request);
-/* The login alone: 0 or 401. */
+/* The login alone, and whether who has logged in may do this: 0, 401, 403, or 303 to the login
+ * page. */
 int webui__login_check(struct webui__request *request);
+/* A change by a session carries its CSRF token, in X-Creel-CSRF or the field csrf of a form: 0 or
+ * 403. To be asked when the body is here. */
+int webui__csrf_check(struct webui__request *request);
+bool webui__secret_right(const struct webui__gate *gate, const char *text, size_t size);
+const char *webui__cookie_name(const struct webui__request *request);
+const char *webui__cookie(struct webui__request *request); /* NULL when absent */
 
 /* ticket.c: the request ends; its ticket, if it has one, may live on until the verdict comes. */
 void webui__ticket_leave(struct webui__request *request);
@@ -166,6 +183,11 @@ void webui__refuse(struct webui__request *request, int status, const char *fmt, 
 
 void webui__set_header(struct webui__request *request, const char *name, const char *fmt, ...)
     ERR_PRINTF(3, 4);
+/* Beside one of the same name. */
+void webui__add_header(struct webui__request *request, const char *name, const char *fmt, ...)
+    ERR_PRINTF(3, 4);
+/* Whether a browser asks that shows the answer itself. */
+bool webui__wants_page(struct webui__request *request);
 /* `bytes` is malloc'd; `from` and `size` name the part that is sent. */
 void webui__reply_bytes(struct webui__request *request, int status, const char *type, void *bytes,
                         size_t from, size_t size);

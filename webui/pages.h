@@ -19,6 +19,9 @@ void webui__on_blob(struct webui__request *request);
 void webui__on_healthz(struct webui__request *request); /* probe.c */
 void webui__on_readyz(struct webui__request *request);
 void webui__on_metrics(struct webui__request *request);
+void webui__on_login_page(struct webui__request *request); /* login.c */
+void webui__on_login(struct webui__request *request);
+void webui__on_logout(struct webui__request *request);
 void webui__on_trigger(struct webui__request *request); /* trigger.c; of the ingest server */
 
 /* The frame that the "*" of the route names (an id, "@last", or 8 or more hex digits of its hash),

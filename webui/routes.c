@@ -9,8 +9,10 @@ const struct webui__route webui__web_routes[] = {
     {METHOD_GET, "/status", webui__on_status, 0, NULL},
     {METHOD_GET, "/api/v1/frames", webui__on_api_frames, 0, NULL},
     {METHOD_GET, "/api/v1/frames/*", webui__on_api_frame, 0, NULL},
-    {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, 0, NULL},
+    {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, ROUTE_LOOK, NULL},
     {METHOD_GET, "/api/v1/status", webui__on_api_status, 0, NULL},
+    {METHOD_GET | METHOD_POST, "/login", webui__on_login_page, ROUTE_OPEN | ROUTE_BODY, NULL},
+    {METHOD_POST, "/logout", webui__on_logout, ROUTE_BODY | ROUTE_LOOK, NULL},
     {METHOD_GET, "/thumb/*", webui__on_thumb, 0, NULL},
     {METHOD_GET, "/blob/*", webui__on_blob, ROUTE_OPEN,
      NULL}, /* a signed link, or the login: see blob.c */

@@ -4,6 +4,7 @@
  * the next free one can be tried, and port 0 can be asked back.
  */
 #include "daemon/base/clock.h"
+#include "daemon/base/fs.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "webui/http.h"
@@ -21,6 +22,8 @@
 #define PORTS_TRIED       20
 #define CONNECTION_MEMORY (32u << 10) /* bytes of request line and headers of one connection */
 #define BACKLOG           128
+#define PEM_MAX           (64u << 10)
+#define TLS_PRIORITIES    "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 static void free_addresses(struct addrinfo **list) {
     if (*list) {
@@ -121,42 +124,100 @@ static int check_gate(const struct webui__server_config *config, struct webui__s
     if (webui__gate_init(gate, config->password, config->token) != 0) {
         return err_set(err, ERR_CONFIG, "%s is too long: at most 500 bytes", config->option);
     }
-    if (!gate->loopback && !gate->basic && !gate->bearer) {
-        return err_set(
-            err, ERR_CONFIG,
-            "%s.listen is %s, which others can reach, and %s is not set: set it, or listen "
-            "on 127.0.0.1 and come in through ssh -L",
-            config->name, config->listen, config->option);
+    gate->people = config->people;
+    if (gate->loopback || gate->basic || gate->bearer ||
+        (gate->people && webui__access_people(&server->webui->access))) {
+        return 0;
     }
+    return err_set(err, ERR_CONFIG,
+                   "%s.listen is %s, which others can reach, and %s is not set: set it%s, or "
+                   "listen on 127.0.0.1 and come in through ssh -L",
+                   config->name, config->listen, config->option,
+                   gate->people ? ", or make a user (creel user add)" : "");
+}
+
+/* ---- TLS ---- */
+
+static int read_pem(const char *path, char **out, struct err *err) {
+    CLEANUP(buf_finish) struct buf bytes = BUF_INIT(PEM_MAX);
+    size_t size = 0;
+    int code = fs_read_file(path, &bytes, err);
+    *out = code ? NULL : buf_take(&bytes, &size);
+    return code || *out ? code : err_set(err, ERR_CONFIG, "%s is empty", path);
+}
+
+static int read_tls(struct webui__server *server, const struct webui__server_config *config,
+                    struct err *err) {
+    if (!config->certificate && !config->key) {
+        return 0;
+    }
+    if (!config->certificate || !config->key) {
+        return err_set(err, ERR_CONFIG, "%s.tls.certificate and %s.tls.key belong together",
+                       config->name, config->name);
+    }
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES) {
+        return err_set(err, ERR_CONFIG, "this libmicrohttpd was built without TLS: unset %s.tls",
+                       config->name);
+    }
+    int code = read_pem(config->certificate, &server->certificate, err);
+    code = code ? code : read_pem(config->key, &server->key, err);
+    if (code) {
+        err_wrap(err, "%s.tls", config->name);
+        return err->code = ERR_CONFIG;
+    }
+    server->tls = true;
     return 0;
 }
 
-static void log_microhttpd(void *name, const char *fmt, va_list args) {
+static void drop_tls(struct webui__server *server) {
+    if (server->key) {
+        explicit_bzero(server->key, strlen(server->key));
+    }
+    free(server->key);
+    free(server->certificate);
+    server->key = server->certificate = NULL;
+}
+
+static void log_microhttpd(void *cls, const char *fmt, va_list args) {
+    struct webui__server *server = cls;
     char text[256];
     vsnprintf(text, sizeof(text), fmt, args);
     text[strcspn(text, "\n")] = '\0';
-    log_debug("microhttpd", "server=%s says=\"%s\"", (const char *)name, text);
+    if (pthread_equal(pthread_self(), server->starter)) {
+        memcpy(server->complaint, text, sizeof(text));
+    }
+    log_debug("microhttpd", "server=%s says=\"%s\"", server->name, text);
 }
 
 static int start_daemon(struct webui__server *server, const struct webui__server_config *config,
                         int fd, struct err *err) {
-    union { /* the log callback's argument is not const */
+    union { /* its values are no const pointers */
         const char *in;
         void *out;
-    } name = {.in = server->name};
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        webui__on_request, server, MHD_OPTION_EXTERNAL_LOGGER, log_microhttpd, name.out,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, config->threads,
-        MHD_OPTION_CONNECTION_LIMIT, config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)server->timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, webui__on_uri, server,
-        MHD_OPTION_NOTIFY_COMPLETED, webui__on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        webui__on_connection, server, MHD_OPTION_END);
-    if (!server->daemon) {
-        return err_set(err, ERR_SYS, "cannot start the threads of the %s server", server->name);
+    } priorities = {.in = TLS_PRIORITIES};
+    struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+                                   {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities.out},
+                                   {MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_Daemon *daemon = MHD_start_daemon(
+        flags | (server->tls ? (unsigned)MHD_USE_TLS : 0u), 0, NULL, NULL, webui__on_request,
+        server, MHD_OPTION_EXTERNAL_LOGGER, log_microhttpd, server, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_THREAD_POOL_SIZE, config->threads, MHD_OPTION_CONNECTION_LIMIT,
+        config->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)server->timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
+        1, MHD_OPTION_URI_LOG_CALLBACK, webui__on_uri, server, MHD_OPTION_NOTIFY_COMPLETED,
+        webui__on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, webui__on_connection, server,
+        MHD_OPTION_ARRAY, server->tls ? tls : plain, MHD_OPTION_END);
+    server->daemon = daemon;
+    if (daemon) {
+        return 0;
     }
-    return 0;
+    return server->tls ? err_set(err, ERR_CONFIG, "cannot start TLS with %s and %s (%s.tls): %s",
+                                 config->certificate, config->key, server->name, server->complaint)
+                       : err_set(err, ERR_SYS, "cannot start the threads of the %s server: %s",
+                                 server->name, server->complaint);
 }
 
 int webui__server_start(struct webui__server *server, struct webui *webui,
@@ -169,6 +230,7 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
                                      .routes = config->routes,
                                      .route_count = config->route_count,
                                      .listener = -1,
+                                     .starter = pthread_self(),
                                      .timeout_s = config->timeout_s,
                                      .body_max = config->body_max,
                                      .body_option = config->body_option};
@@ -180,14 +242,17 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
     }
     server->gate.loopback = is_loopback(addresses->ai_addr);
     code = check_gate(config, server, err);
+    code = code ? code : read_tls(server, config, err);
     code = code ? code : listen_near(config, addresses, port, &fd, err);
     if (code) {
+        drop_tls(server);
         return code;
     }
     pthread_mutex_init(&server->lock, NULL);
     server->port = port_of(fd);
     code = start_daemon(server, config, fd, err);
     if (code) {
+        drop_tls(server);
         pthread_mutex_destroy(&server->lock);
         return code;
     }
@@ -207,6 +272,7 @@ void webui__server_stop(struct webui__server *server) {
     }
     MHD_stop_daemon(server->daemon);
     server->daemon = NULL;
+    drop_tls(server);
     fd_close_at(&server->listener);
     server->listener = -1;
     pthread_mutex_destroy(&server->lock);

@@ -7,6 +7,7 @@
 #define CREEL_WEBUI_STATE_H
 
 #include "daemon/base/queue.h"
+#include "webui/access.h"
 #include "webui/http.h"
 #include "webui/webui.h"
 #include <pthread.h>
@@ -58,6 +59,7 @@ struct webui {
     char
         ingest_shown[300]; /* "127.0.0.1:8081", for the page of an empty store; "": not listening */
     struct webui__server web, ingest;
+    struct webui__access access;
     struct webui__readers readers;
     struct webui__names names;
     struct webui__waiting waiting;

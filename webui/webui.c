@@ -66,6 +66,7 @@ static int sweep_start(struct webui *webui, struct err *err) {
 
 static void locks_init(struct webui *webui) {
     pthread_condattr_t attr;
+    webui__access_init(&webui->access);
     pthread_mutex_init(&webui->readers.lock, NULL);
     pthread_mutex_init(&webui->names.lock, NULL);
     pthread_mutex_init(&webui->waiting.lock, NULL);
@@ -78,6 +79,7 @@ static void locks_init(struct webui *webui) {
 
 static void destroy(struct webui *webui) {
     webui__readers_finish(webui);
+    webui__access_finish(&webui->access);
     pthread_cond_destroy(&webui->sweep_wake);
     pthread_mutex_destroy(&webui->sweep_lock);
     pthread_mutex_destroy(&webui->waiting.lock);
@@ -97,6 +99,9 @@ static int start_web(struct webui *webui, const struct webui_config *config, int
         .timeout_s = timeout_s,
         .body_max = WEB_BODY_MAX,
         .password = config->password,
+        .certificate = config->tls_certificate,
+        .key = config->tls_key,
+        .people = true,
         .routes = webui__web_routes,
         .route_count = webui__web_route_count,
         .threads = WEBUI__WEB_THREADS,
@@ -116,6 +121,8 @@ static int start_ingest(struct webui *webui, const struct webui_config *config, 
         .body_max = config->body_max_bytes ? config->body_max_bytes : BODY_MAX_DEFAULT,
         .body_option = " (ingest.body_max raises that)",
         .token = config->ingest_token,
+        .certificate = config->ingest_tls_certificate,
+        .key = config->ingest_tls_key,
         .routes = webui__ingest_routes,
         .route_count = webui__ingest_route_count,
         .threads = WEBUI__INGEST_THREADS,
@@ -151,7 +158,8 @@ int webui_start(const struct webui_config *config, struct store *store,
     int timeout_s = config->request_timeout_s > 0 ? config->request_timeout_s : TIMEOUT_DEFAULT_S;
 
     /* The ingest first: the gallery shows its address. */
-    int code = start_ingest(webui, config, timeout_s, err);
+    int code = webui__access_load(&webui->access, store, err);
+    code = code ? code : start_ingest(webui, config, timeout_s, err);
     code = code ? code : start_web(webui, config, timeout_s, err);
     code = code ? code : sweep_start(webui, err);
     code = code || !webui->hooks.draw ? code : webui__paint_start(webui, err);

@@ -2,8 +2,8 @@
  *
  * libmicrohttpd with epoll; two listeners with their own ports and authentication: `web` (gallery,
  * /api/v1, links, /metrics) and `ingest` (/score, /annotate, /image). Reads the store through
- * readers of its own; reaches the other rooms only through `struct webui_hooks`. Off loopback the
- * gallery refuses to start without authentication. Life cycle: webui_start -> webui_stop (running
+ * readers of its own; reaches the other rooms only through `struct webui_hooks`. Off loopback
+ * neither starts without authentication. Life cycle: webui_start -> webui_stop (running
  * replies finish, waiting callers get 503). Thread: hooks are called on webui's threads and must
  * not block longer than said.
  */
@@ -27,9 +27,13 @@ struct webui_config {
     int request_timeout_s;     /* a request that makes no progress for so long is ended; 0: 15 */
     int link_ttl_s;            /* default life of a link; 0: 900 */
     double score_threshold;    /* /score answers with detections from here up; 0: 0.25 */
-    const char *password;      /* secret: HTTP Basic user "creel"; NULL: none (loopback only) */
-    const char *ingest_token;  /* secret: Bearer token for ingest; NULL: none (loopback only) */
-    uint8_t link_key[32];      /* secret: signs creel's own links to local blobs */
+    const char *password;      /* secret: of the user "creel"; NULL: none */
+    const char *ingest_token;  /* secret: Bearer token for ingest; NULL: none */
+    /* PEM files of a certificate (with those between it and a root) and its key; NULL: plain HTTP.
+     * Read at the start. */
+    const char *tls_certificate, *tls_key;               /* of the gallery */
+    const char *ingest_tls_certificate, *ingest_tls_key; /* of ingest */
+    uint8_t link_key[32]; /* secret: signs creel's own links to local blobs */
 };
 
 /* What the bytes of a pushed frame are. Raw pixels are rows without gaps. */
@@ -107,5 +111,42 @@ json_t *webui_frame_json(const struct store_row *row);
 int webui_local_link(const uint8_t link_key[32], enum frame_tier tier,
                      const struct frame_hash *blob, int64_t expires_utc_s, char out[WEBUI_LINK_MAX],
                      struct err *err);
+
+/* ---- who may: kept in the store's state, with and without a server ---- */
+
+enum webui_role { WEBUI_NOBODY, WEBUI_VIEWER, WEBUI_ADMIN }; /* looks; changes things too */
+enum webui_scope { WEBUI_READ = 1, WEBUI_WRITE = 2, WEBUI_INGEST = 4 };
+
+#define WEBUI_PASSWORD_USER "creel" /* the user of web.password, who is no record */
+#define WEBUI_NAME_SIZE     33      /* of a user or a token, with the NUL: as a camera's name */
+#define WEBUI_PASSWORD_MIN  8
+#define WEBUI_PASSWORD_MAX  256
+#define WEBUI_TOKEN_SIZE    64
+/* scrypt's parameters for new passwords: 16 MiB, and about a quarter of a second on a small
+ * computer (OWASP's password storage cheat sheet gives them as one of its equal choices). */
+#define WEBUI_SCRYPT_LOG2N 14
+#define WEBUI_SCRYPT_R     8
+#define WEBUI_SCRYPT_P     5
+
+bool webui_role_parse(const char *text, enum webui_role *out); /* "viewer", "admin" */
+bool webui_scopes_parse(const char *text, unsigned *out);      /* "read,ingest" */
+
+/* ERR_EXISTS, ERR_NOT_FOUND; ERR_INVALID names what is wrong with a name or a password. */
+int webui_user_add(struct store *store, const char *name, enum webui_role role,
+                   const char *password, struct err *err);
+int webui_user_passwd(struct store *store, const char *name, const char *password, struct err *err);
+int webui_user_drop(struct store *store, const char *name, struct err *err);
+/* [{"name", "role"}]; NULL and err. */
+json_t *webui_users_json(struct store *store, struct err *err);
+
+/* A bearer token, shown once in `out`. `days` 0: for ever. */
+int webui_token_add(struct store *store, const char *name, unsigned scopes, int days,
+                    char out[WEBUI_TOKEN_SIZE], struct err *err);
+int webui_token_drop(struct store *store, const char *name, struct err *err);
+/* [{"name", "scopes", "expires"}]; NULL and err. */
+json_t *webui_tokens_json(struct store *store, struct err *err);
+
+/* A running server looks at the records again. */
+int webui_access_reload(struct webui *webui, struct err *err);
 
 #endif

@@ -31,6 +31,14 @@ void hash_hmac_sha256(const void *key, size_t key_size, const void *bytes, size_
     must(HMAC(EVP_sha256(), key, (int)key_size, bytes, size, out->bytes, &length) != NULL);
 }
 
+bool hash_scrypt(const char *password, const void *salt, size_t salt_size, unsigned log2n,
+                 unsigned r, unsigned p, struct frame_hash *out) {
+    uint64_t n = UINT64_C(1) << (log2n & 31);
+    uint64_t room = 128 * n * r + 128 * (uint64_t)r * (p + 4) + 4096; /* libcrypto's own bound */
+    return EVP_PBE_scrypt(password, strlen(password), salt, salt_size, n, r, p, room, out->bytes,
+                          sizeof(out->bytes)) == 1;
+}
+
 uint32_t hash_crc32(const void *bytes, size_t size) {
     return (uint32_t)crc32_z(0, bytes, size);
 }

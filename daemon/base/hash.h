@@ -41,6 +41,11 @@ bool hash_parse_base64(const char *text, void *out, size_t room, size_t *size);
 char *hash_base64url(const void *bytes, size_t size, char *out);
 bool hash_parse_base64url(const char *text, void *out, size_t room, size_t *size);
 
+/* A password's hash by scrypt (RFC 7914) with N = 2^log2n; takes 128 * N * r bytes for the moment.
+ * False when that memory is not there or the parameters are none of scrypt's. */
+bool hash_scrypt(const char *password, const void *salt, size_t salt_size, unsigned log2n,
+                 unsigned r, unsigned p, struct frame_hash *out);
+
 void hash_random(void *out, size_t size); /* from the kernel; never fails (aborts if it would) */
 bool hash_equal(const void *a, const void *b, size_t size); /* in constant time */
 

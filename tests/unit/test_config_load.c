@@ -455,9 +455,6 @@ static const struct mistake mistakes[] = {
      "creel.yaml:1:20: triage.uncertain: found 0.15, expected at least inference.floor (0.3)"},
     {"sync: {backoff: {base: 10s, max: 5s}}\n",
      "creel.yaml:1:34: sync.backoff.max: is less than sync.backoff.base"},
-    {"web: {listen: \"0.0.0.0:8080\"}\n",
-     "creel.yaml:1:15: web.listen: 0.0.0.0:8080 is open to other machines; set web.password, or "
-     "listen on 127.0.0.1"},
     {"ingest: {listen: \"[::]:8081\"}\n",
      "creel.yaml:1:18: ingest.listen: [::]:8081 is open to other machines; set ingest.token, or "
      "listen on 127.0.0.1"},
