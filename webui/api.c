@@ -69,9 +69,7 @@ void webui__on_api_status(struct webui__request *request) {
 
 /* ---- links ---- */
 
-/* "http://host:port", or https, of this request, "" when the Host header is odd: then the link is
- * relative. */
-static void origin(struct webui__request *request, char *out, size_t size) {
+void webui__origin(struct webui__request *request, char *out, size_t size) {
     const char *host = webui__header(request, "Host");
     bool plain =
         host && host[0] &&
@@ -93,7 +91,7 @@ static int local_link(struct webui__request *request, const struct store_row *ro
     int code = webui_local_link(request->webui->link_key, row->record.tier, &row->record.blob,
                                 expires_s, path, err);
     if (code == 0) {
-        origin(request, base, sizeof(base));
+        webui__origin(request, base, sizeof(base));
         snprintf(out, WEBUI_LINK_MAX, "%s%.1024s", base, path);
     }
     return code;

@@ -416,6 +416,20 @@ void webui__reply_static(struct webui__request *request, int status, const char 
     }
 }
 
+void webui__reply_redirect(struct webui__request *request, int status, const char *url) {
+    if (request->answered) {
+        return;
+    }
+    static char nothing[1];
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
+    if (response && MHD_add_response_header(response, "Location", url) != MHD_YES) {
+        MHD_destroy_response(response);
+        response = NULL;
+    }
+    send_response(request, status, "text/plain", response);
+}
+
 void webui__reply_text(struct webui__request *request, int status, const char *type,
                        struct buf *text) {
     size_t size = 0;

@@ -193,6 +193,7 @@ void webui__reply_bytes(struct webui__request *request, int status, const char *
                         size_t from, size_t size);
 void webui__reply_static(struct webui__request *request, int status, const char *type,
                          const void *bytes, size_t size);
+void webui__reply_redirect(struct webui__request *request, int status, const char *url);
 void webui__reply_text(struct webui__request *request, int status, const char *type,
                        struct buf *text);
 /* Takes the reference; NULL: out of memory, 500. */

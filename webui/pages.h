@@ -13,6 +13,9 @@ void webui__on_status(struct webui__request *request);     /* status.c */
 void webui__on_api_frames(struct webui__request *request); /* api.c */
 void webui__on_api_frame(struct webui__request *request);
 void webui__on_api_link(struct webui__request *request);
+/* "http://host:port", or https, of this request; "" when the Host header is odd: then a link is
+ * relative. */
+void webui__origin(struct webui__request *request, char *out, size_t size);
 void webui__on_api_status(struct webui__request *request);
 void webui__on_thumb(struct webui__request *request); /* blob.c */
 void webui__on_blob(struct webui__request *request);
@@ -22,6 +25,13 @@ void webui__on_metrics(struct webui__request *request);
 void webui__on_login_page(struct webui__request *request); /* login.c */
 void webui__on_login(struct webui__request *request);
 void webui__on_logout(struct webui__request *request);
+void webui__on_share(struct webui__request *request); /* share_pages.c */
+void webui__on_share_thumb(struct webui__request *request);
+void webui__on_share_image(struct webui__request *request);
+void webui__on_shares(struct webui__request *request);
+void webui__on_share_revoke(struct webui__request *request);
+void webui__on_api_shares(struct webui__request *request);
+void webui__on_api_share_revoke(struct webui__request *request);
 void webui__on_trigger(struct webui__request *request); /* trigger.c; of the ingest server */
 
 /* The frame that the "*" of the route names (an id, "@last", or 8 or more hex digits of its hash),

@@ -1,6 +1,7 @@
 #include "webui/query.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
+#include "webui/form.h"
 #include "webui/text.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -108,11 +109,14 @@ static const struct {
     {"limit", "a number of frames from 1 to 500", read_limit},
 };
 
-int webui__query_read(struct webui__request *request, size_t limit_default,
-                      struct webui__query *out, struct err *err) {
+/* The value of a parameter, "" when absent; valid until the next call. */
+typedef const char *get_fn(void *ctx, const char *name);
+
+static int read_all(get_fn *get, void *ctx, size_t limit_default, struct webui__query *out,
+                    struct err *err) {
     struct webui__query query = {.limit = limit_default};
     for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++) {
-        const char *text = webui__arg(request, parameters[i].name);
+        const char *text = get(ctx, parameters[i].name);
         if (text[0] && !parameters[i].read(text, &query)) {
             return err_set(err, ERR_INVALID, "%s=%.60s: expected %s", parameters[i].name, text,
                            parameters[i].expected);
@@ -120,6 +124,33 @@ int webui__query_read(struct webui__request *request, size_t limit_default,
     }
     *out = query;
     return 0;
+}
+
+static const char *get_arg(void *request, const char *name) {
+    return webui__arg(request, name);
+}
+
+int webui__query_read(struct webui__request *request, size_t limit_default,
+                      struct webui__query *out, struct err *err) {
+    return read_all(get_arg, request, limit_default, out, err);
+}
+
+struct written {
+    const char *text;
+    char value[WEBUI__URI_MAX];
+};
+
+static const char *get_written(void *ctx, const char *name) {
+    struct written *written = ctx;
+    webui__form_get(written->text, strlen(written->text), name, written->value,
+                    sizeof(written->value));
+    return written->value;
+}
+
+int webui__query_parse(const char *text, size_t limit_default, struct webui__query *out,
+                       struct err *err) {
+    struct written written = {.text = text};
+    return read_all(get_written, &written, limit_default, out, err);
 }
 
 /* ---- writing ---- */

@@ -20,6 +20,10 @@ struct webui__query {
 int webui__query_read(struct webui__request *request, size_t limit_default,
                       struct webui__query *out, struct err *err);
 
+/* The same from "tier=annotated&camera=dock". */
+int webui__query_parse(const char *text, size_t limit_default, struct webui__query *out,
+                       struct err *err);
+
 /* The filter as "tier=annotated&camera=dock", "" when it asks for everything. */
 void webui__query_write(struct buf *out, const struct store_filter *filter);
 bool webui__query_empty(const struct store_filter *filter);

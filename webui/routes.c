@@ -13,6 +13,13 @@ const struct webui__route webui__web_routes[] = {
     {METHOD_GET, "/api/v1/status", webui__on_api_status, 0, NULL},
     {METHOD_GET | METHOD_POST, "/login", webui__on_login_page, ROUTE_OPEN | ROUTE_BODY, NULL},
     {METHOD_POST, "/logout", webui__on_logout, ROUTE_BODY | ROUTE_LOOK, NULL},
+    {METHOD_GET, "/s/*", webui__on_share, ROUTE_OPEN, NULL},
+    {METHOD_GET, "/s/*/thumb/*", webui__on_share_thumb, ROUTE_OPEN, NULL},
+    {METHOD_GET, "/s/*/image/*", webui__on_share_image, ROUTE_OPEN, NULL},
+    {METHOD_GET | METHOD_POST, "/shares", webui__on_shares, ROUTE_BODY, NULL},
+    {METHOD_POST, "/shares/*/revoke", webui__on_share_revoke, ROUTE_BODY, NULL},
+    {METHOD_GET | METHOD_POST, "/api/v1/shares", webui__on_api_shares, ROUTE_BODY, NULL},
+    {METHOD_POST, "/api/v1/shares/*/revoke", webui__on_api_share_revoke, ROUTE_BODY, NULL},
     {METHOD_GET, "/thumb/*", webui__on_thumb, 0, NULL},
     {METHOD_GET, "/blob/*", webui__on_blob, ROUTE_OPEN,
      NULL}, /* a signed link, or the login: see blob.c */

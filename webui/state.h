@@ -9,6 +9,7 @@
 #include "daemon/base/queue.h"
 #include "webui/access.h"
 #include "webui/http.h"
+#include "webui/share.h"
 #include "webui/webui.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -60,6 +61,7 @@ struct webui {
         ingest_shown[300]; /* "127.0.0.1:8081", for the page of an empty store; "": not listening */
     struct webui__server web, ingest;
     struct webui__access access;
+    struct webui__shares shares;
     struct webui__readers readers;
     struct webui__names names;
     struct webui__waiting waiting;

@@ -21,11 +21,13 @@
 #define LINK_TTL_DEFAULT_S 900
 #define THRESHOLD_DEFAULT  0.25
 #define SWEEP_EVERY_MS     250
+#define COUNTS_EVERY_US    INT64_C(5000000)
 #define STOP_GRACE_MS      3000
 #define STOP_LOOK_MS       5
 
 static void *sweep_main(void *arg) {
     struct webui *webui = arg;
+    int64_t counted_us = clock_boot_us();
     pthread_mutex_lock(&webui->sweep_lock);
     while (!webui->sweep_stop) {
         struct timespec until;
@@ -38,6 +40,10 @@ static void *sweep_main(void *arg) {
         webui__server_sweep(&webui->web);
         webui__server_sweep(&webui->ingest);
         webui__waiting_sweep(webui, false);
+        if (clock_boot_us() - counted_us > COUNTS_EVERY_US) {
+            webui__shares_flush(&webui->shares, webui->store);
+            counted_us = clock_boot_us();
+        }
         pthread_mutex_lock(&webui->sweep_lock);
     }
     pthread_mutex_unlock(&webui->sweep_lock);
@@ -67,6 +73,7 @@ static int sweep_start(struct webui *webui, struct err *err) {
 static void locks_init(struct webui *webui) {
     pthread_condattr_t attr;
     webui__access_init(&webui->access);
+    webui__shares_init(&webui->shares);
     pthread_mutex_init(&webui->readers.lock, NULL);
     pthread_mutex_init(&webui->names.lock, NULL);
     pthread_mutex_init(&webui->waiting.lock, NULL);
@@ -79,6 +86,7 @@ static void locks_init(struct webui *webui) {
 
 static void destroy(struct webui *webui) {
     webui__readers_finish(webui);
+    webui__shares_finish(&webui->shares);
     webui__access_finish(&webui->access);
     pthread_cond_destroy(&webui->sweep_wake);
     pthread_mutex_destroy(&webui->sweep_lock);
@@ -159,6 +167,7 @@ int webui_start(const struct webui_config *config, struct store *store,
 
     /* The ingest first: the gallery shows its address. */
     int code = webui__access_load(&webui->access, store, err);
+    code = code ? code : webui__shares_load(&webui->shares, store, err);
     code = code ? code : start_ingest(webui, config, timeout_s, err);
     code = code ? code : start_web(webui, config, timeout_s, err);
     code = code ? code : sweep_start(webui, err);
@@ -193,6 +202,7 @@ void webui_stop(struct webui *webui) {
     webui__server_stop(&webui->web);
     webui__server_stop(&webui->ingest);
     webui__paint_stop(webui);
+    webui__shares_flush(&webui->shares, webui->store);
     destroy(webui);
 }
 

@@ -1,0 +1,483 @@
+/* share_pages: what a guest sees behind a share's link, and the page where shares are made, listed
+ * and revoked.
+ *
+ * A guest has no login: the token is looked at again for each picture, and each picture must be one
+ * that the share's filter picks, by the same read of the store as the gallery's (narrowed to that
+ * frame's moment), so that no rule is written twice. A picture that is in the cloud is answered by
+ * a redirect to a link of a quarter of an hour, or less where the share ends before; the others
+ * come from the store. Nothing of it may be kept longer than minutes, or a revocation would be
+ * late.
+ */
+#include "daemon/base/clock.h"
+#include "daemon/base/mem.h"
+#include "webui/assets.h"
+#include "webui/form.h"
+#include "webui/html.h"
+#include "webui/pages.h"
+#include "webui/query.h"
+#include "webui/share.h"
+#include "webui/state.h"
+#include "webui/text.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HTML_TYPE      "text/html; charset=utf-8"
+#define JSON_TYPE      "application/json"
+#define CARDS_PER_PAGE 60
+#define BOXES_PER_CARD 24
+#define THUMB_WIDTH    320
+#define CLOUD_TTL_S    900
+#define MOMENT_MAX     100 /* frames of one microsecond that are looked through */
+
+static int64_t now_s(void) {
+    return clock_utc_us() / 1000000;
+}
+
+/* ---- the guest ---- */
+
+/* The token in "/s/TOKEN" and "/s/TOKEN/thumb/ID". */
+static void token_of(const struct webui__request *request, char out[WEBUI__SHARE_TOKEN]) {
+    const char *text = request->path + strlen("/s/");
+    size_t size = strcspn(text, "/");
+    snprintf(out, WEBUI__SHARE_TOKEN, "%.*s", size < WEBUI__SHARE_TOKEN ? (int)size : 0, text);
+}
+
+/* Answers and returns false unless the link is good. */
+static bool enter(struct webui__request *request, bool count, struct webui__share *share) {
+    char token[WEBUI__SHARE_TOKEN];
+    struct webui *webui = request->webui;
+    token_of(request, token);
+    switch (webui__share_find(&webui->shares, webui->link_key, token, now_s(), count, share)) {
+    case SHARE_OPEN:
+        return true;
+    case SHARE_FORGED:
+        webui__reply_problem(request, MHD_HTTP_FORBIDDEN,
+                             "this link is not one that this creel has signed");
+        return false;
+    case SHARE_OVER:
+        webui__reply_problem(request, MHD_HTTP_GONE,
+                             "this link has ended: ask who gave it to you for a new one");
+        return false;
+    default:
+        webui__reply_problem(request, MHD_HTTP_GONE, "this link was taken back");
+        return false;
+    }
+}
+
+static void guest_begin(struct buf *page, const struct webui__share *share) {
+    const char *version = webui__assets_version();
+    buf_puts(page, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
+                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+                   "<meta name=\"color-scheme\" content=\"light dark\">"
+                   "<meta name=\"robots\" content=\"noindex\"><title>");
+    buf_puts_html(page, share->title);
+    buf_printf(page,
+               " · creel</title><link rel=\"icon\" type=\"image/svg+xml\" "
+               "href=\"/assets/icon.svg?v=%s\"><link rel=\"stylesheet\" "
+               "href=\"/assets/app.css?v=%s\"><script src=\"/assets/app.js?v=%s\" defer></script>"
+               "</head><body><main id=\"main\"><h1>",
+               version, version, version);
+    buf_puts_html(page, share->title);
+    buf_puts(page, "</h1><p class=\"quiet\">Open until ");
+    webui__html_time(page, share->expires_s * 1000000);
+    buf_puts(page, ".</p>");
+}
+
+static void guest_card(struct buf *page, const char *token, const struct store_row *row) {
+    const struct frame_record *record = &row->record;
+    uint32_t width = 1, height = 1;
+    char id[HASH_ID_SIZE];
+    frame_id_format(&record->id, id);
+    webui__shown_size(record, true, &width, &height);
+    buf_printf(page,
+               "<li class=\"card\"><a href=\"/s/%s/image/%s\"><span class=\"thumb\"><img "
+               "src=\"/s/%s/thumb/%s\" width=\"%d\" height=\"%u\" loading=\"lazy\" "
+               "decoding=\"async\" alt=\"\"><svg class=\"boxes\" viewBox=\"0 0 %u %u\" "
+               "preserveAspectRatio=\"xMidYMid slice\" aria-hidden=\"true\">",
+               token, id, token, id, THUMB_WIDTH,
+               (unsigned)((uint64_t)THUMB_WIDTH * height / width), width, height);
+    webui__svg_boxes(page, record, true, false, BOXES_PER_CARD, 0);
+    buf_puts(page, "</svg></span><span class=\"meta\"><span class=\"camera\">");
+    buf_puts_html(page, record->camera);
+    buf_puts(page, "</span>");
+    webui__html_time(page, record->captured.utc_us);
+    buf_puts(page, "</span></a></li>");
+}
+
+static void guest_page(struct buf *page, const struct webui__share *share, const char *token,
+                       const struct store_page *rows) {
+    guest_begin(page, share);
+    buf_puts(page, rows->count ? "<ul class=\"grid\">" : "<p>No frame is in it now.</p><ul>");
+    for (size_t i = 0; i < rows->count; i++) {
+        guest_card(page, token, &rows->rows[i]);
+    }
+    buf_puts(page, "</ul>");
+    if (rows->more) {
+        buf_printf(page, "<p><a class=\"button\" rel=\"next\" href=\"/s/%s?after=", token);
+        webui__cursor_write(page, &rows->next);
+        buf_puts(page, "\">More frames</a></p>");
+    }
+    webui__html_end(page);
+}
+
+void webui__on_share(struct webui__request *request) {
+    struct err err = {0};
+    struct webui__share share;
+    struct webui__query query;
+    struct store_page *rows = NULL;
+    char token[WEBUI__SHARE_TOKEN];
+    const char *after = webui__arg(request, "after");
+    if (!enter(request, !after[0] && !request->head, &share)) {
+        return;
+    }
+    token_of(request, token);
+    int code = webui__query_parse(share.query, CARDS_PER_PAGE, &query, &err);
+    if (!code && after[0] && !webui__cursor_parse(after, &query.after)) {
+        code =
+            err_set(&err, ERR_INVALID, "after=%.60s: expected the cursor of a page before", after);
+    }
+    code = code ? code
+                : webui__page_read(request->webui, &query.filter, &query.after, query.limit, &rows,
+                                   &err);
+    if (code) {
+        webui__reply_err(request, &err);
+        return;
+    }
+    CLEANUP(buf_finish) struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
+    guest_page(&page, &share, token, rows);
+    store_page_destroy(rows);
+    webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+}
+
+/* ---- the guest's pictures ---- */
+
+static int picks(struct webui *webui, const struct webui__share *share, const struct store_row *row,
+                 struct err *err) {
+    struct webui__query query;
+    struct store_page *rows = NULL;
+    int64_t moment = row->record.captured.utc_us;
+    bool found = false;
+    int code = webui__query_parse(share->query, MOMENT_MAX, &query, err);
+    if (!code && query.filter.since_us <= moment &&
+        (!query.filter.until_us || moment < query.filter.until_us)) {
+        query.filter.since_us = moment;
+        query.filter.until_us = moment + 1;
+        code = webui__page_read(webui, &query.filter, &query.after, MOMENT_MAX, &rows, err);
+    }
+    for (size_t i = 0; rows && i < rows->count; i++) {
+        found =
+            found || memcmp(&rows->rows[i].record.id, &row->record.id, sizeof(row->record.id)) == 0;
+    }
+    store_page_destroy(rows);
+    return code || found ? code : err_set(err, ERR_NOT_FOUND, "this share has no such frame");
+}
+
+/* The frame that the address names, if the share has it; NULL: answered. */
+static struct store_row *shared_row(struct webui__request *request, struct webui__share *share) {
+    struct err err = {0};
+    struct frame_id id;
+    struct store_reader *reader = NULL;
+    struct store_row *row = NULL;
+    if (!enter(request, false, share)) {
+        return NULL;
+    }
+    if (!frame_id_parse(request->capture, &id)) {
+        webui__reply_problem(request, MHD_HTTP_NOT_FOUND, "expected the id of a frame");
+        return NULL;
+    }
+    int code = webui__reader_take(request->webui, &reader, &err);
+    if (!code) {
+        code = store_frame_get(reader, &id, &row, &err);
+        webui__reader_give(request->webui, reader);
+    }
+    code = code ? code : picks(request->webui, share, row, &err);
+    if (code) {
+        store_row_destroy(row);
+        webui__reply_err(request, &err);
+        return NULL;
+    }
+    return row;
+}
+
+typedef int read_fn(struct store_reader *reader, const struct store_row *row, uint8_t **bytes,
+                    size_t *size, struct err *err);
+
+static int read_thumb(struct store_reader *reader, const struct store_row *row, uint8_t **bytes,
+                      size_t *size, struct err *err) {
+    return store_thumb_read(reader, &row->record.blob, bytes, size, err);
+}
+
+static int read_blob(struct store_reader *reader, const struct store_row *row, uint8_t **bytes,
+                     size_t *size, struct err *err) {
+    return store_blob_read(reader, row->record.tier, &row->record.blob, bytes, size, err);
+}
+
+static void reply_picture(struct webui__request *request, const struct store_row *row,
+                          read_fn *read) {
+    struct err err = {0};
+    struct store_reader *reader = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int code = webui__reader_take(request->webui, &reader, &err);
+    if (!code) {
+        code = read(reader, row, &bytes, &size, &err);
+        webui__reader_give(request->webui, reader);
+    }
+    if (code) {
+        webui__reply_err(request, &err);
+        return;
+    }
+    webui__set_header(request, "Cache-Control", "private, max-age=300");
+    webui__set_header(request, "Content-Security-Policy", "default-src 'none'; sandbox");
+    webui__reply_bytes(request, MHD_HTTP_OK, webui__media_type(webui__media_sniff(bytes, size)),
+                       bytes, 0, size);
+}
+
+void webui__on_share_thumb(struct webui__request *request) {
+    struct webui__share share;
+    struct store_row *row = shared_row(request, &share);
+    if (row) {
+        reply_picture(request, row, read_thumb);
+        store_row_destroy(row);
+    }
+}
+
+void webui__on_share_image(struct webui__request *request) {
+    struct webui__share share;
+    const struct webui_hooks *hooks = &request->webui->hooks;
+    struct err err = {0};
+    char url[WEBUI_LINK_MAX];
+    const char *kind = "";
+    struct store_row *row = shared_row(request, &share);
+    if (!row) {
+        return;
+    }
+    int64_t left_s = share.expires_s - now_s();
+    int ttl_s = left_s < 1 ? 1 : left_s < CLOUD_TTL_S ? (int)left_s : CLOUD_TTL_S;
+    if (hooks->mint_link && hooks->mint_link(hooks->ctx, row, ttl_s, url, &kind, &err) == 0) {
+        webui__reply_redirect(request, MHD_HTTP_FOUND, url);
+    } else {
+        reply_picture(request, row, read_blob);
+    }
+    store_row_destroy(row);
+}
+
+/* ---- who makes them ---- */
+
+/* Title, filter and life from `get`; ERR_INVALID says which is wrong. */
+static int share_make(struct webui__request *request, const char *title, const char *query_text,
+                      const char *ttl, struct webui__share *out, struct err *err) {
+    struct webui__share share = {.created_s = now_s()};
+    struct webui__query query;
+    CLEANUP(buf_finish) struct buf text = BUF_INIT(WEBUI__SHARE_QUERY_MAX);
+    int64_t ttl_s = 7 * 24 * 3600;
+    if (ttl[0] &&
+        !webui__integer_parse(ttl, WEBUI__SHARE_TTL_MIN_S, WEBUI__SHARE_TTL_MAX_S, &ttl_s)) {
+        return err_set(err, ERR_INVALID, "ttl=%.40s: expected %d to %d seconds", ttl,
+                       WEBUI__SHARE_TTL_MIN_S, WEBUI__SHARE_TTL_MAX_S);
+    }
+    int code = webui__query_parse(query_text, CARDS_PER_PAGE, &query, err);
+    if (code) {
+        return code;
+    }
+    webui__query_write(&text, &query.filter);
+    if (text.failed) {
+        return err_set(err, ERR_INVALID, "the filter is longer than %d bytes",
+                       WEBUI__SHARE_QUERY_MAX);
+    }
+    share.expires_s = share.created_s + ttl_s;
+    snprintf(share.title, sizeof(share.title), "%s", title[0] ? title : "Shared frames");
+    snprintf(share.query, sizeof(share.query), "%s", text.len ? text.data : "");
+    snprintf(share.by, sizeof(share.by), "%s", request->who.user);
+    code = webui__share_add(&request->webui->shares, request->webui->store, &share, err);
+    if (!code) {
+        *out = share;
+    }
+    return code;
+}
+
+static int share_from_form(struct webui__request *request, struct webui__share *out,
+                           struct err *err) {
+    char title[WEBUI__SHARE_TITLE_MAX + 1], query[WEBUI__SHARE_QUERY_MAX + 1], ttl[24];
+    const struct {
+        const char *name;
+        char *out;
+        size_t room;
+    } fields[] = {{"title", title, sizeof(title)},
+                  {"query", query, sizeof(query)},
+                  {"ttl", ttl, sizeof(ttl)}};
+    const char *body = request->body.len ? request->body.data : "";
+    char name[16];
+    for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
+        snprintf(name, sizeof(name), "%s=", fields[i].name);
+        if (!webui__form_get(body, request->body.len, fields[i].name, fields[i].out,
+                             fields[i].room) &&
+            strstr(body, name)) {
+            return err_set(err, ERR_INVALID, "%s has at most %zu bytes", fields[i].name,
+                           fields[i].room - 1);
+        }
+    }
+    return share_make(request, title, query, ttl, out, err);
+}
+
+static void base_of(struct webui__request *request, char out[300]) {
+    webui__origin(request, out, 300);
+}
+
+void webui__on_api_shares(struct webui__request *request) {
+    struct err err = {0};
+    struct webui__share share;
+    struct webui *webui = request->webui;
+    char base[300];
+    base_of(request, base);
+    if (!request->post) {
+        webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE,
+                          json_pack("{s:o}", "shares",
+                                    webui__shares_json(&webui->shares, webui->link_key, base)));
+    } else if (share_from_form(request, &share, &err) != 0) {
+        webui__reply_err(request, &err);
+    } else {
+        webui__reply_json(request, MHD_HTTP_CREATED, JSON_TYPE,
+                          webui__share_json(&share, webui->link_key, base));
+    }
+}
+
+void webui__on_api_share_revoke(struct webui__request *request) {
+    struct err err = {0};
+    if (webui__share_revoke(&request->webui->shares, request->webui->store, request->capture,
+                            &err) != 0) {
+        webui__reply_err(request, &err);
+        return;
+    }
+    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE,
+                      json_pack("{s:s,s:b}", "id", request->capture, "revoked", true));
+}
+
+/* ---- their page ---- */
+
+static void put_csrf(struct buf *page, const struct webui__request *request) {
+    buf_printf(page, "<input type=\"hidden\" name=\"csrf\" value=\"%s\">", request->who.csrf);
+}
+
+static void put_new(struct buf *page, struct webui__request *request,
+                    const struct store_filter *filter) {
+    static const struct {
+        const char *ttl, *text;
+    } lives[] = {{"3600", "an hour"},
+                 {"86400", "a day"},
+                 {"604800", "a week"},
+                 {"2592000", "30 days"},
+                 {"7776000", "90 days"}};
+    CLEANUP(buf_finish) struct buf query = BUF_INIT(WEBUI__SHARE_QUERY_MAX);
+    webui__query_write(&query, filter);
+    const char *text = query.len && !query.failed ? query.data : "";
+    buf_puts(page, "<form method=\"post\" action=\"/shares\" class=\"filters\">");
+    put_csrf(page, request);
+    buf_puts(page, "<label><span>Title</span><input name=\"title\" maxlength=\"100\" required>"
+                   "</label><label><span>Open for</span><select name=\"ttl\">");
+    for (size_t i = 0; i < ARRAY_LENGTH(lives); i++) {
+        webui__html_option(page, lives[i].ttl, lives[i].text, "604800");
+    }
+    buf_puts(page, "</select></label><label><span>Filter, as in the gallery's address</span><input "
+                   "name=\"query\" maxlength=\"511\" value=\"");
+    buf_puts_html(page, text);
+    buf_puts(page, "\"></label><button class=\"button\" type=\"submit\">Share</button></form>");
+}
+
+static const char *text_at(const json_t *json, const char *key) {
+    const char *text = json_string_value(json_object_get(json, key));
+    return text ? text : "";
+}
+
+static void put_cell(struct buf *page, const char *text) {
+    buf_puts(page, "<td>");
+    buf_puts_html(page, text);
+    buf_puts(page, "</td>");
+}
+
+static void put_row(struct buf *page, struct webui__request *request, const json_t *share,
+                    int64_t now) {
+    bool revoked = json_is_true(json_object_get(share, "revoked"));
+    bool over = clock_parse_rfc3339(text_at(share, "expires")) / 1000000 <= now;
+    buf_puts(page, "<tr>");
+    put_cell(page, text_at(share, "title"));
+    put_cell(page, text_at(share, "query"));
+    put_cell(page, text_at(share, "by"));
+    put_cell(page, text_at(share, "created"));
+    put_cell(page, text_at(share, "expires"));
+    buf_printf(page, "<td class=\"number\">%lld</td>",
+               (long long)json_integer_value(json_object_get(share, "opened")));
+    if (revoked || over) {
+        put_cell(page, revoked ? "taken back" : "ended");
+    } else {
+        buf_puts(page, "<td><a href=\"");
+        buf_puts_html(page, text_at(share, "url"));
+        buf_printf(page, "\">link</a> <form method=\"post\" action=\"/shares/%s/revoke\">",
+                   text_at(share, "id"));
+        put_csrf(page, request);
+        buf_puts(page, "<button class=\"button plain\" type=\"submit\">Take back</button></form>"
+                       "</td>");
+    }
+    buf_puts(page, "</tr>");
+}
+
+static void put_list(struct buf *page, struct webui__request *request, const json_t *list) {
+    size_t i = 0;
+    json_t *share = NULL;
+    int64_t now = now_s();
+    buf_puts(page, "<div class=\"wide\"><table><thead><tr><th scope=\"col\">Title</th><th "
+                   "scope=\"col\">Filter</th><th scope=\"col\">Made by</th><th "
+                   "scope=\"col\">Made</th><th scope=\"col\">Ends</th><th scope=\"col\">Opened"
+                   "</th><th scope=\"col\">Link</th></tr></thead><tbody>");
+    json_array_foreach(list, i, share) {
+        put_row(page, request, share, now);
+    }
+    buf_puts(page, "</tbody></table></div>");
+}
+
+static void reply_page(struct webui__request *request) {
+    struct err err = {0};
+    struct webui__query query;
+    char base[300];
+    if (webui__query_read(request, CARDS_PER_PAGE, &query, &err) != 0) {
+        webui__reply_err(request, &err);
+        return;
+    }
+    base_of(request, base);
+    json_t *list = webui__shares_json(&request->webui->shares, request->webui->link_key, base);
+    CLEANUP(buf_finish) struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
+    webui__html_begin(&page, "Shares", "/shares");
+    buf_puts(&page, "<h1>Shares</h1><p>Whoever has the link of a share sees the frames that its "
+                    "filter picks, and nothing else, until it ends.</p>");
+    if (request->who.scopes & WEBUI_WRITE) {
+        put_new(&page, request, &query.filter);
+    }
+    put_list(&page, request, list);
+    webui__html_end(&page);
+    json_decref(list);
+    webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+}
+
+void webui__on_shares(struct webui__request *request) {
+    struct err err = {0};
+    struct webui__share share;
+    if (!request->post) {
+        reply_page(request);
+    } else if (share_from_form(request, &share, &err) != 0) {
+        webui__reply_err(request, &err);
+    } else {
+        webui__reply_redirect(request, MHD_HTTP_SEE_OTHER, "/shares");
+    }
+}
+
+void webui__on_share_revoke(struct webui__request *request) {
+    struct err err = {0};
+    if (webui__share_revoke(&request->webui->shares, request->webui->store, request->capture,
+                            &err) != 0) {
+        webui__reply_err(request, &err);
+        return;
+    }
+    webui__reply_redirect(request, MHD_HTTP_SEE_OTHER, "/shares");
+}
