@@ -627,3 +627,9 @@ int store_names_read(struct store_reader *reader, char ***cameras, char ***label
     }
     return store__reader_seen(reader, code);
 }
+
+int store_rules_read(struct store_reader *reader, char ***rules, struct err *err) {
+    int code = store__reader_ready(reader, err);
+    code = code ? code : names_read(reader, NAME_RULE, rules, err);
+    return store__reader_seen(reader, code);
+}

@@ -30,6 +30,8 @@ enum shape {
     SHAPE_FEW = 128,      /* the sync state's own table drives */
     SHAPE_PINNED = 256,
     SHAPE_JUDGED = 512, /* by label state */
+    SHAPE_RULE = 1024,
+    SHAPE_UNJUDGED = 2048,
 };
 
 enum {
@@ -42,7 +44,15 @@ enum {
     BIND_LABEL,
     BIND_CONFIDENCE,
     BIND_JUDGED,
+    BIND_RULE,
 };
+
+static unsigned shape_judged(const struct store_filter *filter) {
+    if (!filter->by_label_state) {
+        return 0;
+    }
+    return filter->label_state == STORE_LABEL_NONE ? SHAPE_UNJUDGED : SHAPE_JUDGED;
+}
 
 static unsigned shape_of(const struct store_filter *filter) {
     return (filter->by_tier ? SHAPE_TIER : 0) | (filter->camera[0] ? SHAPE_CAMERA : 0) |
@@ -50,7 +60,7 @@ static unsigned shape_of(const struct store_filter *filter) {
            (filter->confidence_min > 0 ? SHAPE_CONFIDENCE : 0) |
            (filter->oldest_first ? SHAPE_OLDEST : 0) |
            ((unsigned)filter->sync & 3u) << SHAPE_SYNC_SHIFT | (filter->pinned ? SHAPE_PINNED : 0) |
-           (filter->by_label_state ? SHAPE_JUDGED : 0);
+           (filter->rule[0] ? SHAPE_RULE : 0) | shape_judged(filter);
 }
 
 static enum store_sync_filter shape_sync(unsigned shape) {
@@ -184,6 +194,10 @@ static void sql_rest(unsigned shape, struct buf *sql) {
     buf_puts(sql, left & SHAPE_TIER ? " AND +f.tier = ?5" : "");
     buf_puts(sql, left & SHAPE_PINNED ? " AND +f.pinned = 1" : "");
     buf_puts(sql, left & SHAPE_JUDGED ? " AND +f.label_state = ?9" : "");
+    buf_puts(sql, left & SHAPE_UNJUDGED ? " AND +f.label_state = 0" : "");
+    if (left & SHAPE_RULE) {
+        buf_puts(sql, " AND +f.rule = (SELECT id FROM name WHERE kind = 3 AND text = ?10)");
+    }
     buf_puts(sql, sync_conditions[shape_sync(shape)]);
 }
 
@@ -208,17 +222,34 @@ static void sql_edge(unsigned shape, struct buf *sql) {
     buf_puts(sql, "1 OFFSET ?4");
 }
 
+/* The times of the rows, in the driver's order. */
+static void sql_hours(unsigned shape, struct buf *sql) {
+    const char *key = driver_of(shape) == DRIVER_LABEL ? "l" : "f";
+    buf_printf(sql, "SELECT %s.utc FROM ", key);
+    sql_from(shape, sql);
+    buf_puts(sql, driver_of(shape) == DRIVER_LABEL ? " CROSS JOIN frame f ON f.seq = l.seq" : "");
+    buf_puts(sql, shape_sync(shape) ? " CROSS JOIN blob b ON b.id = f.blob" : "");
+    sql_range(shape, sql);
+    sql_rest(shape, sql);
+    sql_order(shape, sql);
+    buf_puts(sql, "?4");
+}
+
 static void kept_at_front(struct store_reader *reader, size_t at) {
     struct reader_query found = reader->queries[at];
     memmove(&reader->queries[1], &reader->queries[0], at * sizeof(found));
     reader->queries[0] = found;
 }
 
+enum asked { ASKED_PAGE, ASKED_EDGE, ASKED_HOURS };
+
+static void (*const sql_asked[])(unsigned shape, struct buf *sql) = {sql_page, sql_edge, sql_hours};
+
 /* The statement of a shape, from those used last. */
-static int query_get(struct store_reader *reader, unsigned shape, bool edge, sqlite3_stmt **out,
-                     struct err *err) {
+static int query_get(struct store_reader *reader, unsigned shape, enum asked asked,
+                     sqlite3_stmt **out, struct err *err) {
     size_t at = 0;
-    unsigned key = shape << 1 | edge;
+    unsigned key = shape << 2 | asked;
     while (at < READER_QUERIES - 1 && reader->queries[at].statement &&
            reader->queries[at].key != key) {
         at++;
@@ -226,7 +257,7 @@ static int query_get(struct store_reader *reader, unsigned shape, bool edge, sql
     struct reader_query *query = &reader->queries[at];
     if (!query->statement || query->key != key) {
         CLEANUP(buf_finish) struct buf sql = BUF_INIT(SQL_MAX);
-        (edge ? sql_edge : sql_page)(shape, &sql);
+        sql_asked[asked](shape, &sql);
         if (sql.failed) {
             return err_set(err, ERR_NOMEM, "no memory for a page's query");
         }
@@ -289,6 +320,9 @@ static void query_bind(sqlite3_stmt *statement, const struct store_filter *filte
     if (last >= BIND_JUDGED) {
         sqlite3_bind_int(statement, BIND_JUDGED, (int)filter->label_state);
     }
+    if (last >= BIND_RULE) {
+        sqlite3_bind_text(statement, BIND_RULE, filter->rule, -1, SQLITE_STATIC);
+    }
 }
 
 struct span { /* of one page in its driver's order */
@@ -298,16 +332,16 @@ struct span { /* of one page in its driver's order */
 };
 
 static int edge_find(struct store_reader *reader, const struct store_filter *filter, unsigned shape,
-                     struct span *span, struct err *err) {
+                     size_t looks, struct span *span, struct err *err) {
     sqlite3_stmt *statement = NULL;
     if (driver_is_all(shape)) {
         return 0;
     }
-    int code = query_get(reader, shape, true, &statement, err);
+    int code = query_get(reader, shape, ASKED_EDGE, &statement, err);
     if (code) {
         return code;
     }
-    query_bind(statement, filter, &span->start, span->far, reader->looks);
+    query_bind(statement, filter, &span->start, span->far, looks);
     code = store__db_step(&reader->db, statement, err);
     span->has_edge = !code;
     if (!code) {
@@ -367,8 +401,7 @@ static int filter_check(const struct store_filter *filter, size_t limit, struct 
         return err_set(err, ERR_INVALID, "a filter by tier %u or sync state %u means nothing",
                        (unsigned)filter->tier, (unsigned)filter->sync);
     }
-    if (filter->by_label_state &&
-        (filter->label_state < STORE_LABEL_ACCEPTED || filter->label_state >= STORE_LABEL_STATES)) {
+    if (filter->by_label_state && (unsigned)filter->label_state >= STORE_LABEL_STATES) {
         return err_set(err, ERR_INVALID, "a filter by label state %u means nothing",
                        (unsigned)filter->label_state);
     }
@@ -382,8 +415,8 @@ static int page_query(struct store_reader *reader, const struct store_filter *fi
     sqlite3_stmt *statement = NULL;
     unsigned shape = shape_of(filter);
     int code = sync_is_few(reader, &shape, err);
-    code = code ? code : edge_find(reader, filter, shape, &span, err);
-    code = code ? code : query_get(reader, shape, false, &statement, err);
+    code = code ? code : edge_find(reader, filter, shape, reader->looks, &span, err);
+    code = code ? code : query_get(reader, shape, ASKED_PAGE, &statement, err);
     if (code) {
         return code;
     }
@@ -438,4 +471,80 @@ void store_page_destroy(struct store_page *page) {
     }
     free(page->rows);
     free(page);
+}
+
+/* ---- counts by hour ---- */
+
+#define HOUR_US INT64_C(3600000000)
+
+struct hours_told {
+    struct store_hour *hours;
+    size_t limit, count;
+    uint64_t rows;
+};
+
+/* False: it is of one hour too many. */
+static bool tally_add(struct hours_told *tally, int64_t utc_us) {
+    int64_t hour = utc_us - (utc_us % HOUR_US + HOUR_US) % HOUR_US;
+    tally->rows++;
+    if (!tally->count || tally->hours[tally->count - 1].utc_us != hour) {
+        if (tally->count == tally->limit) {
+            return false;
+        }
+        tally->hours[tally->count++] = (struct store_hour){hour, 0};
+    }
+    tally->hours[tally->count - 1].frames++;
+    return true;
+}
+
+static int hours_fill(struct store_reader *reader, sqlite3_stmt *statement,
+                      struct hours_told *tally, bool *more, struct err *err) {
+    int code = 0;
+    int64_t utc_us = 0;
+    while (!code && !(code = store__db_step(&reader->db, statement, err))) {
+        store__db_columns(statement, "i", &utc_us);
+        if (!tally_add(tally, utc_us)) {
+            *more = true;
+            break;
+        }
+    }
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+static int hours_query(struct store_reader *reader, const struct store_filter *filter,
+                       struct hours_told *tally, bool *more, struct err *err) {
+    struct span span = {.start = page_start(filter, NULL), .far = page_far(filter)};
+    sqlite3_stmt *statement = NULL;
+    unsigned shape = shape_of(filter);
+    int code = sync_is_few(reader, &shape, err);
+    code = code ? code : edge_find(reader, filter, shape, STORE_HOURS_LOOKS, &span, err);
+    code = code ? code : query_get(reader, shape, ASKED_HOURS, &statement, err);
+    if (code) {
+        return code;
+    }
+    query_bind(statement, filter, &span.start, span.far, STORE_HOURS_LOOKS);
+    code = hours_fill(reader, statement, tally, more, err);
+    /* What it did not come to may belong to the last hour. */
+    if (!code && !*more && (span.has_edge || tally->rows == STORE_HOURS_LOOKS)) {
+        *more = true;
+        tally->count -= tally->count > 0;
+    }
+    return code;
+}
+
+int store_hours_read(struct store_reader *reader, const struct store_filter *filter,
+                     struct store_hour *hours, size_t limit, size_t *count, bool *more,
+                     struct err *err) {
+    struct hours_told tally = {.hours = hours, .limit = limit};
+    bool further = false;
+    int code = filter_check(filter, 1, err);
+    code = code ? code : store__reader_ready(reader, err);
+    code = code ? code : hours_query(reader, filter, &tally, &further, err);
+    if (!code) {
+        *count = tally.count;
+        *more = further;
+    }
+    return store__reader_seen(reader, code);
 }

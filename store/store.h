@@ -145,7 +145,8 @@ struct store_filter { /* zero-initialised: everything, newest first */
     enum store_sync_filter sync;
     bool pinned; /* only these */
     bool by_label_state;
-    enum store_label_state label_state; /* not NONE */
+    enum store_label_state label_state; /* NONE: of which nobody has said anything */
+    char rule[FRAME_NAME_MAX + 1];      /* "" any: kept by this rule */
     bool oldest_first;
 };
 
@@ -186,6 +187,18 @@ int store_page_read(struct store_reader *reader, const struct store_filter *filt
                     const struct store_cursor *after, size_t limit, unsigned looks,
                     struct store_page **out, struct err *err);
 void store_page_destroy(struct store_page *page);
+
+#define STORE_HOURS_LOOKS 20000 /* frames that are looked at for counts by hour */
+struct store_hour {
+    int64_t utc_us; /* where it begins */
+    uint64_t frames;
+};
+/* How many frames of each hour pass the filter, for at most `limit` hours in the order of the
+ * filter, without those of none. It takes some milliseconds: `*more` where there are further hours,
+ * or not all frames could be looked at; an hour that is told is told whole. */
+int store_hours_read(struct store_reader *reader, const struct store_filter *filter,
+                     struct store_hour *hours, size_t limit, size_t *count, bool *more,
+                     struct err *err);
 
 /* One frame with all its detections. Free with store_row_destroy. ERR_NOT_FOUND. */
 int store_frame_get(struct store_reader *reader, const struct frame_id *id, struct store_row **out,
@@ -288,6 +301,8 @@ int store_counts_read(struct store_reader *reader, struct store_counts *out, str
 /* Distinct cameras and labels in the index, for filters: two NULL-terminated arrays, each one
  * malloc'd block with its strings in it. */
 int store_names_read(struct store_reader *reader, char ***cameras, char ***labels, struct err *err);
+/* The rules likewise. */
+int store_rules_read(struct store_reader *reader, char ***rules, struct err *err);
 
 /* ---- the outbox: what sync sees ---- */
 

@@ -98,6 +98,7 @@ static bool fits(const struct store_row *row, const struct store_filter *filter)
            (!filter->until_us || record->captured.utc_us < filter->until_us) &&
            (!filter->pinned || row->pinned) &&
            (!filter->by_label_state || row->label_state == filter->label_state) &&
+           (!filter->rule[0] || strcmp(record->rule, filter->rule) == 0) &&
            sync_fits(row, filter->sync);
 }
 
@@ -124,16 +125,18 @@ static size_t collect(const struct store_filter *filter, size_t limit, unsigned 
 }
 
 static void filter_draw(unsigned bits, struct store_filter *out) {
-    *out = (struct store_filter){.by_tier = bits & 1,
-                                 .tier = TIER_UNANNOTATED,
-                                 .confidence_min = bits & 8 ? 0.7 : 0,
-                                 .sync = (enum store_sync_filter)(bits >> 4 & 3),
-                                 .pinned = bits & 64,
-                                 .by_label_state = bits & 128,
-                                 .label_state = STORE_LABEL_WRONG_CLASS,
-                                 .oldest_first = bits & 256};
+    *out =
+        (struct store_filter){.by_tier = bits & 1,
+                              .tier = TIER_UNANNOTATED,
+                              .confidence_min = bits & 8 ? 0.7 : 0,
+                              .sync = (enum store_sync_filter)(bits >> 4 & 3),
+                              .pinned = bits & 64,
+                              .by_label_state = bits & 128,
+                              .label_state = bits % 3 ? STORE_LABEL_WRONG_CLASS : STORE_LABEL_NONE,
+                              .oldest_first = bits & 256};
     snprintf(out->camera, sizeof(out->camera), "%s", bits & 2 ? "cam1" : "");
     snprintf(out->label, sizeof(out->label), "%s", bits & 4 ? "gull" : "");
+    snprintf(out->rule, sizeof(out->rule), "%s", bits % 5 == 0 ? "unsure" : "");
     if (bits & 512) {
         out->since_us = CASE_T0 + 50 * 1000000;
         out->until_us = CASE_T0 + 350 * 1000000;
@@ -152,6 +155,28 @@ START_TEST(every_combination_of_filters) {
         size_t found = collect(&filter, 1 + bits % 7, 1 + bits % 3, &all, got);
         ck_assert_msg(found == count && memcmp(got, wanted, count * sizeof(*got)) == 0,
                       "filter %#x: %zu rows, wanted %zu", bits, found, count);
+    }
+}
+END_TEST
+
+/* The hours of a filter hold as many frames as its pages. */
+START_TEST(hours_add_up) {
+    static uint64_t seqs[FRAMES];
+    for (unsigned bits = 0; bits < 1024; bits += 7) {
+        struct store_filter filter;
+        struct store_hour hours[24];
+        size_t count = 99;
+        bool more = true;
+        uint64_t sum = 0;
+        filter_draw(bits, &filter);
+        ck_assert_int_eq(store_hours_read(reader, &filter, hours, 24, &count, &more, NULL), 0);
+        ck_assert(!more);
+        for (size_t i = 0; i < count; i++) {
+            ck_assert_int_eq(hours[i].utc_us % INT64_C(3600000000), 0);
+            ck_assert_uint_gt(hours[i].frames, 0);
+            sum += hours[i].frames;
+        }
+        ck_assert_uint_eq(sum, collect(&filter, STORE_PAGE_MAX, 1, &filter, seqs));
     }
 }
 END_TEST
@@ -250,6 +275,7 @@ int main(void) {
     tcase_add_checked_fixture(pages, setup, teardown);
     tcase_set_timeout(pages, 120);
     tcase_add_test(pages, every_combination_of_filters);
+    tcase_add_test(pages, hours_add_up);
     tcase_add_test(pages, a_look_is_bounded);
     tcase_add_test(pages, the_last_word_counts_and_a_rebuild_knows_it);
     tcase_add_test(pages, a_blob_by_range);
