@@ -70,6 +70,8 @@ void requests_session_close(struct requests_session *session);
 
 /* The status document; NULL when memory ran out. New reference. */
 json_t *status_json(const struct rooms *rooms);
+/* A frame's life as a list of {"at", "what", "detail"}; NULL on no memory. */
+json_t *why_life_json(const struct store_why *why);
 /* Which model serves, and how the latest change of it goes; NULL when memory ran out. */
 json_t *model_state_json(struct eyes *eyes);
 /* Prometheus text exposition format of the same; malloc'd, NULL when memory ran out. */

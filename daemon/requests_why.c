@@ -99,7 +99,7 @@ static const char *const label_names[STORE_LABEL_STATES] = {
     [STORE_LABEL_WANTED] = "wanted for labeling",
 };
 
-static json_t *life_of(const struct store_why *why) {
+json_t *why_life_json(const struct store_why *why) {
     json_t *life = json_array();
     if (!life) {
         return NULL;
@@ -203,7 +203,8 @@ static int why_kept(const struct rooms *rooms, const struct frame_id *id, json_t
     if (code) {
         return code;
     }
-    *reply = json_pack("{s:o,s:o}", "frame", webui_frame_json(why->row), "life", life_of(why));
+    *reply =
+        json_pack("{s:o,s:o}", "frame", webui_frame_json(why->row), "life", why_life_json(why));
     store_why_destroy(why);
     return *reply ? 0 : err_set(err, ERR_NOMEM, "no memory for the answer");
 }

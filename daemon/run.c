@@ -96,6 +96,11 @@ static bool rooms_borrow(const struct daemon *daemon, struct rooms *out) {
     return store_reader_open(daemon->web_rooms.store, &out->reader, NULL) == 0;
 }
 
+static json_t *hook_life(void *ctx, const struct store_why *why) {
+    (void)ctx;
+    return why_life_json(why);
+}
+
 static json_t *hook_status(void *ctx) {
     struct rooms rooms;
     if (!rooms_borrow(ctx, &rooms)) {
@@ -172,6 +177,7 @@ static int start_doors(struct daemon *daemon, struct err *err) {
                                 .trigger = hook_trigger,
                                 .draw = hook_draw,
                                 .mint_link = hook_link,
+                                .life = hook_life,
                                 .status = hook_status,
                                 .metrics = hook_metrics};
     daemon->web_rooms = daemon->rooms;

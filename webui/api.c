@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define ROWS_PER_PAGE 100
+#define HOURS_MAX     72 /* with frames */
 #define JSON_TYPE     "application/json"
 
 /* ---- frames ---- */
@@ -59,6 +60,37 @@ void webui__on_api_frame(struct webui__request *request) {
         store_row_destroy(row);
         webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, json);
     }
+}
+
+static json_t *hours_json(const struct store_hour *hours, size_t count, bool more) {
+    char text[CLOCK_RFC3339_SIZE];
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < count; i++) {
+        json_array_append_new(list, json_pack("{s:s,s:I}", "from",
+                                              clock_format_rfc3339(hours[i].utc_us, text), "frames",
+                                              (json_int_t)hours[i].frames));
+    }
+    return json_pack("{s:o,s:b}", "hours", list, "more", more);
+}
+
+void webui__on_api_hours(struct webui__request *request) {
+    struct err err = {0};
+    struct webui__query query;
+    struct store_reader *reader = NULL;
+    struct store_hour hours[HOURS_MAX];
+    size_t count = 0;
+    bool more = false;
+    int code = webui__query_read(request, 1, &query, &err);
+    code = code ? code : webui__reader_take(request->webui, &reader, &err);
+    if (!code) {
+        code = store_hours_read(reader, &query.filter, hours, HOURS_MAX, &count, &more, &err);
+        webui__reader_give(request->webui, reader);
+    }
+    if (code) {
+        webui__reply_err(request, &err);
+        return;
+    }
+    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, hours_json(hours, count, more));
 }
 
 void webui__on_api_status(struct webui__request *request) {

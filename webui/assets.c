@@ -7,6 +7,7 @@
 extern const char embed_webui_assets_app_css[], embed_webui_assets_app_css_end[];
 extern const char embed_webui_assets_app_js[], embed_webui_assets_app_js_end[];
 extern const char embed_webui_assets_auth_js[], embed_webui_assets_auth_js_end[];
+extern const char embed_webui_assets_review_js[], embed_webui_assets_review_js_end[];
 extern const char embed_webui_assets_icon_svg[], embed_webui_assets_icon_svg_end[];
 
 static const struct asset {
@@ -18,6 +19,8 @@ static const struct asset {
      embed_webui_assets_app_js_end},
     {"auth.js", "text/javascript; charset=utf-8", embed_webui_assets_auth_js,
      embed_webui_assets_auth_js_end},
+    {"review.js", "text/javascript; charset=utf-8", embed_webui_assets_review_js,
+     embed_webui_assets_review_js_end},
     {"icon.svg", "image/svg+xml", embed_webui_assets_icon_svg, embed_webui_assets_icon_svg_end},
 };
 

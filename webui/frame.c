@@ -4,10 +4,12 @@
  * The boxes of all detections down to the floor are in the page; script shows and hides them by the
  * slider at once.
  */
+#include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "webui/html.h"
 #include "webui/json.h"
+#include "webui/near.h"
 #include "webui/pages.h"
 #include "webui/query.h"
 #include "webui/state.h"
@@ -119,8 +121,11 @@ static void picture(struct buf *page, const struct store_row *row, double thresh
     webui__svg_boxes(page, record, !local, true, FRAME_DETECTIONS_MAX, threshold);
     buf_puts(page, "</svg></figure>");
     if (!local) {
-        buf_puts(page, "<p class=\"quiet\">The full picture has left this device; this is its "
-                       "thumbnail. “Copy link” gives the one in the cloud.</p>");
+        buf_printf(page, "<p class=\"quiet\">The full picture has left this device; this is its "
+                         "thumbnail. %s</p>",
+                   row->place == STORE_PLACE_REMOTE
+                       ? "“Copy link” gives the one in the cloud."
+                       : "No remote has it.");
     }
 }
 
@@ -246,12 +251,97 @@ static void facts_of_picture(struct buf *page, const struct frame_record *record
     buf_printf(page, "<code>%s</code></dd></div></dl>", frame_id_format(&record->id, text));
 }
 
-static void side(struct buf *page, const struct store_row *row, double threshold) {
+/* ---- what became of it ---- */
+
+static json_t *life_read(struct webui *webui, const struct frame_id *id) {
+    struct store_reader *reader = NULL;
+    struct store_why *why = NULL;
+    if (!webui->hooks.life || webui__reader_take(webui, &reader, NULL) != 0) {
+        return NULL;
+    }
+    int code = store_why_get(reader, id, &why, NULL);
+    webui__reader_give(webui, reader);
+    json_t *life = code ? NULL : webui->hooks.life(webui->hooks.ctx, why);
+    store_why_destroy(why);
+    return life;
+}
+
+static void life_shown(struct buf *page, struct webui *webui, const struct frame_id *id) {
+    json_t *life = life_read(webui, id);
+    const json_t *event = NULL;
+    size_t index = 0;
+    if (!life) {
+        return;
+    }
+    buf_puts(page, "<h2>Its life</h2><ol class=\"life\" id=\"life\">");
+    json_array_foreach(life, index, event) {
+        const char *at = json_string_value(json_object_get(event, "at"));
+        int64_t utc_us = at && at[0] ? clock_parse_rfc3339(at) : -1;
+        buf_puts(page, "<li><b>");
+        buf_puts_html(page, json_string_value(json_object_get(event, "what")));
+        buf_puts(page, "</b> ");
+        if (utc_us >= 0) {
+            webui__html_time(page, utc_us);
+        }
+        buf_puts(page, "<span>");
+        buf_puts_html(page, json_string_value(json_object_get(event, "detail")));
+        buf_puts(page, "</span></li>");
+    }
+    buf_puts(page, "</ol>");
+    json_decref(life);
+}
+
+/* ---- what a person says of it ---- */
+
+static void class_choice(void *ctx, const struct webui__names_now *names) {
+    struct buf *page = ctx;
+    for (size_t i = 0; names->labels[i]; i++) {
+        webui__html_option(page, names->labels[i], names->labels[i], "");
+    }
+}
+
+/* Shown by script; the keys are said with each button. */
+static void judgement(struct buf *page, struct webui *webui, const struct store_row *row) {
+    static const struct {
+        const char *act, *key, *icon, *text;
+    } acts[] = {
+        {"accepted", "a", "done", "Right"},       {"rejected", "r", "cross", "Wrong"},
+        {"wrong-class", "w", "tag", "Class is…"}, {"missed", "m", "box", "Missed…"},
+        {"wanted", "l", "tag", "For labeling"},   {"none", "u", "left", "Take back"},
+    };
+    const char *said = webui__label_state_name(row->label_state);
+    buf_puts(page, "<section class=\"judge late\" id=\"judge\" aria-label=\"Judgement\" hidden>"
+                   "<div class=\"actions\">");
+    for (size_t i = 0; i < ARRAY_LENGTH(acts); i++) {
+        bool on = strcmp(said, acts[i].act) == 0 && row->label_state != STORE_LABEL_NONE;
+        buf_printf(page,
+                   "<button class=\"button plain\" type=\"button\" data-act=\"%s\" "
+                   "data-key=\"%s\" aria-keyshortcuts=\"%s\" aria-pressed=\"%s\"><svg "
+                   "aria-hidden=\"true\"><use href=\"#i-%s\"/></svg>%s <kbd>%s</kbd></button>",
+                   acts[i].act, acts[i].key, acts[i].key, on ? "true" : "false", acts[i].icon,
+                   acts[i].text, acts[i].key);
+    }
+    buf_printf(page,
+               "<button class=\"button plain\" type=\"button\" data-act=\"%s\" data-key=\"p\" "
+               "aria-keyshortcuts=\"p\" aria-pressed=\"%s\"><svg aria-hidden=\"true\"><use "
+               "href=\"#i-pin\"/></svg>Pinned <kbd>p</kbd></button></div>",
+               row->pinned ? "unpin" : "pin", row->pinned ? "true" : "false");
+    buf_puts(page, "<p class=\"choice\" id=\"choice\" hidden><label><span></span> <select "
+                   "id=\"choice-class\"><option value=\"\">choose a class</option>");
+    webui__names_use(webui, class_choice, page);
+    buf_puts(page, "</select></label></p><p class=\"quiet\"><label><input type=\"checkbox\" "
+                   "id=\"judge-on\" checked> go on to the next frame at once</label></p><output "
+                   "id=\"judge-said\" role=\"status\"></output></section>");
+}
+
+static void side(struct buf *page, struct webui *webui, const struct store_row *row,
+                 double threshold) {
     buf_puts(page, "<aside class=\"side\" aria-label=\"About this frame\"><h1>");
     buf_puts_html(page, row->record.camera);
     buf_puts(page, "</h1><p class=\"when\">");
     webui__html_time(page, row->record.captured.utc_us);
     buf_puts(page, "</p>");
+    judgement(page, webui, row);
     actions(page, row);
     detections(page, &row->record, threshold);
     buf_puts(page, "<h2>Kept</h2>");
@@ -260,6 +350,7 @@ static void side(struct buf *page, const struct store_row *row, double threshold
     facts_of_model(page, &row->record);
     buf_puts(page, "<h2>Picture</h2>");
     facts_of_picture(page, &row->record);
+    life_shown(page, webui, &row->record.id);
     buf_puts(page, "</aside>");
 }
 
@@ -268,6 +359,7 @@ void webui__on_frame(struct webui__request *request) {
     struct err err = {0};
     struct webui__query query;
     struct neighbours near;
+    char id[HASH_ID_SIZE];
     if (webui__query_read(request, 1, &query, &err) != 0) {
         webui__reply_err(request, &err);
         return;
@@ -283,11 +375,14 @@ void webui__on_frame(struct webui__request *request) {
     webui__query_write(&back, &query.filter);
     double threshold = start_threshold(webui, &row->record);
     webui__html_begin(&page, row->record.camera, "");
-    buf_puts(&page, "<div class=\"frame\"><section class=\"stage\" aria-label=\"Picture\">");
+    buf_printf(&page, "<div class=\"frame\" data-frame=\"%s\">",
+               frame_id_format(&row->record.id, id));
+    buf_puts(&page, "<section class=\"stage\" aria-label=\"Picture\">");
     toolbar(&page, &near, back.len ? back.data : "", threshold);
     picture(&page, row, threshold);
+    webui__html_near(&page, webui, row, back.len ? back.data : "");
     buf_puts(&page, "</section>");
-    side(&page, row, threshold);
+    side(&page, webui, row, threshold);
     buf_puts(&page, "</div>");
     webui__html_end(&page);
     store_row_destroy(row);

@@ -93,13 +93,15 @@ static void card_image(struct buf *page, const struct frame_record *record) {
 static void card(struct buf *page, const struct store_row *row, const char *query) {
     const struct frame_record *record = &row->record;
     char id[HASH_ID_SIZE];
-    buf_printf(page, "<li class=\"card\"><a href=\"/frames/%s%s", frame_id_format(&record->id, id),
+    frame_id_format(&record->id, id);
+    buf_printf(page, "<li class=\"card\" data-frame=\"%s\"><a href=\"/frames/%s%s", id, id,
                query[0] ? "?" : "");
     buf_puts_html(page, query);
     buf_puts(page, "\">");
     card_image(page, record);
     buf_puts(page, "<span class=\"corners\">");
     webui__html_tier(page, record->tier);
+    webui__html_said(page, row);
     webui__html_sync(page, row);
     buf_puts(page, "</span>");
     card_labels(page, record);
@@ -107,7 +109,10 @@ static void card(struct buf *page, const struct store_row *row, const char *quer
     buf_puts_html(page, record->camera);
     buf_puts(page, "</span>");
     webui__html_time(page, record->captured.utc_us);
-    buf_puts(page, "</span></a></li>");
+    buf_puts(page, "</span></a><label class=\"pick\"><input type=\"checkbox\"><span "
+                   "class=\"hidden\">Select this frame of ");
+    buf_puts_html(page, record->camera);
+    buf_puts(page, "</span></label></li>");
 }
 
 static void cards(struct buf *page, const struct store_page *rows,
@@ -175,10 +180,11 @@ static void select_of(struct buf *page, const char *name, const char *title, con
     buf_puts(page, "</select></label>");
 }
 
-static void name_selects(void *ctx, char *const *cameras, char *const *labels) {
+static void name_selects(void *ctx, const struct webui__names_now *names) {
     const struct selects *selects = ctx;
-    select_of(selects->page, "camera", "Camera", "all", cameras, selects->filter->camera);
-    select_of(selects->page, "class", "Class", "all", labels, selects->filter->label);
+    select_of(selects->page, "camera", "Camera", "all", names->cameras, selects->filter->camera);
+    select_of(selects->page, "class", "Class", "all", names->labels, selects->filter->label);
+    select_of(selects->page, "rule", "Rule", "any", names->rules, selects->filter->rule);
 }
 
 static void time_field(struct buf *page, const char *name, const char *title, int64_t utc_us) {
@@ -219,6 +225,22 @@ static void other_selects(struct buf *page, const struct store_filter *filter) {
     buf_puts(page, "</select></label>");
 }
 
+static void judged_selects(struct buf *page, const struct store_filter *filter) {
+    const char *label = filter->by_label_state ? webui__label_state_name(filter->label_state) : "";
+    buf_puts(page, "<label><span>Judgement</span><select name=\"label\">");
+    webui__html_option(page, "", "any", label);
+    webui__html_option(page, "none", "not judged", label);
+    webui__html_option(page, "accepted", "right", label);
+    webui__html_option(page, "rejected", "wrong", label);
+    webui__html_option(page, "wrong-class", "wrong class", label);
+    webui__html_option(page, "missed", "missed object", label);
+    webui__html_option(page, "wanted", "to be labeled", label);
+    buf_puts(page, "</select></label><label><span>Pinned</span><select name=\"pinned\">");
+    webui__html_option(page, "", "any", filter->pinned ? "yes" : "");
+    webui__html_option(page, "yes", "pinned", filter->pinned ? "yes" : "");
+    buf_puts(page, "</select></label>");
+}
+
 static void filters(struct buf *page, struct webui *webui, const struct store_filter *filter) {
     struct selects selects = {page, filter};
     buf_puts(page, "<form class=\"filters\" action=\"/\" method=\"get\" aria-label=\"Filters\">");
@@ -228,6 +250,7 @@ static void filters(struct buf *page, struct webui *webui, const struct store_fi
     }
     webui__names_use(webui, name_selects, &selects);
     other_selects(page, filter);
+    judged_selects(page, filter);
     time_field(page, "since", "From", filter->since_us);
     time_field(page, "until", "To", filter->until_us);
     const char *order = filter->oldest_first ? "oldest" : "";
@@ -273,6 +296,42 @@ static void nothing(struct buf *page, const struct webui *webui,
                    "filters</a></p></section>");
 }
 
+/* ---- many at once ---- */
+
+/* Shown by script while frames are selected. */
+static void bulk(struct buf *page) {
+    static const struct {
+        const char *act, *key, *icon, *text;
+    } acts[] = {
+        {"pin", "p", "pin", "Pin"},
+        {"unpin", "", "pin", "Unpin"},
+        {"wanted", "l", "tag", "For labeling"},
+        {"accepted", "a", "done", "Right"},
+        {"rejected", "r", "cross", "Wrong"},
+        {"remove", "Delete", "bin", "Delete…"},
+    };
+    buf_puts(page, "<p class=\"hidden\" id=\"bulk-said\" role=\"status\"></p>"
+                   "<div class=\"bulk\" id=\"bulk\" role=\"toolbar\" aria-label=\"Selected "
+                   "frames\" hidden><output id=\"bulk-count\"></output>");
+    for (size_t i = 0; i < ARRAY_LENGTH(acts); i++) {
+        buf_printf(page,
+                   "<button class=\"button plain\" type=\"button\" data-act=\"%s\" "
+                   "data-key=\"%s\"><svg aria-hidden=\"true\"><use href=\"#i-%s\"/></svg>%s"
+                   "</button>",
+                   acts[i].act, acts[i].key, acts[i].icon, acts[i].text);
+    }
+    buf_puts(page, "<button class=\"button plain\" type=\"button\" id=\"bulk-all\">All shown"
+                   "</button><button class=\"button plain\" type=\"button\" id=\"bulk-none\">"
+                   "None</button></div><dialog id=\"ask\" aria-labelledby=\"ask-title\"><form "
+                   "method=\"dialog\"><h2 id=\"ask-title\">Delete from this device?</h2><p "
+                   "id=\"ask-text\"></p><p class=\"quiet\">What is in the cloud stays there. The "
+                   "frames stay in the gallery with their thumbnails.</p><label id=\"ask-force\">"
+                   "<input type=\"checkbox\"> also what is pinned, or not uploaded yet</label><p "
+                   "class=\"actions\"><button class=\"button danger\" value=\"yes\">Delete</button>"
+                   "<button class=\"button plain\" value=\"no\" autofocus>Keep</button></p></form>"
+                   "</dialog>");
+}
+
 /* ---- the page ---- */
 
 static void bar(struct buf *page, struct webui *webui, const struct store_filter *filter,
@@ -298,6 +357,10 @@ static void whole_page(struct buf *page, struct webui *webui, const struct webui
         buf_puts(page, "<h1 class=\"hidden\">Frames</h1>");
         bar(page, webui, filter, counts);
     }
+    if (rows->count) {
+        buf_puts(page, "<nav class=\"hours late\" id=\"hours\" aria-label=\"Frames by hour\" "
+                       "hidden></nav>");
+    }
     buf_puts(page, "<p class=\"fresh\" id=\"fresh\" role=\"status\" hidden></p>");
     if (rows->count == 0) {
         nothing(page, webui, filter);
@@ -305,6 +368,7 @@ static void whole_page(struct buf *page, struct webui *webui, const struct webui
         buf_puts(page, "<ul class=\"grid\" id=\"grid\">");
         cards(page, rows, filter);
         buf_puts(page, "</ul>");
+        bulk(page);
     }
     webui__html_end(page);
 }

@@ -3,6 +3,7 @@
 #include "daemon/base/mem.h"
 #include "webui/assets.h"
 #include "webui/json.h"
+#include "webui/query.h"
 #include "webui/state.h"
 #include "webui/text.h"
 #include <inttypes.h>
@@ -31,8 +32,9 @@ void webui__html_begin(struct buf *page, const char *title, const char *here) {
         " · creel</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"/assets/icon.svg?v=%s\">"
         "<link rel=\"stylesheet\" href=\"/assets/app.css?v=%s\">"
         "<script src=\"/assets/auth.js?v=%s\" defer></script>"
-        "<script src=\"/assets/app.js?v=%s\" defer></script></head><body>",
-        version, version, version, version);
+        "<script src=\"/assets/app.js?v=%s\" defer></script>"
+        "<script src=\"/assets/review.js?v=%s\" defer></script></head><body>",
+        version, version, version, version, version);
     buf_append(page, embed_webui_assets_symbols_svg,
                (size_t)(embed_webui_assets_symbols_svg_end - embed_webui_assets_symbols_svg));
     buf_puts(page, "<a class=\"skip\" href=\"#main\">Skip to the content</a><header class=\"top\">"
@@ -112,6 +114,34 @@ void webui__html_sync(struct buf *page, const struct store_row *row) {
                        state, marks[i].text, state, marks[i].text);
         }
     }
+}
+
+static void said_mark(struct buf *page, const char *name, const char *icon, const char *text) {
+    buf_printf(page,
+               "<span class=\"mark said-%s\" title=\"%s\"><svg aria-hidden=\"true\"><use "
+               "href=\"#i-%s\"/></svg><span>%s</span></span>",
+               name, text, icon, text);
+}
+
+void webui__html_said(struct buf *page, const struct store_row *row) {
+    static const struct {
+        const char *icon, *text;
+    } said[STORE_LABEL_STATES] = {
+        [STORE_LABEL_ACCEPTED] = {"done", "judged right"},
+        [STORE_LABEL_REJECTED] = {"cross", "judged wrong"},
+        [STORE_LABEL_WRONG_CLASS] = {"tag", "wrong class"},
+        [STORE_LABEL_MISSED] = {"box", "an object was missed"},
+        [STORE_LABEL_WANTED] = {"tag", "to be labeled"},
+    };
+    buf_puts(page, "<span class=\"said\">");
+    if (row->pinned) {
+        said_mark(page, "pinned", "pin", "pinned");
+    }
+    if (row->label_state > STORE_LABEL_NONE && row->label_state < STORE_LABEL_STATES) {
+        said_mark(page, webui__label_state_name(row->label_state), said[row->label_state].icon,
+                  said[row->label_state].text);
+    }
+    buf_puts(page, "</span>");
 }
 
 void webui__html_tier(struct buf *page, enum frame_tier tier) {

@@ -28,6 +28,8 @@ void webui__html_option(struct buf *page, const char *value, const char *text, c
 
 /* A mark (icon and text) of the frame's way to the remotes. */
 void webui__html_sync(struct buf *page, const struct store_row *row);
+/* Marks of what a person did: pinned it, said something of it; nothing where nobody did. */
+void webui__html_said(struct buf *page, const struct store_row *row);
 void webui__html_tier(struct buf *page, enum frame_tier tier);
 
 /* Any JSON as tables and lists, numbers shown by the unit in their key's name. */

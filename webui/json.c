@@ -1,4 +1,5 @@
 #include "webui/json.h"
+#include "webui/query.h"
 #include "webui/text.h"
 #include "webui/webui.h"
 #include <math.h>
@@ -66,6 +67,7 @@ static int put_keeping(json_t *frame, const struct store_row *row) {
            put(frame, "kept", frame_json_time(row->kept_utc_us)) ||
            put(frame, "place", json_string(place_name(row->place))) ||
            put(frame, "pinned", json_boolean(row->pinned)) ||
+           put(frame, "label", json_string(webui__label_state_name(row->label_state))) ||
            put(frame, "sync", json_string(webui__sync_state(row))) ||
            put(frame, "receipts", json_integer(row->receipts)) ||
            put(frame, "owed", json_integer(row->owed));

@@ -13,6 +13,26 @@ const char *webui__sync_filter_name(enum store_sync_filter sync) {
     return (size_t)sync < ARRAY_LENGTH(sync_names) ? sync_names[sync] : "";
 }
 
+static const char *const label_states[STORE_LABEL_STATES] = {
+    [STORE_LABEL_NONE] = "none",         [STORE_LABEL_ACCEPTED] = "accepted",
+    [STORE_LABEL_REJECTED] = "rejected", [STORE_LABEL_WRONG_CLASS] = "wrong-class",
+    [STORE_LABEL_MISSED] = "missed",     [STORE_LABEL_WANTED] = "wanted",
+};
+
+const char *webui__label_state_name(enum store_label_state state) {
+    return (size_t)state < STORE_LABEL_STATES ? label_states[state] : label_states[0];
+}
+
+bool webui__label_state_parse(const char *text, enum store_label_state *out) {
+    for (size_t i = 0; i < STORE_LABEL_STATES; i++) {
+        if (strcmp(text, label_states[i]) == 0) {
+            *out = (enum store_label_state)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void webui__cursor_write(struct buf *out, const struct store_cursor *cursor) {
     buf_printf(out, "%" PRId64 "-%" PRIu64, cursor->utc_us, cursor->seq);
 }
@@ -67,6 +87,21 @@ static bool read_sync(const char *text, struct webui__query *out) {
     return false;
 }
 
+static bool read_rule(const char *text, struct webui__query *out) {
+    snprintf(out->filter.rule, sizeof(out->filter.rule), "%s", text);
+    return webui__name_valid(text);
+}
+
+static bool read_label(const char *text, struct webui__query *out) {
+    out->filter.by_label_state = webui__label_state_parse(text, &out->filter.label_state);
+    return out->filter.by_label_state;
+}
+
+static bool read_pinned(const char *text, struct webui__query *out) {
+    out->filter.pinned = strcmp(text, "yes") == 0;
+    return out->filter.pinned;
+}
+
 static bool read_since(const char *text, struct webui__query *out) {
     out->filter.since_us = webui__time_parse(text);
     return out->filter.since_us >= 0;
@@ -102,6 +137,9 @@ static const struct {
     {"class", "a class of at most 47 bytes", read_class},
     {"min", "a confidence from 0 to 1", read_min},
     {"sync", "pending, done or quarantined", read_sync},
+    {"rule", "the name of a rule of triage", read_rule},
+    {"label", "none, accepted, rejected, wrong-class, missed or wanted", read_label},
+    {"pinned", "yes", read_pinned},
     {"since", "a UTC time such as 2026-11-20T21:35:00Z or a date", read_since},
     {"until", "a UTC time such as 2026-11-20T21:35:00Z or a date", read_until},
     {"order", "newest or oldest", read_order},
@@ -178,7 +216,10 @@ void webui__query_write(struct buf *out, const struct store_filter *filter) {
     add(out, "camera", filter->camera);
     add(out, "class", filter->label);
     add(out, "min", min);
+    add(out, "rule", filter->rule);
     add(out, "sync", webui__sync_filter_name(filter->sync));
+    add(out, "label", filter->by_label_state ? webui__label_state_name(filter->label_state) : "");
+    add(out, "pinned", filter->pinned ? "yes" : "");
     add_time(out, "since", filter->since_us);
     add_time(out, "until", filter->until_us);
     add(out, "order", filter->oldest_first ? "oldest" : "");
@@ -187,5 +228,5 @@ void webui__query_write(struct buf *out, const struct store_filter *filter) {
 bool webui__query_empty(const struct store_filter *filter) {
     return !filter->by_tier && !filter->camera[0] && !filter->label[0] &&
            filter->confidence_min <= 0 && filter->sync == STORE_SYNC_ANY && !filter->since_us &&
-           !filter->until_us;
+           !filter->until_us && !filter->rule[0] && !filter->by_label_state && !filter->pinned;
 }

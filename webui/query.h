@@ -1,7 +1,8 @@
 /* query: which frames a request asks for, and the same as text, so that filters live in the URL.
  *
- * tier, camera, class, min (confidence), sync, since, until, order (newest, oldest), after (a
- * cursor), limit. An empty parameter means "any". Thread: any.
+ * tier, camera, class, min (confidence), rule, sync, label (what a person said), pinned, since,
+ * until, order (newest, oldest), after (a cursor), limit. An empty parameter means "any". Thread:
+ * any.
  */
 #ifndef CREEL_WEBUI_QUERY_H
 #define CREEL_WEBUI_QUERY_H
@@ -33,5 +34,9 @@ void webui__cursor_write(struct buf *out, const struct store_cursor *cursor);
 bool webui__cursor_parse(const char *text, struct store_cursor *out);
 
 const char *webui__sync_filter_name(enum store_sync_filter sync); /* "" for any */
+
+/* "accepted" …; "none" where nobody has said anything. */
+const char *webui__label_state_name(enum store_label_state state);
+bool webui__label_state_parse(const char *text, enum store_label_state *out);
 
 #endif

@@ -37,6 +37,7 @@ void webui__readers_finish(struct webui *webui) {
     }
     free(webui->names.cameras);
     free(webui->names.labels);
+    free(webui->names.rules);
 }
 
 int webui__page_read(struct webui *webui, const struct store_filter *filter,
@@ -66,7 +67,7 @@ int webui__counts_read(struct webui *webui, struct store_counts *out, struct err
 /* Under the lock. A store that cannot say leaves the names of before. */
 static void names_refresh(struct webui *webui, struct webui__names *names) {
     struct store_reader *reader = NULL;
-    char **cameras = NULL, **labels = NULL;
+    char **cameras = NULL, **labels = NULL, **rules = NULL;
     int64_t now = clock_boot_us();
     if (names->cameras && now - names->read_boot_us < NAMES_AGE_US) {
         return;
@@ -81,16 +82,21 @@ static void names_refresh(struct webui *webui, struct webui__names *names) {
         names->labels = labels;
         names->read_boot_us = now;
     }
+    if (store_rules_read(reader, &rules, NULL) == 0) {
+        free(names->rules);
+        names->rules = rules;
+    }
     webui__reader_give(webui, reader);
 }
 
 void webui__names_use(struct webui *webui,
-                      void (*use)(void *ctx, char *const *cameras, char *const *labels),
-                      void *ctx) {
+                      void (*use)(void *ctx, const struct webui__names_now *names), void *ctx) {
     static char *const none[] = {NULL};
     struct webui__names *names = &webui->names;
     pthread_mutex_lock(&names->lock);
     names_refresh(webui, names);
-    use(ctx, names->cameras ? names->cameras : none, names->labels ? names->labels : none);
+    use(ctx, &(struct webui__names_now){.cameras = names->cameras ? names->cameras : none,
+                                        .labels = names->labels ? names->labels : none,
+                                        .rules = names->rules ? names->rules : none});
     pthread_mutex_unlock(&names->lock);
 }

@@ -1,4 +1,5 @@
 #include "daemon/base/mem.h"
+#include "webui/act.h"
 #include "webui/assets.h"
 #include "webui/pages.h"
 #include "webui/state.h"
@@ -10,6 +11,8 @@ const struct webui__route webui__web_routes[] = {
     {METHOD_GET, "/api/v1/frames", webui__on_api_frames, 0, NULL},
     {METHOD_GET, "/api/v1/frames/*", webui__on_api_frame, 0, NULL},
     {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, ROUTE_LOOK, NULL},
+    {METHOD_POST, "/api/v1/actions", webui__on_act, ROUTE_BODY, webui__on_act_headers},
+    {METHOD_GET, "/api/v1/hours", webui__on_api_hours, 0, NULL},
     {METHOD_GET, "/api/v1/status", webui__on_api_status, 0, NULL},
     {METHOD_GET | METHOD_POST, "/login", webui__on_login_page, ROUTE_OPEN | ROUTE_BODY, NULL},
     {METHOD_POST, "/logout", webui__on_logout, ROUTE_BODY | ROUTE_LOOK, NULL},

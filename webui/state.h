@@ -29,7 +29,7 @@ struct webui__readers {
 /* The names for the gallery's filters, asked of the store at most every few seconds. */
 struct webui__names {
     pthread_mutex_t lock;
-    char **cameras, **labels; /* owned: a block each */
+    char **cameras, **labels, **rules; /* owned: a block each */
     int64_t read_boot_us;
 };
 
@@ -87,9 +87,13 @@ int webui__page_read(struct webui *webui, const struct store_filter *filter,
                      struct err *err);
 int webui__counts_read(struct webui *webui, struct store_counts *out, struct err *err);
 
-/* Calls `use` with the cached names, under the cache's lock. NULL-terminated arrays. */
+/* NULL-terminated arrays. */
+struct webui__names_now {
+    char *const *cameras, *const *labels, *const *rules;
+};
+/* Calls `use` with the cached names, under the cache's lock. */
 void webui__names_use(struct webui *webui,
-                      void (*use)(void *ctx, char *const *cameras, char *const *labels), void *ctx);
+                      void (*use)(void *ctx, const struct webui__names_now *names), void *ctx);
 
 /* ticket.c: answers overdue callers; with `closing`, all of them, and no more may wait. */
 void webui__waiting_sweep(struct webui *webui, bool closing);

@@ -89,6 +89,9 @@ struct webui_hooks {
      * link possible. */
     int (*mint_link)(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
                      const char **kind, struct err *err);
+    /* A frame's life as a list of {"at", "what", "detail"} (a new reference), NULL when memory ran
+     * out. May be NULL. */
+    json_t *(*life)(void *ctx, const struct store_why *why);
     /* The status document (a new reference); NULL when memory ran out. */
     json_t *(*status)(void *ctx);
     /* Prometheus text (malloc'd) of everything outside webui; NULL when memory ran out. */

@@ -149,6 +149,9 @@ async function gallery(browser, base) {
   const time = page.locator('#grid time').first();
   assert.doesNotMatch(await time.innerText(), /UTC/);
   assert.match(await time.getAttribute('datetime'), /Z$/);
+  const hours = page.locator('#hours a');
+  await hours.first().waitFor();
+  assert.match(await hours.last().getAttribute('aria-label'), /: \d+ frames?$/);
   await shoot(page, 'gallery-light');
 
   // Boxes off, and remembered.
@@ -222,6 +225,8 @@ async function frame(browser, base) {
   await page.keyboard.press('b');
   assert.strictEqual(await page.locator('#boxes').isVisible(), false);
   await page.keyboard.press('b');
+  await page.hover('#boxes .box rect:not(.tag)', { force: true });
+  assert.ok(await page.locator('#detections tr.lit').count() >= 1, 'a box does not light its row');
 
   const link = await copyLink(page);
   assert.match(link.said, /Azure link/);
@@ -240,6 +245,115 @@ async function frame(browser, base) {
   await page.waitForURL(before);
   await page.context().close();
   return best.id;
+}
+
+// Many at once: by mouse, by keyboard, and with a question before anything is deleted.
+async function bulk(browser, base) {
+  const page = await open(browser, base);
+  const count = async (query) => (await (await fetch(`${base}/api/v1/frames?limit=500&${query}`)).json()).frames.length;
+  await page.goto(`${base}/?camera=dock`);
+  assert.strictEqual(await page.locator('#bulk').isVisible(), false);
+  await cards(page).nth(0).locator('.pick input').check();
+  await cards(page).nth(3).locator('.pick input').click({ modifiers: ['Shift'] });
+  assert.strictEqual(await page.locator('#bulk-count').innerText(), '4 frames selected');
+  await shoot(page, 'gallery-selected');
+  await page.click('#bulk [data-act=pin]');
+  await page.waitForFunction(() => document.querySelector('#bulk').hidden);
+  assert.strictEqual(await page.locator('#grid .said-pinned').count(), 4);
+  await until('four pinned frames', async () => await count('pinned=yes') === 4);
+
+  // By keyboard: the arrows walk, x picks, l marks for labeling, r as wrong.
+  await page.keyboard.press('ArrowRight');
+  await cards(page).nth(5).locator('a').focus();
+  await page.keyboard.press('x');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('x');
+  assert.strictEqual(await page.locator('#bulk-count').innerText(), '2 frames selected');
+  await page.keyboard.press('l');
+  await until('two frames to be labeled', async () => await count('label=wanted') === 2);
+  await page.waitForFunction(() => document.querySelector('#bulk').hidden);
+  await page.goto(`${base}/?label=wanted`);
+  assert.strictEqual(await cards(page).count(), 2);
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('x');
+  await page.keyboard.press('r');
+  await until('one frame judged wrong', async () => await count('label=rejected') === 1);
+
+  // Deleting asks, keeps on "Keep", and what is pinned needs a second word.
+  await page.goto(`${base}/?pinned=yes`);
+  await cards(page).first().locator('.pick input').check();
+  const id = await cards(page).first().getAttribute('data-frame');
+  const place = async () => (await (await fetch(`${base}/api/v1/frames/${id}`)).json()).place;
+  await page.click('#bulk [data-act=remove]');
+  await page.locator('#ask[open]').waitFor();
+  assert.match(await page.locator('#ask').innerText(), /1 frame will lose[^]*1 pinned/);
+  await page.click('#ask button[value=no]');
+  assert.strictEqual(await place(), 'local');
+  await page.click('#bulk [data-act=remove]');
+  await page.locator('#ask[open]').waitFor();
+  await page.click('#ask button[value=yes]');
+  await page.waitForFunction(() => /pinned/.test(document.querySelector('#bulk-count').textContent));
+  assert.strictEqual(await place(), 'local');
+  faults.splice(faults.findIndex((fault) => /409/.test(fault)), 1); // the refusal that was asked for
+  await page.click('#bulk [data-act=remove]');
+  await page.locator('#ask[open]').waitFor();
+  await page.check('#ask-force input');
+  await page.click('#ask button[value=yes]');
+  await until('the picture has left', async () => await place() !== 'local');
+  await settle(page);
+  await page.goto(`${base}/frames/${id}`);
+  assert.match(await page.locator('.stage').innerText(), /has left this device/);
+  assert.match(await page.locator('#life').innerText(), /captured[^]*kept[^]*pinned[^]*evicted/);
+  await page.context().close();
+}
+
+// Ten frames judged by keyboard, each shown at once when the one before is said; all of it is in the store.
+async function judgement(browser, base) {
+  const page = await open(browser, base);
+  const judged = async (state) => (await (await fetch(`${base}/api/v1/frames?limit=500&label=${state}`)).json()).frames.map((frame) => frame.id);
+  await page.goto(`${base}/?camera=gate&label=none`);
+  await cards(page).first().click();
+  const now = () => page.$eval('.frame', (frame) => frame.dataset.frame);
+  const seen = [];
+  const begun = Date.now();
+  for (const key of ['a', 'r', 'a', 'a', 'l', 'r', 'a', 'a']) {
+    const id = await now();
+    seen.push([id, { a: 'accepted', r: 'rejected', l: 'wanted' }[key]]);
+    await page.keyboard.press(key);
+    await page.waitForFunction((before) => document.querySelector('.frame').dataset.frame !== before, id);
+  }
+  const each = (Date.now() - begun) / seen.length;
+  assert.ok(each < 1000, `a judgement took ${each} ms`);
+  // A class by its number, then by mouse.
+  for (const act of ['wrong-class', 'missed']) {
+    const id = await now();
+    seen.push([id, act]);
+    if (act === 'missed') { await page.click('#judge [data-act=missed]'); } else { await page.keyboard.press('w'); }
+    await page.waitForFunction(() => document.activeElement.id === 'choice-class');
+    await page.keyboard.press('1');
+    await page.waitForFunction((before) => document.querySelector('.frame').dataset.frame !== before, id);
+  }
+  for (const [id, state] of seen) {
+    await until(`${id} as ${state}`, async () => (await judged(state)).includes(id));
+  }
+  // Staying, pinning and taking back.
+  await page.uncheck('#judge-on');
+  const id = await now();
+  await page.keyboard.press('a');
+  await page.waitForFunction(() => /Saved: right/.test(document.querySelector('#judge-said').textContent));
+  assert.strictEqual(await page.locator('#judge [data-act=accepted]').getAttribute('aria-pressed'), 'true');
+  await shoot(page, 'judgement');
+  await page.keyboard.press('u');
+  await page.waitForFunction(() => /taken back/.test(document.querySelector('#judge-said').textContent));
+  assert.ok(!(await judged('accepted')).includes(id));
+  // What does not reach the store is said.
+  await page.route('**/api/v1/actions', (route) => route.abort());
+  await page.keyboard.press('r');
+  await page.waitForFunction(() => /Not saved/.test(document.querySelector('#judge-said').textContent));
+  faults.splice(faults.findIndex((fault) => /ERR_FAILED/.test(fault)), 1);
+  assert.ok(await page.locator('.strip a[aria-current]').count() === 1);
+  await settle(page);
+  await page.context().close();
 }
 
 async function looks(browser, base, id) {
@@ -319,6 +433,8 @@ await main(async () => {
     }, 180000);
     await gallery(browser, base);
     const id = await frame(browser, base);
+    await bulk(browser, base);
+    await judgement(browser, base);
     await looks(browser, base, id);
     await withoutScript(browser, base);
     await api(base);

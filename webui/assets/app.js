@@ -104,6 +104,34 @@ function startScrolling() {
   if (more) { watch.observe(more); }
 }
 
+// How many frames of each hour pass the filters; an hour is a link to its frames.
+async function startHours() {
+  const place = one("#hours");
+  if (!place) { return; }
+  const query = new URLSearchParams(location.search);
+  for (const name of ["after", "limit", "order"]) { query.delete(name); }
+  const answer = await fetch(`/api/v1/hours?${query}`).catch(() => null);
+  if (!answer || !answer.ok) { return; }
+  const { hours, more } = await answer.json();
+  const most = Math.max(...hours.map((hour) => hour.frames));
+  for (const hour of hours.reverse()) {
+    const link = document.createElement("a");
+    const from = new Date(hour.from);
+    const here = new URLSearchParams(query);
+    here.set("since", from.toISOString());
+    here.set("until", new Date(from.getTime() + 3600000).toISOString());
+    link.href = `/?${here}`;
+    link.title = `${dayAndTime.format(from)}: ${hour.frames} ${hour.frames === 1 ? "frame" : "frames"}`;
+    link.setAttribute("aria-label", link.title);
+    link.style.setProperty("--share", `${100 * hour.frames / most}%`);
+    place.append(link);
+  }
+  const note = document.createElement("span");
+  note.textContent = hours.length ? `${more ? "the latest " : ""}by hour, at most ${most}` : "";
+  place.append(note);
+  place.hidden = false;
+}
+
 // Says how many frames came since the page was made; does not move what the viewer looks at.
 function startFresh() {
   const note = one("#fresh");
@@ -195,11 +223,20 @@ function startThreshold() {
   apply();
   new ResizeObserver(layLabels).observe(one("#boxes"));
   const light = (event, on) => {
-    const row = event.target.closest("tr[data-row]");
-    if (row) { one(`#boxes .box[data-row="${row.dataset.row}"]`).classList.toggle("lit", on); }
+    const from = event.target.closest("[data-row]");
+    for (const part of from ? all(`.frame [data-row="${from.dataset.row}"]`) : []) { part.classList.toggle("lit", on); }
   };
-  one("#detections")?.addEventListener("mouseover", (event) => light(event, true));
-  one("#detections")?.addEventListener("mouseout", (event) => light(event, false));
+  for (const place of [one("#detections"), one("#boxes")]) {
+    place?.addEventListener("mouseover", (event) => light(event, true));
+    place?.addEventListener("mouseout", (event) => light(event, false));
+  }
+}
+
+// What belongs to the frame that is shown; again when another takes its place.
+function startFrame() {
+  startBoxes();
+  startThreshold();
+  startLink();
 }
 
 function startKeys() {
@@ -265,11 +302,10 @@ function startStatus() {
 
 document.body.classList.add("scripted");
 showTimes(document);
-startBoxes();
+startFrame();
 startFilters();
+startHours();
 startScrolling();
 startFresh();
-startThreshold();
 startKeys();
-startLink();
 startStatus();
