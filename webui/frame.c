@@ -121,11 +121,11 @@ static void picture(struct buf *page, const struct store_row *row, double thresh
     webui__svg_boxes(page, record, !local, true, FRAME_DETECTIONS_MAX, threshold);
     buf_puts(page, "</svg></figure>");
     if (!local) {
-        buf_printf(page, "<p class=\"quiet\">The full picture has left this device; this is its "
-                         "thumbnail. %s</p>",
-                   row->place == STORE_PLACE_REMOTE
-                       ? "“Copy link” gives the one in the cloud."
-                       : "No remote has it.");
+        buf_printf(page,
+                   "<p class=\"quiet\">The full picture has left this device; this is its "
+                   "thumbnail. %s</p>",
+                   row->place == STORE_PLACE_REMOTE ? "“Copy link” gives the one in the cloud."
+                                                    : "No remote has it.");
     }
 }
 
