@@ -281,6 +281,7 @@ const struct key config__keys[] = {
     {"web.listen", KEY_LISTEN, SLOT_TEXT, VALUE(webui.listen), .fallback = "127.0.0.1:8080",
      .word = "off"},
     {"web.next_free_port", KEY_BOOL, SLOT_BOOL, VALUE(webui.next_free_port), .fallback = "false"},
+    {"web.alerts", KEY_LABELS, SLOT_TEXT, VALUE(webui.alerts)},
     {"web.password", KEY_SECRET, SLOT_TEXT, VALUE(webui.password)},
     {"web.tls.certificate", KEY_PATH, SLOT_TEXT, VALUE(webui.tls_certificate)},
     {"web.tls.key", KEY_PATH, SLOT_TEXT, VALUE(webui.tls_key)},

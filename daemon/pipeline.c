@@ -71,6 +71,7 @@ struct pipeline {
     struct queue *queue, *keep;
     struct eyes *eyes;
     struct poison *poison;
+    struct watch *watch;
     struct worker workers[PIPELINE_WORKERS_MAX];
     size_t worker_count;
     pthread_t keeper;
@@ -178,11 +179,17 @@ static void settle(struct pipeline *pipeline, struct frame *frame, enum frame_ou
 }
 
 static void count_seen(struct pipeline *pipeline, const struct frame *frame, bool over_budget) {
+    int64_t late_us = clock_boot_us() - frame->record.captured.boot_us;
     pthread_mutex_lock(&pipeline->lock);
     struct pipeline_camera *camera = camera_find(pipeline, frame->record.camera);
     camera->seen++;
     camera->last_utc_us = frame->record.captured.utc_us;
+    camera->latency_ms = (double)late_us / 1e3;
     pipeline->stats.seen++;
+    pace_times_note(&pipeline->stats.detect, frame->detect_ms / 1e3);
+    if (frame->live) {
+        pace_times_note(&pipeline->stats.latency, (double)late_us / 1e6);
+    }
     pipeline->stats.over_budget += over_budget;
     pipeline->detect_ms_sum += frame->detect_ms;
     pthread_mutex_unlock(&pipeline->lock);
@@ -328,6 +335,7 @@ static void judge(struct pipeline *pipeline, struct frame *frame) {
     pthread_mutex_unlock(&pipeline->triage_lock);
     take_verdict(pipeline, frame, &verdict);
     count_seen(pipeline, frame, verdict.over_budget);
+    watch_see(pipeline->watch, frame);
     frame_detected(frame);
     rescue(pipeline, frame->record.camera, &verdict);
     if (verdict.keep) {
@@ -582,7 +590,21 @@ static bool displace_one(struct pipeline *pipeline) {
     return !code || code == ERR_NOT_FOUND;
 }
 
+static void rates_note(struct pipeline *pipeline) {
+    int64_t now = clock_boot_us();
+    pthread_mutex_lock(&pipeline->lock);
+    pace_rate_note(&pipeline->stats.rate, pipeline->stats.seen, now);
+    for (size_t i = 0; i < pipeline->camera_count; i++) {
+        pace_rate_note(&pipeline->cameras[i].rate, pipeline->cameras[i].seen, now);
+    }
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
 void pipeline_tick(struct pipeline *pipeline) {
+    rates_note(pipeline);
+    if (pipeline->watch) {
+        watch_tick(pipeline->watch);
+    }
     while (displace_one(pipeline)) {
     }
     for (;;) {
@@ -735,8 +757,9 @@ int pipeline_start(const struct config_values *values, struct model *taken, stru
         values->queue_bytes ? values->queue_bytes : QUEUE_BYTES_DEFAULT, bytes_of);
     pipeline->keep = queue_create(PIPELINE_KEEP_MAX);
     pipeline->recent = recent_create();
+    pipeline->watch = watch_create();
     int code =
-        pipeline->queue && pipeline->keep && pipeline->recent
+        pipeline->queue && pipeline->keep && pipeline->recent && pipeline->watch
             ? triage_create(&values->triage, &pipeline->triage_memory, &pipeline->triage, err)
             : err_set(err, ERR_NOMEM, "no memory for the queues");
     if (!code) {
@@ -805,6 +828,7 @@ void pipeline_stop(struct pipeline *pipeline) {
     triage_destroy(pipeline->triage);
     pipeline_tick(pipeline);
     recent_destroy(pipeline->recent);
+    watch_destroy(pipeline->watch);
     queue_destroy(pipeline->keep);
     queue_destroy(pipeline->queue);
     pthread_mutex_destroy(&pipeline->triage_lock);
@@ -838,6 +862,10 @@ void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *out) {
     out->queued = queue_length(pipeline->queue);
     out->queue_bound = queue_bound(pipeline->queue);
     out->worker_count = eyes_stats_get(pipeline->eyes, out->workers);
+}
+
+struct watch *pipeline_watch(struct pipeline *pipeline) {
+    return pipeline->watch;
 }
 
 struct poison *pipeline_poison(struct pipeline *pipeline) {

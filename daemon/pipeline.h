@@ -16,7 +16,9 @@
 #include "config/config.h"
 #include "daemon/base/err.h"
 #include "daemon/eyes.h"
+#include "daemon/pace.h"
 #include "daemon/poison.h"
+#include "daemon/watch.h"
 #include "inference/inference.h"
 #include "inference/source.h"
 #include "store/store.h"
@@ -44,6 +46,8 @@ int pipeline_triage_set(struct pipeline *pipeline, const struct triage_config *c
 
 /* Who looks at the frames: which model, and how to change it. Borrowed. */
 struct eyes *pipeline_eyes(struct pipeline *pipeline);
+/* What the live view shows. Borrowed. */
+struct watch *pipeline_watch(struct pipeline *pipeline);
 /* Frames that ended their worker. Borrowed. */
 struct poison *pipeline_poison(struct pipeline *pipeline);
 /* Somebody wants the frames around this moment (rules of kind trigger): those after it are kept as
@@ -57,9 +61,12 @@ void pipeline_tick(struct pipeline *pipeline);
 
 struct pipeline_stats {
     uint64_t seen, kept[TIER_COUNT], kept_bytes, rejected, over_budget, bad, dropped, failed;
-    uint64_t rescued;      /* of kept: they were rejected at first, and counted so */
-    uint64_t displaced;    /* of kept: better ones took their place */
-    double detect_ms_mean; /* of the frames seen so far */
+    uint64_t rescued;          /* of kept: they were rejected at first, and counted so */
+    uint64_t displaced;        /* of kept: better ones took their place */
+    double detect_ms_mean;     /* of the frames seen so far */
+    struct pace_times detect;  /* in the worker */
+    struct pace_times latency; /* from capture to verdict, of live cameras */
+    struct pace_rate rate;
     size_t queued, queue_bound;
     struct detector_stats workers[EYES_ROWS_MAX];
     size_t worker_count;
@@ -72,6 +79,8 @@ struct pipeline_camera {
     const char *source; /* "http" for pushed frames; else borrowed from the config */
     uint64_t seen, kept, rejected, bad, dropped, failed;
     int64_t last_utc_us; /* capture of its latest frame, 0: none yet */
+    double latency_ms;   /* of that frame, from capture to verdict */
+    struct pace_rate rate;
     struct source_stats from;
 };
 /* At most `room` cameras; returns how many. */

@@ -16,11 +16,13 @@
 #include "daemon/options.h"
 #include "daemon/overlay.h"
 #include "daemon/requests.h"
+#include "daemon/viewing.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,7 @@
 
 #define SYNC_STOP_MS  5000
 #define LIVE_DRAIN_MS 15000 /* `--live` waits so long at the end for the last uploads */
+#define STUCK_S       30    /* a loop that has not ticked for so long is not alive */
 #define SECONDS_MAX   (366L * 24 * 3600)
 
 static const char usage[] =
@@ -56,6 +59,7 @@ struct daemon {
     bool with_live;
     bool limits_held, ages_rest; /* said */
     int64_t end_boot_us;         /* 0: never by itself */
+    atomic_llong ticked_boot_us; /* the loop's last tick; 0: not begun */
 };
 
 /* ---- what the web server may reach ---- */
@@ -88,6 +92,40 @@ static int hook_link(void *ctx, const struct store_row *row, int ttl_s, char out
         store_reader_close(reader);
     }
     return code;
+}
+
+static int eyes_healthy(struct pipeline *pipeline, struct err *err) {
+    struct detector_stats seats[EYES_ROWS_MAX];
+    size_t count = eyes_stats_get(pipeline_eyes(pipeline), seats), running = 0;
+    for (size_t i = 0; i < count; i++) {
+        running += seats[i].pid > 0;
+    }
+    return running ? 0 : err_set(err, ERR_CRASHED, "none of %zu worker processes runs", count);
+}
+
+static int hook_health(void *ctx, bool ready, struct err *err) {
+    struct daemon *daemon = ctx;
+    int64_t ticked = atomic_load(&daemon->ticked_boot_us);
+    int64_t silent_s = (clock_boot_us() - ticked) / 1000000;
+    if (ticked && silent_s > STUCK_S) {
+        return err_set(err, ERR_TIMEOUT, "the daemon's loop has not gone round for %lld s",
+                       (long long)silent_s);
+    }
+    if (ready && !ticked) {
+        return err_set(err, ERR_BUSY, "the daemon is starting");
+    }
+    return ready ? eyes_healthy(daemon->web_rooms.pipeline, err) : 0;
+}
+
+static int hook_live(void *ctx, webui_live_fn *each, void *each_ctx, struct err *err) {
+    const struct daemon *daemon = ctx;
+    return viewing_each(daemon->web_rooms.pipeline, each, each_ctx, err);
+}
+
+static int hook_live_picture(void *ctx, const char *camera, uint64_t number, uint8_t **bytes,
+                             size_t *size, enum frame_media *media, struct err *err) {
+    const struct daemon *daemon = ctx;
+    return viewing_picture(daemon->web_rooms.pipeline, camera, number, bytes, size, media, err);
 }
 
 /* The web server's threads share no reader with anybody: each look opens its own. */
@@ -178,6 +216,9 @@ static int start_doors(struct daemon *daemon, struct err *err) {
                                 .draw = hook_draw,
                                 .mint_link = hook_link,
                                 .life = hook_life,
+                                .health = hook_health,
+                                .live = hook_live,
+                                .live_picture = hook_live_picture,
                                 .status = hook_status,
                                 .metrics = hook_metrics};
     daemon->web_rooms = daemon->rooms;
@@ -366,6 +407,7 @@ static bool tick(struct daemon *daemon, int fd) {
         return false;
     }
     notify_alive();
+    atomic_store(&daemon->ticked_boot_us, clock_boot_us());
     pipeline_tick(daemon->rooms.pipeline);
     watch_limits(daemon);
     if (daemon->with_live) {
@@ -383,6 +425,7 @@ static int loop(struct daemon *daemon, struct err *err) {
     if (timer < 0) {
         return timer;
     }
+    atomic_store(&daemon->ticked_boot_us, clock_boot_us());
     notify_ready();
     for (;;) {
         struct pollfd pollers[] = {{.fd = signals, .events = POLLIN},

@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "daemon/requests.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,16 +41,20 @@ static json_t *pipeline_json(struct pipeline *pipeline) {
                                                  number(worker->timeouts), "batches",
                                                  number(worker->batches)));
     }
-    return json_pack("{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o,s:o}",
-                     "frames_seen", number(stats.seen), "kept", "annotated",
-                     number(stats.kept[TIER_ANNOTATED]), "unannotated",
-                     number(stats.kept[TIER_UNANNOTATED]), "kept_bytes", number(stats.kept_bytes),
-                     "rescued", number(stats.rescued), "displaced", number(stats.displaced),
-                     "rejected", number(stats.rejected), "over_budget", number(stats.over_budget),
-                     "bad", number(stats.bad), "dropped", number(stats.dropped), "failed",
-                     number(stats.failed), "detect_ms_mean", stats.detect_ms_mean, "queued",
-                     number(stats.queued), "queue_bound", number(stats.queue_bound), "last_error",
-                     stats.last_error, "workers", workers, "poison", poison_json(pipeline));
+    json_t *out = json_pack(
+        "{s:o,s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:f,s:o,s:o,s:s,s:o,s:o}", "frames_seen",
+        number(stats.seen), "kept", "annotated", number(stats.kept[TIER_ANNOTATED]), "unannotated",
+        number(stats.kept[TIER_UNANNOTATED]), "kept_bytes", number(stats.kept_bytes), "rescued",
+        number(stats.rescued), "displaced", number(stats.displaced), "rejected",
+        number(stats.rejected), "over_budget", number(stats.over_budget), "bad", number(stats.bad),
+        "dropped", number(stats.dropped), "failed", number(stats.failed), "detect_ms_mean",
+        stats.detect_ms_mean, "queued", number(stats.queued), "queue_bound",
+        number(stats.queue_bound), "last_error", stats.last_error, "workers", workers, "poison",
+        poison_json(pipeline));
+    json_object_set_new(out, "frames_per_second", json_real(stats.rate.per_second));
+    json_object_set_new(out, "detect", pace_times_json(&stats.detect));
+    json_object_set_new(out, "latency", pace_times_json(&stats.latency));
+    return out;
 }
 
 static json_t *cameras_json(struct pipeline *pipeline) {
@@ -64,13 +69,15 @@ static json_t *cameras_json(struct pipeline *pipeline) {
             clock_format_rfc3339(camera->last_utc_us, last);
         }
         json_array_append_new(
-            list, json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s}", "name",
-                            camera->name, "source", camera->source, "frames_seen",
-                            number(camera->seen), "kept", number(camera->kept), "rejected",
-                            number(camera->rejected), "bad", number(camera->bad), "dropped",
-                            number(camera->dropped), "failed", number(camera->failed), "skipped",
-                            number(camera->from.skipped), "errors", number(camera->from.errors),
-                            "last_frame", last, "last_error", camera->from.last_error));
+            list,
+            json_pack("{s:s,s:s,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s}", "name",
+                      camera->name, "source", camera->source, "frames_per_second",
+                      camera->rate.per_second, "latency_ms", camera->latency_ms, "frames_seen",
+                      number(camera->seen), "kept", number(camera->kept), "rejected",
+                      number(camera->rejected), "bad", number(camera->bad), "dropped",
+                      number(camera->dropped), "failed", number(camera->failed), "skipped",
+                      number(camera->from.skipped), "errors", number(camera->from.errors),
+                      "last_frame", last, "last_error", camera->from.last_error));
     }
     return list;
 }
@@ -385,6 +392,39 @@ static void put_metric(struct buf *out, const struct metric *metric, bool head,
                *labels ? "}" : "", json_number_value(value));
 }
 
+/* What is no single number of the document. */
+static void pipeline_metrics(struct buf *out, struct pipeline *pipeline) {
+    const size_t room = 2 * SOURCE_CAMERAS_MAX;
+    CLEANUP(mem_free_at) struct pipeline_stats *stats = mem_alloc(sizeof(*stats));
+    CLEANUP(mem_free_at) struct pipeline_camera *cameras = mem_array(room, sizeof(*cameras));
+    if (!stats || !cameras) {
+        return;
+    }
+    pipeline_stats_get(pipeline, stats);
+    pace_times_metric(out, "creel_detect_seconds", "Time of a frame in the worker", &stats->detect);
+    pace_times_metric(out, "creel_latency_seconds",
+                      "Time from capture to verdict of live cameras' frames", &stats->latency);
+    buf_puts(out, "# HELP creel_worker_restarts_total Worker processes begun anew\n"
+                  "# TYPE creel_worker_restarts_total counter\n");
+    for (size_t i = 0; i < stats->worker_count; i++) {
+        buf_printf(out, "creel_worker_restarts_total{worker=\"%zu\"} %" PRIu64 "\n", i,
+                   stats->workers[i].restarts);
+    }
+    size_t count = pipeline_cameras_get(pipeline, cameras, room);
+    buf_puts(out, "# HELP creel_camera_frames_total Frames looked at, by camera\n"
+                  "# TYPE creel_camera_frames_total counter\n");
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(out, "creel_camera_frames_total{camera=\"%s\"} %" PRIu64 "\n", cameras[i].name,
+                   cameras[i].seen);
+    }
+    buf_puts(out, "# HELP creel_camera_dropped_total Frames dropped by a full queue, by camera\n"
+                  "# TYPE creel_camera_dropped_total counter\n");
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(out, "creel_camera_dropped_total{camera=\"%s\"} %" PRIu64 "\n", cameras[i].name,
+                   cameras[i].dropped);
+    }
+}
+
 char *status_metrics(const struct rooms *rooms) {
     json_t *status = status_json(rooms);
     if (!status) {
@@ -405,6 +445,9 @@ char *status_metrics(const struct rooms *rooms) {
         }
     }
     json_decref(status);
+    if (rooms->pipeline) {
+        pipeline_metrics(&out, rooms->pipeline);
+    }
     char *text = buf_take(&out, NULL);
     buf_finish(&out);
     return text;

@@ -41,6 +41,7 @@ void webui__html_begin(struct buf *page, const char *title, const char *here) {
                    "<a class=\"brand\" href=\"/\"><svg class=\"logo\" aria-hidden=\"true\">"
                    "<use href=\"#i-creel\"/></svg>creel</a><nav aria-label=\"Pages\">");
     nav_entry(page, here, "/", "Frames");
+    nav_entry(page, here, "/live", "Live");
     nav_entry(page, here, "/shares", "Shares");
     nav_entry(page, here, "/status", "Status");
     buf_puts(page, "</nav></header><main id=\"main\">");

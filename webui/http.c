@@ -430,6 +430,21 @@ void webui__reply_redirect(struct webui__request *request, int status, const cha
     send_response(request, status, "text/plain", response);
 }
 
+void webui__reply_stream(struct webui__request *request, const char *type, size_t block,
+                         MHD_ContentReaderCallback read, void *ctx,
+                         MHD_ContentReaderFreeCallback done) {
+    struct MHD_Response *response =
+        request->answered
+            ? NULL
+            : MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, block, read, ctx, done);
+    if (!response) {
+        done(ctx);
+    }
+    if (!request->answered) {
+        send_response(request, MHD_HTTP_OK, type, response);
+    }
+}
+
 void webui__reply_text(struct webui__request *request, int status, const char *type,
                        struct buf *text) {
     size_t size = 0;

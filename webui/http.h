@@ -196,6 +196,10 @@ void webui__reply_static(struct webui__request *request, int status, const char 
 void webui__reply_redirect(struct webui__request *request, int status, const char *url);
 void webui__reply_text(struct webui__request *request, int status, const char *type,
                        struct buf *text);
+/* An answer without a known end, of what `read` gives; `done` frees `ctx`, also when this fails. */
+void webui__reply_stream(struct webui__request *request, const char *type, size_t block,
+                         MHD_ContentReaderCallback read, void *ctx,
+                         MHD_ContentReaderFreeCallback done);
 /* Takes the reference; NULL: out of memory, 500. */
 void webui__reply_json(struct webui__request *request, int status, const char *type, json_t *json);
 /* problem+json, or a page for a browser that shows the answer itself. */

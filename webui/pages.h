@@ -7,8 +7,11 @@
 
 #include "webui/http.h"
 
-void webui__on_gallery(struct webui__request *request);    /* gallery.c */
-void webui__on_frame(struct webui__request *request);      /* frame.c */
+void webui__on_gallery(struct webui__request *request); /* gallery.c */
+void webui__on_frame(struct webui__request *request);   /* frame.c */
+void webui__on_live(struct webui__request *request);    /* live.c */
+void webui__on_live_events(struct webui__request *request);
+void webui__on_live_picture(struct webui__request *request);
 void webui__on_status(struct webui__request *request);     /* status.c */
 void webui__on_api_frames(struct webui__request *request); /* api.c */
 void webui__on_api_frame(struct webui__request *request);

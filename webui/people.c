@@ -1,5 +1,6 @@
 /* people: the records of users and tokens in the store's state, and what commands do with them. */
 #include "daemon/base/clock.h"
+#include "daemon/base/frame_json.h"
 #include "daemon/base/mem.h"
 #include "webui/access.h"
 #include "webui/json.h"
@@ -122,7 +123,7 @@ bool webui__user_hash(struct webui__user *user, const char *password) {
 
 static int put(struct store *store, const char *space, const void *key, size_t size, json_t *json,
                struct err *err) {
-    char *text = json ? json_dumps(json, WEBUI__JSON_DUMP) : NULL;
+    char *text = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     int code = text ? store_state_put(store, space, key, size, text, strlen(text), err)
                     : err_set(err, ERR_NOMEM, "no memory for the record");
     free(text);

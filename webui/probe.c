@@ -10,17 +10,38 @@
 #define TEXT_TYPE    "text/plain; charset=utf-8"
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
+/* 0, or the reply is made. */
+static int health(struct webui__request *request, bool ready) {
+    const struct webui_hooks *hooks = &request->webui->hooks;
+    struct err err = {0};
+    char text[2 * ERR_TEXT_MAX];
+    int code = hooks->health ? hooks->health(hooks->ctx, ready, &err) : 0;
+    if (code) {
+        webui__reply_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "%s",
+                             err_text(&err, text, sizeof(text)));
+    }
+    return code;
+}
+
+/* Alive: the daemon's own loop goes round. It touches neither disk nor store: what they have is no
+ * reason to be restarted. */
 void webui__on_healthz(struct webui__request *request) {
+    if (health(request, false)) {
+        return;
+    }
     webui__reply_static(request, MHD_HTTP_OK, TEXT_TYPE, "ok\n", 3);
 }
 
-/* Ready: the store answers. */
+/* Ready: frames are looked at, and the store answers. */
 void webui__on_readyz(struct webui__request *request) {
     struct err err = {0};
     struct store_counts counts;
     if (webui__counts_read(request->webui, &counts, &err) != 0) {
         webui__reply_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "the store does not answer: %s",
                              err.msg);
+        return;
+    }
+    if (health(request, true)) {
         return;
     }
     webui__reply_static(request, MHD_HTTP_OK, TEXT_TYPE, "ready\n", 6);

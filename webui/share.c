@@ -1,5 +1,6 @@
 #include "webui/share.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/frame_json.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
@@ -63,7 +64,7 @@ static int put(struct store *store, const struct webui__share *share, struct err
                   "by", share->by, "created", (json_int_t)share->created_s, "expires",
                   (json_int_t)share->expires_s, "opened", (json_int_t)share->opened, "opened_at",
                   (json_int_t)share->opened_s, "revoked", share->revoked);
-    char *text = json ? json_dumps(json, WEBUI__JSON_DUMP) : NULL;
+    char *text = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     int code = text ? store_state_put(store, SPACE, share->id, ID_SIZE, text, strlen(text), err)
                     : err_set(err, ERR_INVALID, "the share's title or filter is not UTF-8 text");
     free(text);

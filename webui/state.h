@@ -47,6 +47,22 @@ struct webui__paint {
     bool running;
 };
 
+/* Who follows the live view (live.c). */
+#define WEBUI__VIEWERS 16
+struct webui__viewers {
+    pthread_mutex_t lock;
+    struct webui__viewer *first;
+    size_t count;
+    bool closed;
+};
+
+/* The charts as they were last made (chart.c). */
+struct webui__charts {
+    pthread_mutex_t lock;
+    struct buf text;
+    int64_t made_boot_us;
+};
+
 struct webui__score_counts {
     atomic_ullong frames, found, empty, failed, waiting;
 };
@@ -65,6 +81,9 @@ struct webui {
     struct webui__readers readers;
     struct webui__names names;
     struct webui__waiting waiting;
+    struct webui__viewers viewers;
+    struct webui__charts charts;
+    char *alerts; /* owned; "person,dog" */
     struct webui__paint paint;
     struct webui__score_counts scored;
     atomic_ullong body_bytes; /* reserved, of WEBUI__BODIES_MAX */
@@ -97,6 +116,9 @@ void webui__names_use(struct webui *webui,
 
 /* ticket.c: answers overdue callers; with `closing`, all of them, and no more may wait. */
 void webui__waiting_sweep(struct webui *webui, bool closing);
+
+/* live.c: has the viewers' next event made; with `closing`, their streams end and no more begin. */
+void webui__viewers_sweep(struct webui *webui, bool closing);
 
 /* The route tables. */
 extern const struct webui__route webui__web_routes[], webui__ingest_routes[];

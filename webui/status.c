@@ -3,6 +3,7 @@
  * again for the part every few seconds.
  */
 #include "daemon/base/mem.h"
+#include "webui/chart.h"
 #include "webui/html.h"
 #include "webui/pages.h"
 #include "webui/state.h"
@@ -162,6 +163,11 @@ static void account(struct buf *page, struct webui *webui) {
     json_t *status = webui->hooks.status ? webui->hooks.status(webui->hooks.ctx) : NULL;
     json_t *value = NULL, *plain = json_object();
     const char *key = NULL;
+    json_t *pipeline = json_object_get(status, "pipeline");
+    webui__times_write(page, "Time in the worker", json_object_get(pipeline, "detect"));
+    webui__times_write(page, "From capture to verdict", json_object_get(pipeline, "latency"));
+    json_object_del(pipeline, "detect");
+    json_object_del(pipeline, "latency");
     for (size_t i = 0; i < ARRAY_LENGTH(sections); i++) {
         value = json_object_get(status, sections[i].key);
         if (value) {
@@ -209,6 +215,8 @@ void webui__on_status(struct webui__request *request) {
         webui__html_begin(&page, "Status", "/status");
         buf_puts(&page, "<h1>Status</h1><div id=\"status\">");
         part(&page, request->webui, &counts);
+        buf_puts(&page, "</div><div class=\"panels charts\">");
+        webui__charts_write(&page, request->webui);
         buf_puts(&page, "</div>");
         webui__html_end(&page);
     }

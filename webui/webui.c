@@ -44,6 +44,7 @@ static void *sweep_main(void *arg) {
             webui__shares_flush(&webui->shares, webui->store);
             counted_us = clock_boot_us();
         }
+        webui__viewers_sweep(webui, false);
         pthread_mutex_lock(&webui->sweep_lock);
     }
     pthread_mutex_unlock(&webui->sweep_lock);
@@ -77,6 +78,8 @@ static void locks_init(struct webui *webui) {
     pthread_mutex_init(&webui->readers.lock, NULL);
     pthread_mutex_init(&webui->names.lock, NULL);
     pthread_mutex_init(&webui->waiting.lock, NULL);
+    pthread_mutex_init(&webui->charts.lock, NULL);
+    pthread_mutex_init(&webui->viewers.lock, NULL);
     pthread_mutex_init(&webui->sweep_lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -90,7 +93,11 @@ static void destroy(struct webui *webui) {
     webui__access_finish(&webui->access);
     pthread_cond_destroy(&webui->sweep_wake);
     pthread_mutex_destroy(&webui->sweep_lock);
+    buf_finish(&webui->charts.text);
+    pthread_mutex_destroy(&webui->charts.lock);
+    pthread_mutex_destroy(&webui->viewers.lock);
     pthread_mutex_destroy(&webui->waiting.lock);
+    free(webui->alerts);
     pthread_mutex_destroy(&webui->names.lock);
     pthread_mutex_destroy(&webui->readers.lock);
     explicit_bzero(webui->link_key, sizeof(webui->link_key));
@@ -163,6 +170,11 @@ int webui_start(const struct webui_config *config, struct store *store,
     webui->link_ttl_s = config->link_ttl_s > 0 ? config->link_ttl_s : LINK_TTL_DEFAULT_S;
     webui->score_threshold =
         config->score_threshold > 0 ? config->score_threshold : THRESHOLD_DEFAULT;
+    webui->alerts = mem_strdup(config->alerts ? config->alerts : "");
+    if (!webui->alerts) {
+        destroy(webui);
+        return err_set(err, ERR_NOMEM, "out of memory for the web server");
+    }
     int timeout_s = config->request_timeout_s > 0 ? config->request_timeout_s : TIMEOUT_DEFAULT_S;
 
     /* The ingest first: the gallery shows its address. */
@@ -197,6 +209,7 @@ void webui_stop(struct webui *webui) {
     webui__server_quiesce(&webui->web);
     webui__server_quiesce(&webui->ingest);
     webui__waiting_sweep(webui, true);
+    webui__viewers_sweep(webui, true);
     wait_for_replies(webui);
     sweep_finish(webui);
     webui__server_stop(&webui->web);

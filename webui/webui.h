@@ -34,6 +34,7 @@ struct webui_config {
     const char *tls_certificate, *tls_key;               /* of the gallery */
     const char *ingest_tls_certificate, *ingest_tls_key; /* of ingest */
     uint8_t link_key[32]; /* secret: signs creel's own links to local blobs */
+    const char *alerts;   /* "person,dog": classes that stand out in the live view; NULL: none */
 };
 
 /* What the bytes of a pushed frame are. Raw pixels are rows without gaps. */
@@ -71,6 +72,17 @@ struct webui_push {
     void *reply_ctx;
 };
 
+/* A camera as the live view shows it. */
+struct webui_live {
+    const char *camera, *source;
+    double per_second, latency_ms; /* from capture to verdict, of its latest frame */
+    uint64_t seen, kept, dropped, bad;
+    int64_t last_utc_us;               /* 0: no frame yet */
+    uint64_t number;                   /* of the look; 0: none since somebody looks */
+    const struct frame_record *record; /* of the look; NULL: none */
+};
+typedef void webui_live_fn(void *ctx, const struct webui_live *live);
+
 struct webui_hooks {
     void *ctx;
     /* Calls push->reply once, on any thread, unless it returns non-zero. Never waits: ERR_FULL when
@@ -92,6 +104,16 @@ struct webui_hooks {
     /* A frame's life as a list of {"at", "what", "detail"} (a new reference), NULL when memory ran
      * out. May be NULL. */
     json_t *(*life)(void *ctx, const struct store_why *why);
+    /* Calls `each` for every camera, and has looks held for some seconds more. ERR_NOMEM. NULL: no
+     * live view. */
+    int (*live)(void *ctx, webui_live_fn *each, void *each_ctx, struct err *err);
+    /* The picture of that look, or a later one: an image file (malloc'd). ERR_NOT_FOUND. Blocks for
+     * as long as it takes to encode. */
+    int (*live_picture)(void *ctx, const char *camera, uint64_t number, uint8_t **bytes,
+                        size_t *size, enum frame_media *media, struct err *err);
+    /* Whether the daemon is alive and, with `ready`, does its work: 0, or err says what does not.
+     * NULL: nothing to ask. */
+    int (*health)(void *ctx, bool ready, struct err *err);
     /* The status document (a new reference); NULL when memory ran out. */
     json_t *(*status)(void *ctx);
     /* Prometheus text (malloc'd) of everything outside webui; NULL when memory ran out. */

@@ -41,8 +41,19 @@ static int submit(void *ctx, const struct webui_push *push, struct err *err) {
     return err_set(err, ERR_FULL, "full");
 }
 
-static const struct webui_hooks hooks = {
-    .submit_frame = submit, .mint_link = mint_link, .status = status, .metrics = metrics};
+static const char *sick, *unready; /* what health says, or NULL */
+
+static int health(void *ctx, bool ready, struct err *err) {
+    const char *why = sick ? sick : ready ? unready : NULL;
+    (void)ctx;
+    return why ? err_set(err, ERR_CRASHED, "%s", why) : 0;
+}
+
+static const struct webui_hooks hooks = {.health = health,
+                                         .submit_frame = submit,
+                                         .mint_link = mint_link,
+                                         .status = status,
+                                         .metrics = metrics};
 
 static void start_with(const char *password) {
     struct err err = {0};
@@ -573,14 +584,28 @@ START_TEST(machines) {
 }
 END_TEST
 
+START_TEST(health_says_why) {
+    unready = "no worker runs";
+    case_status(port, "GET", "/healthz", "", 200);
+    struct case_reply reply = case_get(port, "/readyz");
+    ck_assert_int_eq(reply.status, 503);
+    ck_assert_ptr_nonnull(strstr(reply.body, "no worker runs"));
+    case_reply_finish(&reply);
+    sick = "the loop stands";
+    case_status(port, "GET", "/healthz", "", 503);
+    case_status(port, "GET", "/readyz", "", 503);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("webui server");
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {empty,   methods,     problems,  gallery,  escaping,    frame,
-                                  blob,    signed_link, rebinding, password, not_started, too_long,
-                                  dribble, silence,     garbage,   machines};
+    TTest const *const tests[] = {empty,       methods,        problems,    gallery,   escaping,
+                                  frame,       blob,           signed_link, rebinding, password,
+                                  not_started, too_long,       dribble,     silence,   garbage,
+                                  machines,    health_says_why};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
