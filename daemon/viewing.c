@@ -1,18 +1,16 @@
 #include "daemon/viewing.h"
 #include "daemon/base/mem.h"
 
-#define CAMERAS_MAX (2 * SOURCE_CAMERAS_MAX)
-
 int viewing_each(struct pipeline *pipeline, webui_live_fn *each, void *each_ctx, struct err *err) {
     struct watch *watch = pipeline_watch(pipeline);
     CLEANUP(mem_free_at)
-    struct pipeline_camera *cameras = mem_array(CAMERAS_MAX, sizeof(*cameras));
+    struct pipeline_camera *cameras = mem_array(TALLY_CAMERAS_MAX, sizeof(*cameras));
     CLEANUP(mem_free_at) struct watch_look *look = mem_alloc(sizeof(*look));
     if (!cameras || !look) {
         return err_set(err, ERR_NOMEM, "no memory for the live view");
     }
     watch_want(watch);
-    size_t count = pipeline_cameras_get(pipeline, cameras, CAMERAS_MAX);
+    size_t count = pipeline_cameras_get(pipeline, cameras, TALLY_CAMERAS_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct pipeline_camera *camera = &cameras[i];
         bool seen = watch_get(watch, camera->name, look);
