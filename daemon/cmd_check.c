@@ -3,6 +3,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "inference/inference.h"
 #include <inttypes.h>
@@ -11,12 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static void print_json(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(object);
-}
 
 /* ---- config ---- */
 
@@ -123,7 +118,7 @@ int cmd_version(int argc, char **argv) {
     json_t *all =
         json_pack("{s:s,s:o,s:o}", "version", CREEL_VERSION, "workers", workers, "options", in);
     if (options.json) {
-        print_json(all);
+        document_print_taken(all);
         return EXIT_OK;
     }
     printf("creel %s\n", CREEL_VERSION);

@@ -3,6 +3,7 @@
 #include "daemon/base/mem.h"
 #include "daemon/cloud.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,19 +31,13 @@ struct task {
     bool dry_run, force, apply;
 };
 
-static void print_json(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(object);
-}
-
 /* ---- gc ---- */
 
 static void on_expired(void *ctx, const char *key, uint64_t bytes, bool pinned) {
     const struct task *task = ctx;
     if (task->options->json) {
-        print_json(json_pack("{s:s,s:I,s:b}", "key", key, "bytes", (json_int_t)bytes, "pinned",
-                             (int)pinned));
+        document_print_taken(json_pack("{s:s,s:I,s:b}", "key", key, "bytes", (json_int_t)bytes,
+                                       "pinned", (int)pinned));
     } else if (task->dry_run || pinned) {
         printf("%-8s %s  %.1f kB\n", pinned ? "pinned" : "expired", key, (double)bytes / 1e3);
     }
@@ -50,7 +45,7 @@ static void on_expired(void *ctx, const char *key, uint64_t bytes, bool pinned) 
 
 static void gc_print(const struct task *task, const char *remote, const struct sync_gc *out) {
     if (task->options->json) {
-        print_json(json_pack(
+        document_print_taken(json_pack(
             "{s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "remote", remote, "dry_run", (int)task->dry_run,
             "objects", (json_int_t)out->objects, "expired", (json_int_t)out->expired,
             "expired_bytes", (json_int_t)out->expired_bytes, "pinned", (json_int_t)out->pinned,
@@ -92,8 +87,8 @@ static void on_rule(void *ctx, enum sync_rule rule, const char *id, const char *
                     const char *after) {
     const struct task *task = ctx;
     if (task->options->json) {
-        print_json(json_pack("{s:s,s:s,s:s?,s:s?}", "rule", id, "state", rule_names[rule], "before",
-                             before, "after", after));
+        document_print_taken(json_pack("{s:s,s:s,s:s?,s:s?}", "rule", id, "state", rule_names[rule],
+                                       "before", before, "after", after));
         return;
     }
     printf("%s: %s\n", id, rule_names[rule]);

@@ -7,6 +7,7 @@
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/export.h"
 #include "daemon/options.h"
 #include "daemon/requests.h"
@@ -104,11 +105,6 @@ static int wish_check(struct wish *wish, const struct options *options) {
 
 /* ---- frames ---- */
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 static int boxes_take(struct export_image *image, const json_t *frame, double least,
                       struct err *err) {
     const json_t *found = json_object_get(frame, "detections"), *one;
@@ -125,7 +121,7 @@ static int boxes_take(struct export_image *image, const json_t *frame, double le
                                         json_number_value(json_object_get(at, "h"))},
                                  .confidence =
                                      json_number_value(json_object_get(one, "confidence"))};
-        snprintf(box.label, sizeof(box.label), "%s", text_of(one, "class"));
+        snprintf(box.label, sizeof(box.label), "%s", document_text(one, "class"));
         bool tag = json_is_true(json_object_get(one, "tag")); /* has no box to learn from */
         if (!tag && box.confidence >= least && export_clip(&box.at)) {
             image->boxes[image->box_count++] = box;
@@ -139,12 +135,12 @@ static int frame_take(struct job *job, const json_t *frame, struct err *err) {
     if (!image) {
         return err_set(err, ERR_FULL, "there are too many frames for one data set; narrow --since");
     }
-    snprintf(image->id, sizeof(image->id), "%s", text_of(frame, "id"));
-    snprintf(image->captured, sizeof(image->captured), "%s", text_of(frame, "captured"));
-    snprintf(image->sha, sizeof(image->sha), "%s", text_of(frame, "sha256"));
+    snprintf(image->id, sizeof(image->id), "%s", document_text(frame, "id"));
+    snprintf(image->captured, sizeof(image->captured), "%s", document_text(frame, "captured"));
+    snprintf(image->sha, sizeof(image->sha), "%s", document_text(frame, "sha256"));
     image->width = json_integer_value(json_object_get(frame, "width"));
     image->height = json_integer_value(json_object_get(frame, "height"));
-    image->extension = strcmp(text_of(frame, "media"), "image/png") == 0 ? ".png" : ".jpg";
+    image->extension = strcmp(document_text(frame, "media"), "image/png") == 0 ? ".png" : ".jpg";
     return boxes_take(image, frame, job->wish->least, err);
 }
 
@@ -152,7 +148,7 @@ static int page_take(struct job *job, const json_t *reply, struct err *err) {
     size_t i;
     const json_t *frame;
     json_array_foreach(json_object_get(reply, "frames"), i, frame) {
-        if (!job->wish->ref && strcmp(text_of(frame, "place"), "local") != 0) {
+        if (!job->wish->ref && strcmp(document_text(frame, "place"), "local") != 0) {
             job->left_out++;
             continue;
         }
@@ -177,7 +173,7 @@ static int frames_gather(struct job *job, struct err *err) {
         int code = requests_session_ask(&job->session, request, &reply, &bytes, err);
         code = code ? code : page_take(job, reply, err);
         bool more = json_is_true(json_object_get(reply, "more"));
-        snprintf(after, sizeof(after), "%s", text_of(reply, "next"));
+        snprintf(after, sizeof(after), "%s", document_text(reply, "next"));
         json_decref(reply);
         free(bytes.data);
         if (code || !more) {
@@ -257,11 +253,11 @@ static int ref_find(struct job *job, const struct export_image *image, char **ou
     const json_t *replica;
     *out = NULL;
     json_array_foreach(json_object_get(reply, "replicas"), i, replica) {
-        const char *name = text_of(replica, "remote");
+        const char *name = document_text(replica, "remote");
         const struct sync_remote_config *remote = remote_named(job->session.rooms.values, name);
         bool asked = !job->wish->remote || strcmp(job->wish->remote, name) == 0;
         if (!code && !*out && asked && remote) {
-            *out = ref_make(remote, text_of(replica, "key"));
+            *out = ref_make(remote, document_text(replica, "key"));
             code = *out ? 0 : err_set(err, ERR_NOMEM, "no memory for the place of a picture");
         }
     }

@@ -2,6 +2,7 @@
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "daemon/requests.h"
 #include <errno.h>
@@ -73,8 +74,7 @@ static int show_list(const struct options *options, const json_t *reply,
     json_t *frame;
     json_array_foreach(json_object_get(reply, "frames"), index, frame) {
         if (options->json) {
-            json_dumpf(frame, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-            putchar('\n');
+            document_print(frame);
             continue;
         }
         char best[80];
@@ -156,8 +156,7 @@ static int show_frame(const struct options *options, const json_t *reply,
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        json_dumpf(reply, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        putchar('\n');
+        document_print(reply);
         return commands_output_end();
     }
     const char *key;
@@ -242,8 +241,7 @@ static int show_link(const struct options *options, const json_t *reply,
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        json_dumpf(reply, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        putchar('\n');
+        document_print(reply);
     } else {
         puts(text_of(reply, "url"));
     }

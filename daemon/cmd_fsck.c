@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "store/store.h"
 #include <inttypes.h>
@@ -77,12 +78,6 @@ static void meter_end(const struct meter *meter) {
     }
 }
 
-static void print_json(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(object);
-}
-
 /* A store that is open elsewhere is, here, a daemon that must be stopped. */
 static int fail(const struct err *err) {
     int status = commands_fail(err);
@@ -148,7 +143,7 @@ static int run_check(const struct store_config *store, struct meter *meter, bool
         return fail(&err);
     }
     if (json) {
-        print_json(check_json(&found, !code));
+        document_print_taken(check_json(&found, !code));
     } else {
         check_print(&found, !code);
     }
@@ -171,9 +166,10 @@ static int run_rebuild(const struct store_config *store, struct meter *meter, bo
     }
     double seconds = (double)(clock_boot_us() - meter->started_us) / 1e6;
     if (json) {
-        print_json(json_pack("{s:I,s:I,s:I,s:f}", "lsn", (json_int_t)made.lsn, "annotated",
-                             (json_int_t)made.frames[TIER_ANNOTATED], "unannotated",
-                             (json_int_t)made.frames[TIER_UNANNOTATED], "seconds", seconds));
+        document_print_taken(json_pack("{s:I,s:I,s:I,s:f}", "lsn", (json_int_t)made.lsn,
+                                       "annotated", (json_int_t)made.frames[TIER_ANNOTATED],
+                                       "unannotated", (json_int_t)made.frames[TIER_UNANNOTATED],
+                                       "seconds", seconds));
     } else {
         printf("the index is made again from the log: %" PRIu64 " annotated and %" PRIu64
                " unannotated frames, in %.1f s\n",
@@ -218,11 +214,11 @@ static int run_repair(const struct store_config *store, struct meter *meter, boo
         return fail(&err);
     }
     if (json) {
-        print_json(json_pack("{s:b,s:I,s:I,s:I,s:I,s:I,s:b}", "clean", done.clean, "torn_files",
-                             (json_int_t)done.torn_files, "torn_bytes", (json_int_t)done.torn_bytes,
-                             "damaged", (json_int_t)done.places, "damaged_bytes",
-                             (json_int_t)done.place_bytes, "blobs_gone",
-                             (json_int_t)done.blobs_gone, "index_made", done.index_made));
+        document_print_taken(json_pack(
+            "{s:b,s:I,s:I,s:I,s:I,s:I,s:b}", "clean", done.clean, "torn_files",
+            (json_int_t)done.torn_files, "torn_bytes", (json_int_t)done.torn_bytes, "damaged",
+            (json_int_t)done.places, "damaged_bytes", (json_int_t)done.place_bytes, "blobs_gone",
+            (json_int_t)done.blobs_gone, "index_made", done.index_made));
     } else {
         repaired_print(&done, store->dir);
     }

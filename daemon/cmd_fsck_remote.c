@@ -4,6 +4,7 @@
 #include "daemon/base/mem.h"
 #include "daemon/cloud.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -25,17 +26,11 @@ struct look {
     bool repair, force;
 };
 
-static void print_json(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(object);
-}
-
 static void on_found(void *ctx, enum sync_finding finding, const char *key, const char *detail) {
     const struct look *look = ctx;
     if (look->options->json) {
-        print_json(json_pack("{s:s,s:s,s:s,s:s}", "remote", look->remote, "finding",
-                             findings[finding].name, "key", key, "detail", detail));
+        document_print_taken(json_pack("{s:s,s:s,s:s,s:s}", "remote", look->remote, "finding",
+                                       findings[finding].name, "key", key, "detail", detail));
     } else {
         printf("%-13s %s  (%s)\n", findings[finding].text, key, detail);
     }
@@ -46,12 +41,12 @@ static void summary_json(const struct look *look, const struct sync_fsck *out, b
     for (size_t i = 0; i < SYNC_FINDINGS; i++) {
         json_object_set_new(counts, findings[i].name, json_integer((json_int_t)out->found[i]));
     }
-    print_json(json_pack("{s:s,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I}", "remote", look->remote,
-                         "clean", clean, "objects", (json_int_t)out->objects, "bytes",
-                         (json_int_t)out->bytes, "receipts", (json_int_t)out->receipts, "elsewhere",
-                         (json_int_t)out->elsewhere, "found", counts, "queued",
-                         (json_int_t)out->queued, "lost", (json_int_t)out->lost, "requests",
-                         (json_int_t)out->requests));
+    document_print_taken(
+        json_pack("{s:s,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I}", "remote", look->remote, "clean",
+                  clean, "objects", (json_int_t)out->objects, "bytes", (json_int_t)out->bytes,
+                  "receipts", (json_int_t)out->receipts, "elsewhere", (json_int_t)out->elsewhere,
+                  "found", counts, "queued", (json_int_t)out->queued, "lost", (json_int_t)out->lost,
+                  "requests", (json_int_t)out->requests));
 }
 
 static void summary_print(const struct look *look, const struct sync_fsck *out, bool clean) {
@@ -97,9 +92,9 @@ static void writers_look(const struct look *look, const struct sync_remote_confi
     }
     for (size_t i = 0; i < count; i++) {
         if (look->options->json) {
-            print_json(json_pack("{s:s,s:s,s:s,s:s,s:I}", "remote", remote->name, "finding",
-                                 "two-stores", "store", writers[i].store, "last", writers[i].last,
-                                 "parts", (json_int_t)writers[i].parts));
+            document_print_taken(json_pack(
+                "{s:s,s:s,s:s,s:s,s:I}", "remote", remote->name, "finding", "two-stores", "store",
+                writers[i].store, "last", writers[i].last, "parts", (json_int_t)writers[i].parts));
         } else {
             printf("  store %s, last on %s\n", writers[i].store, writers[i].last);
         }

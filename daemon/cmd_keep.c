@@ -1,15 +1,10 @@
 /* pin, unpin, rm, gc: what stays and what goes. */
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "daemon/requests.h"
 #include <stdio.h>
-
-static int show_json(const json_t *reply) {
-    json_dumpf(reply, stdout, JSON_COMPACT);
-    putchar('\n');
-    return commands_output_end();
-}
 
 static json_t *names_json(const struct options *options) {
     json_t *names = json_array();
@@ -37,7 +32,8 @@ static int show_pinned(const struct options *options, const json_t *reply,
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        return show_json(reply);
+        document_print(reply);
+        return commands_output_end();
     }
     printf("%s %lld\n", json_is_true(json_object_get(reply, "pinned")) ? "pinned" : "unpinned",
            number(reply, "frames"));
@@ -83,7 +79,8 @@ static int show_removed(const struct options *options, const json_t *reply,
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        return show_json(reply);
+        document_print(reply);
+        return commands_output_end();
     }
     printf("%s %lld frames (%lld blobs, %.1f MB)",
            json_is_true(json_object_get(reply, "dry_run")) ? "would remove" : "removed",
@@ -158,7 +155,8 @@ static int show_gc(const struct options *options, const json_t *reply,
     bool dry_run = json_is_true(json_object_get(reply, "dry_run"));
     int status = held && !dry_run ? EXIT_REFUSED : EXIT_OK;
     if (options->json) {
-        return show_json(reply) ? EXIT_FAILED : status;
+        document_print(reply);
+        return commands_output_end() ? EXIT_FAILED : status;
     }
     if (dry_run || held) {
         print_plan(reply);

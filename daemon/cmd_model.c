@@ -3,6 +3,7 @@
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "inference/inference.h"
 #include <errno.h>
 #include <stdio.h>
@@ -22,12 +23,6 @@ static const char usage[] =
     "or\n"
     "until model.dir changes. A model that cannot be used is refused, and the old one goes on.\n"
     "Exit 4 when no daemon runs.\n";
-
-static void print_json(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(object);
-}
 
 /* ---- check ---- */
 
@@ -63,7 +58,7 @@ static int check(const struct options *options, const struct config_values *valu
         code = probe(values, model, &err);
     }
     if (!code && options->json) {
-        print_json(facts(model));
+        document_print_taken(facts(model));
     } else if (!code) {
         print_facts(model, "good");
     }
@@ -90,21 +85,17 @@ static int fail(const struct err *err) {
     return absent ? EXIT_NO_DAEMON : status;
 }
 
-static const char *text(const json_t *object, const char *key) {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "";
-}
-
 static void print_state(const json_t *model) {
-    printf("%s %s, hash %s, input %lldx%lld, %lld classes, from %s\n", text(model, "name"),
-           text(model, "version"), text(model, "hash"),
+    printf("%s %s, hash %s, input %lldx%lld, %lld classes, from %s\n", document_text(model, "name"),
+           document_text(model, "version"), document_text(model, "hash"),
            json_integer_value(json_object_get(model, "input_width")),
            json_integer_value(json_object_get(model, "input_height")),
-           json_integer_value(json_object_get(model, "classes")), text(model, "dir"));
+           json_integer_value(json_object_get(model, "classes")), document_text(model, "dir"));
     const json_t *change = json_object_get(model, "change");
     if (change) {
-        printf("latest change: to %s: %s%s%s\n", text(change, "dir"), text(change, "state"),
-               *text(change, "text") ? ": " : "", text(change, "text"));
+        printf("latest change: to %s: %s%s%s\n", document_text(change, "dir"),
+               document_text(change, "state"), *document_text(change, "text") ? ": " : "",
+               document_text(change, "text"));
     }
 }
 
@@ -125,7 +116,7 @@ static int show_files(const struct options *options, const char *dir) {
     json_object_set_new(all, "nms", json_real(model->nms));
     json_object_set_new(all, "labels", labels);
     if (options->json) {
-        print_json(all);
+        document_print_taken(all);
     } else {
         print_facts(model, "");
         printf("threshold %g, nms %g, %s\n", model->threshold, model->nms,
@@ -150,7 +141,7 @@ static int show(const struct options *options, const struct config_values *value
         return fail(&err);
     }
     if (options->json) {
-        print_json(reply);
+        document_print_taken(reply);
     } else {
         print_state(reply);
         json_decref(reply);
@@ -165,7 +156,7 @@ static bool change_ended(const json_t *change, json_int_t number) {
     static const char *const ends[] = {"done", "unchanged", "refused"};
     bool ended = json_integer_value(json_object_get(change, "number")) > number;
     for (size_t i = 0; i < ARRAY_LENGTH(ends); i++) {
-        ended = ended || strcmp(text(change, "state"), ends[i]) == 0;
+        ended = ended || strcmp(document_text(change, "state"), ends[i]) == 0;
     }
     return ended;
 }
@@ -191,18 +182,18 @@ static int change_wait(const struct config_values *values, json_int_t number, js
 /* Consumes `model`. */
 static int change_tell(const struct options *options, json_t *model, json_int_t number) {
     const json_t *change = json_object_get(model, "change");
-    const char *state = text(change, "state");
+    const char *state = document_text(change, "state");
     bool overtaken = json_integer_value(json_object_get(change, "number")) != number;
     bool refused = overtaken || strcmp(state, "refused") == 0;
     if (overtaken) {
         fputs("creel: a later change overtook this one\n", stderr);
     } else if (refused) {
-        fprintf(stderr, "creel: %s\n", text(change, "text"));
+        fprintf(stderr, "creel: %s\n", document_text(change, "text"));
     }
     if (options->json) {
-        print_json(json_incref(model));
+        document_print_taken(json_incref(model));
     } else if (!refused) {
-        printf("%s %s %s\n", text(model, "name"), text(model, "version"),
+        printf("%s %s %s\n", document_text(model, "name"), document_text(model, "version"),
                strcmp(state, "unchanged") == 0 ? "is the model that looks already"
                                                : "looks from now on; model.dir in the "
                                                  "configuration says with which one a restart "

@@ -9,6 +9,7 @@
 #include "daemon/base/mem.h"
 #include "daemon/cloud.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,8 +165,7 @@ static int print_done(const struct removal *removal, json_t *local) {
     if (removal->options->json) {
         json_object_set_new(local, "remotes", json_integer((json_int_t)remotes));
         json_object_set(local, "objects", json_object_get(removal->reply, "frames"));
-        json_dumpf(local, stdout, JSON_COMPACT);
-        putchar('\n');
+        document_print(local);
         return commands_output_end();
     }
     if (removal->dry_run) {

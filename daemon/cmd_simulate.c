@@ -6,6 +6,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "daemon/recorded.h"
 #include "daemon/requests.h"
@@ -136,9 +137,7 @@ static int print_json(const struct asked *asked, const struct simulate_report *r
         fputs("creel: no memory for the answer\n", stderr);
         return EXIT_FAILED;
     }
-    json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(json);
+    document_print_taken(json);
     return commands_output_end();
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/requests.h"
 #include "store/store.h"
 #include <stdio.h>
@@ -30,9 +31,7 @@ static int show_backup(const struct options *options, const json_t *reply,
     }
     if (options->json) {
         json_t *out = json_pack("{s:s,s:I}", "file", path, "bytes", (json_int_t)bytes->size);
-        json_dumpf(out, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(out);
+        document_print_taken(out);
     } else {
         printf("%s: %zu bytes\n", path, bytes->size);
     }

@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "daemon/progress.h"
 #include "daemon/requests.h"
@@ -39,15 +40,6 @@ struct run { /* one call of the command */
     bool wait, force, dry_run;
 };
 
-static json_int_t number(const json_t *object, const char *key) {
-    return json_integer_value(json_object_get(object, key));
-}
-
-static const char *text(const json_t *object, const char *key) {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "";
-}
-
 /* Consumes `request`. */
 static json_t *ask(const struct run *run, json_t *request, struct err *err) {
     json_t *reply = NULL;
@@ -70,8 +62,8 @@ static int left_over(const json_t *status, json_int_t *pending) {
     size_t index;
     json_t *remote;
     json_array_foreach(json_object_get(status, "sync"), index, remote) {
-        *pending += number(remote, "pending");
-        quarantined += number(remote, "quarantined");
+        *pending += document_number(remote, "pending");
+        quarantined += document_number(remote, "quarantined");
     }
     return *pending || quarantined ? EXIT_INCOMPLETE : EXIT_OK;
 }
@@ -138,12 +130,12 @@ static void print_rows(const struct run *run, const json_t *rows) {
     json_t *row;
     json_array_foreach(rows, index, row) {
         if (run->options.json) {
-            json_dumpf(row, stdout, JSON_COMPACT);
-            putchar('\n');
+            document_print(row);
         } else {
-            printf("%-12s %s  %s  %-11s  %8.1f kB  %s\n", text(row, "remote"), text(row, "frame"),
-                   text(row, "kept"), text(row, "tier"), (double)number(row, "bytes") / 1e3,
-                   text(row, "reason"));
+            printf("%-12s %s  %s  %-11s  %8.1f kB  %s\n", document_text(row, "remote"),
+                   document_text(row, "frame"), document_text(row, "kept"),
+                   document_text(row, "tier"), (double)document_number(row, "bytes") / 1e3,
+                   document_text(row, "reason"));
         }
     }
 }
@@ -165,8 +157,8 @@ static int quarantine(const struct run *run) {
         print_rows(run, rows);
         count += json_array_size(rows);
         more = json_is_true(json_object_get(reply, "more"));
-        snprintf(from, sizeof(from), "%s", text(reply, "from"));
-        after = number(reply, "after");
+        snprintf(from, sizeof(from), "%s", document_text(reply, "from"));
+        after = document_number(reply, "after");
         json_decref(reply);
     }
     return commands_output_end() ? EXIT_FAILED : count ? EXIT_INCOMPLETE : EXIT_OK;
@@ -179,7 +171,7 @@ static int retry(const struct run *run) {
     if (!reply) {
         return failed(&err);
     }
-    printf("released %lld\n", number(reply, "released"));
+    printf("released %lld\n", document_number(reply, "released"));
     json_decref(reply);
     return commands_output_end();
 }
@@ -196,7 +188,7 @@ static int drop(const struct run *run) {
         if (!reply) {
             return failed(&err);
         }
-        dropped += number(reply, run->dry_run ? "found" : "dropped");
+        dropped += document_number(reply, run->dry_run ? "found" : "dropped");
         more = json_is_true(json_object_get(reply, "more"));
         json_decref(reply);
     }
@@ -236,8 +228,8 @@ static int backfill(const struct run *run) {
             }
             return failed(&err);
         }
-        queued += number(reply, "queued");
-        after = number(reply, "after");
+        queued += document_number(reply, "queued");
+        after = document_number(reply, "after");
         more = json_is_true(json_object_get(reply, "more"));
         json_decref(reply);
         if (more && progress.terminal) {

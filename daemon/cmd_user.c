@@ -2,6 +2,7 @@
  * line of standard input; never from the command line, which others see. */
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "webui/webui.h"
 #include <errno.h>
 #include <stdio.h>
@@ -76,17 +77,12 @@ static int ask_password(char *out, size_t room) {
 
 /* ---- answers ---- */
 
-static int show_json(const json_t *reply) {
-    json_dumpf(reply, stdout, JSON_COMPACT);
-    putchar('\n');
-    return commands_output_end();
-}
-
 static int show_done(const struct options *options, const json_t *reply,
                      const struct control_bytes *bytes, void *done) {
     (void)bytes;
     if (options->json) {
-        return show_json(reply);
+        document_print(reply);
+        return commands_output_end();
     }
     const char *token = json_string_value(json_object_get(reply, "token"));
     if (token) {
@@ -111,7 +107,8 @@ static int show_list(const struct options *options, const json_t *reply,
     json_t *one = NULL;
     (void)bytes;
     if (options->json) {
-        return show_json(reply);
+        document_print(reply);
+        return commands_output_end();
     }
     json_array_foreach(json_object_get(reply, key), i, one) {
         const char *role = json_string_value(json_object_get(one, "role"));

@@ -1,5 +1,6 @@
 /* why: what became of one frame, and for which reasons. */
 #include "daemon/commands.h"
+#include "daemon/document.h"
 #include "daemon/options.h"
 #include "daemon/requests.h"
 #include <stdio.h>
@@ -14,25 +15,20 @@ static const char why_usage[] =
     "the ring of\n"
     "outcomes reaches back; @rejected is the last one.\n";
 
-static const char *text(const json_t *object, const char *key) {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "";
-}
-
 static int show_why(const struct options *options, const json_t *reply,
                     const struct control_bytes *bytes, void *ctx) {
     (void)bytes;
     (void)ctx;
     if (options->json) {
-        json_dumpf(reply, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        putchar('\n');
+        document_print(reply);
         return commands_output_end();
     }
-    printf("frame %s\n", text(json_object_get(reply, "frame"), "id"));
+    printf("frame %s\n", document_text(json_object_get(reply, "frame"), "id"));
     size_t index;
     json_t *event;
     json_array_foreach(json_object_get(reply, "life"), index, event) {
-        printf("%-24s  %-14s  %s\n", text(event, "at"), text(event, "what"), text(event, "detail"));
+        printf("%-24s  %-14s  %s\n", document_text(event, "at"), document_text(event, "what"),
+               document_text(event, "detail"));
     }
     return commands_output_end();
 }

@@ -1,5 +1,6 @@
 #include "daemon/progress.h"
 #include "daemon/base/mem.h"
+#include "daemon/document.h"
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,15 +10,6 @@
 #define LINE_MAX_BYTES  320
 #define BAR_MIN         10
 #define BAR_MAX         40
-
-static json_int_t number(const json_t *object, const char *key) {
-    return json_integer_value(json_object_get(object, key));
-}
-
-static const char *text(const json_t *object, const char *key) {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "";
-}
 
 static bool is(const json_t *object, const char *key) {
     return json_is_true(json_object_get(object, key));
@@ -88,9 +80,9 @@ static void put_pace(struct line *line, const json_t *remote) {
         put_bytes(line, rate);
         put(line, "/s");
     }
-    if (number(remote, "eta_seconds") > 0) {
+    if (document_number(remote, "eta_seconds") > 0) {
         put(line, ", ");
-        put_time(line, number(remote, "eta_seconds"));
+        put_time(line, document_number(remote, "eta_seconds"));
         put(line, " to go");
     }
 }
@@ -115,7 +107,7 @@ static const char *standing(const json_t *remote) {
 /* ---- while it goes on ---- */
 
 static struct progress_remote *remote_of(struct progress *progress, const json_t *remote) {
-    const char *name = text(remote, "name");
+    const char *name = document_text(remote, "name");
     struct progress_remote *own = NULL;
     for (size_t i = 0; i < progress->remote_count; i++) {
         if (strcmp(progress->remotes[i].name, name) == 0) {
@@ -127,14 +119,14 @@ static struct progress_remote *remote_of(struct progress *progress, const json_t
         snprintf(own->name, sizeof(own->name), "%s", name);
         own->said = -1;
     }
-    if (own && number(remote, "pending") > own->first_pending) {
-        own->first_pending = number(remote, "pending");
+    if (own && document_number(remote, "pending") > own->first_pending) {
+        own->first_pending = document_number(remote, "pending");
     }
     return own;
 }
 
 static double share_of(const struct progress_remote *own, const json_t *remote) {
-    json_int_t left = number(remote, "pending");
+    json_int_t left = document_number(remote, "pending");
     return own->first_pending > 0 ? 1 - (double)left / (double)own->first_pending : 1;
 }
 
@@ -147,15 +139,15 @@ static void line_of(struct line *line, const struct progress_remote *own, const 
     } else {
         put(line, "remote %s: %d %%", own->name, (int)(share * 100));
     }
-    put(line, ", %lld left", number(remote, "pending"));
-    if (number(remote, "pending") > 0) {
+    put(line, ", %lld left", document_number(remote, "pending"));
+    if (document_number(remote, "pending") > 0) {
         put(line, " (");
-        put_bytes(line, (double)number(remote, "pending_bytes"));
+        put_bytes(line, (double)document_number(remote, "pending_bytes"));
         put(line, ")");
         put_pace(line, remote);
     }
-    if (number(remote, "quarantined") > 0) {
-        put(line, ", %lld set aside", number(remote, "quarantined"));
+    if (document_number(remote, "quarantined") > 0) {
+        put(line, ", %lld set aside", document_number(remote, "quarantined"));
     }
     put(line, "%s", standing(remote));
 }
@@ -211,29 +203,30 @@ void progress_show(struct progress *progress, const json_t *sync, int64_t now_us
 /* ---- once ---- */
 
 static void put_backlog(struct line *line, const json_t *remote) {
-    put(line, "done %lld, waiting %lld (", number(remote, "done"), number(remote, "pending"));
-    put_bytes(line, (double)number(remote, "pending_bytes"));
-    if (number(remote, "oldest_pending_seconds") > 0) {
+    put(line, "done %lld, waiting %lld (", document_number(remote, "done"),
+        document_number(remote, "pending"));
+    put_bytes(line, (double)document_number(remote, "pending_bytes"));
+    if (document_number(remote, "oldest_pending_seconds") > 0) {
         put(line, ", oldest ");
-        put_time(line, number(remote, "oldest_pending_seconds"));
+        put_time(line, document_number(remote, "oldest_pending_seconds"));
     }
     put(line, ")");
     put_pace(line, remote);
-    put(line, ", quarantined %lld%s", number(remote, "quarantined"), standing(remote));
+    put(line, ", quarantined %lld%s", document_number(remote, "quarantined"), standing(remote));
 }
 
 /* What today and this month cost, where the daemon counted it. */
 static void put_spent(struct line *line, const json_t *remote) {
     const json_t *today = json_object_get(remote, "today");
-    put(line, "today %lld requests", number(today, "requests"));
-    if (number(today, "requests_max") > 0) {
-        put(line, " of %lld", number(today, "requests_max"));
+    put(line, "today %lld requests", document_number(today, "requests"));
+    if (document_number(today, "requests_max") > 0) {
+        put(line, " of %lld", document_number(today, "requests_max"));
     }
     put(line, ", ");
-    put_bytes(line, (double)number(today, "bytes"));
-    if (number(today, "bytes_max") > 0) {
+    put_bytes(line, (double)document_number(today, "bytes"));
+    if (document_number(today, "bytes_max") > 0) {
         put(line, " of ");
-        put_bytes(line, (double)number(today, "bytes_max"));
+        put_bytes(line, (double)document_number(today, "bytes_max"));
     }
     const json_t *cost = json_object_get(remote, "month_cost_estimate");
     if (json_is_number(cost)) {
@@ -248,16 +241,18 @@ void progress_remotes_print(FILE *to, const json_t *sync) {
     progress_init(&progress, to);
     json_array_foreach(sync, index, remote) {
         struct line line = {.len = 0}, spent = {.len = 0};
-        json_int_t left = number(remote, "pending") + number(remote, "quarantined");
-        json_int_t all = left + number(remote, "done");
-        put(&line, "remote      %-12s ", text(remote, "name"));
+        json_int_t left =
+            document_number(remote, "pending") + document_number(remote, "quarantined");
+        json_int_t all = left + document_number(remote, "done");
+        put(&line, "remote      %-12s ", document_text(remote, "name"));
         if (progress.terminal && all > 0) {
             put_bar(&line, (double)(all - left) / (double)all, BAR_MIN);
             put(&line, "  ");
         }
         put_backlog(&line, remote);
-        fprintf(to, "%s%s%s\n", line.text, *text(remote, "last_error") ? "; last error: " : "",
-                text(remote, "last_error"));
+        fprintf(to, "%s%s%s\n", line.text,
+                *document_text(remote, "last_error") ? "; last error: " : "",
+                document_text(remote, "last_error"));
         if (json_object_get(remote, "today")) {
             put_spent(&spent, remote);
             fprintf(to, "            %-12s %s\n", "", spent.text);

@@ -1,6 +1,7 @@
 #include "daemon/requests.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
+#include "daemon/document.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +10,6 @@
 
 #define LS_DEFAULT 50
 #define LS_LOOKS   500 /* about a second */
-
-static const char *text_of(const json_t *request, const char *key) {
-    const char *text = json_string_value(json_object_get(request, key));
-    return text ? text : "";
-}
 
 static int no_memory(struct err *err) {
     return err_set(err, ERR_NOMEM, "no memory for the answer");
@@ -24,7 +20,7 @@ static int no_memory(struct err *err) {
 static int find_row(const struct rooms *rooms, const json_t *request, struct store_row **out,
                     struct err *err) {
     struct frame_id id;
-    int code = store_resolve(rooms->reader, text_of(request, "frame"), &id, err);
+    int code = store_resolve(rooms->reader, document_text(request, "frame"), &id, err);
     return code ? code : store_frame_get(rooms->reader, &id, out, err);
 }
 
@@ -148,7 +144,7 @@ static const char *const label_state_names[STORE_LABEL_STATES] = {
 };
 
 static int time_of(const json_t *request, const char *key, int64_t *out, struct err *err) {
-    const char *text = text_of(request, key);
+    const char *text = document_text(request, key);
     *out = *text ? clock_parse_rfc3339(text) : 0;
     return *out < 0
                ? err_set(err, ERR_INVALID,
@@ -159,7 +155,7 @@ static int time_of(const json_t *request, const char *key, int64_t *out, struct 
 
 static int state_of(const json_t *request, const char *key, const char *const *names, size_t count,
                     unsigned *out, struct err *err) {
-    const char *text = text_of(request, key);
+    const char *text = document_text(request, key);
     *out = 0;
     for (unsigned i = 1; *text && i < count; i++) {
         *out = strcmp(text, names[i]) == 0 ? i : *out;
@@ -188,7 +184,7 @@ static int states_of(const json_t *request, struct store_filter *out, struct err
 static int filter_of(const json_t *request, struct store_filter *out, struct err *err) {
     *out = (struct store_filter){.confidence_min =
                                      json_number_value(json_object_get(request, "confidence"))};
-    const char *tier = text_of(request, "tier");
+    const char *tier = document_text(request, "tier");
     out->by_tier = *tier != '\0';
     if (strcmp(tier, "unannotated") == 0) {
         out->tier = TIER_UNANNOTATED;
@@ -196,7 +192,7 @@ static int filter_of(const json_t *request, struct store_filter *out, struct err
         return err_set(err, ERR_INVALID, "--tier: \"%s\" is neither annotated nor unannotated",
                        tier);
     }
-    const char *camera = text_of(request, "camera"), *label = text_of(request, "class");
+    const char *camera = document_text(request, "camera"), *label = document_text(request, "class");
     if (strlen(camera) >= sizeof(out->camera) || strlen(label) >= sizeof(out->label)) {
         return err_set(err, ERR_INVALID,
                        "no camera's name is longer than %d bytes, no class's than %d",
@@ -235,7 +231,7 @@ static int answer_ls(const struct rooms *rooms, const json_t *request, json_t **
     if (code) {
         return code;
     }
-    const char *cursor = text_of(request, "after");
+    const char *cursor = document_text(request, "after");
     if (*cursor && sscanf(cursor, "%" SCNd64 ".%" SCNu64, &after.utc_us, &after.seq) != 2) {
         return err_set(err, ERR_INVALID, "--after: \"%s\" is not what an earlier page gave as next",
                        cursor);
@@ -310,7 +306,7 @@ static const struct {
 
 int requests_handle(void *rooms, const json_t *request, json_t **reply, struct control_bytes *bytes,
                     struct err *err) {
-    const char *name = text_of(request, "request");
+    const char *name = document_text(request, "request");
     for (size_t i = 0; i < ARRAY_LENGTH(answers); i++) {
         if (strcmp(answers[i].name, name) == 0) {
             return answers[i].answer(rooms, request, reply, bytes, err);

@@ -2,16 +2,12 @@
  * receipts that are taken back. */
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
+#include "daemon/document.h"
 #include "daemon/requests.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define RECEIPTS_MAX 1000
-
-static const char *text_of(const json_t *request, const char *key) {
-    const char *text = json_string_value(json_object_get(request, key));
-    return text ? text : "";
-}
 
 static int no_memory(struct err *err) {
     return err_set(err, ERR_NOMEM, "no memory for the answer");
@@ -20,7 +16,7 @@ static int no_memory(struct err *err) {
 /* The store must mean the same place by the name as who asks: a changed url or bucket is another
  * remote, and its receipts are no one's business here. */
 static int same_place(const struct rooms *rooms, const json_t *request, struct err *err) {
-    const char *remote = text_of(request, "remote");
+    const char *remote = document_text(request, "remote");
     struct frame_hash asked, known;
     int code = store_remote_identity(rooms->store, remote, &known, err);
     if (code == ERR_NOT_FOUND) {
@@ -28,8 +24,9 @@ static int same_place(const struct rooms *rooms, const json_t *request, struct e
                        "the store knows no remote %s yet: `creel run` makes it known and uploads",
                        remote);
     }
-    if (!code && (!hash_parse_hex(text_of(request, "identity"), asked.bytes, sizeof(asked.bytes)) ||
-                  memcmp(&asked, &known, sizeof(known)) != 0)) {
+    if (!code &&
+        (!hash_parse_hex(document_text(request, "identity"), asked.bytes, sizeof(asked.bytes)) ||
+         memcmp(&asked, &known, sizeof(known)) != 0)) {
         code = err_set(err, ERR_REFUSED,
                        "remote %s is another place in this configuration than in the one that "
                        "creel ran with: start (or restart) creel with it first",
@@ -87,7 +84,7 @@ int answer_cloud_receipts(const struct rooms *rooms, const json_t *request, json
     CLEANUP(mem_free_at) struct store_receipt_row *rows = mem_array((size_t)limit, sizeof(*rows));
     int code = rows ? same_place(rooms, request, err) : no_memory(err);
     code = code ? code
-                : store_receipts_read(rooms->reader, text_of(request, "remote"), &after, rows,
+                : store_receipts_read(rooms->reader, document_text(request, "remote"), &after, rows,
                                       (size_t)limit, &count, err);
     json_t *list = code ? NULL : json_array();
     for (size_t i = 0; !code && i < count; i++) {
@@ -104,8 +101,8 @@ static int states_reply(const struct rooms *rooms, const json_t *request,
                         const struct store_blob_name *names, size_t count, json_t **reply,
                         struct err *err) {
     unsigned states[STORE_OUTBOX_BATCH];
-    int code =
-        store_blobs_look(rooms->reader, text_of(request, "remote"), names, count, states, err);
+    int code = store_blobs_look(rooms->reader, document_text(request, "remote"), names, count,
+                                states, err);
     json_t *list = code ? NULL : json_array();
     for (size_t i = 0; !code && i < count; i++) {
         json_array_append_new(list, json_integer((json_int_t)states[i]));
@@ -144,7 +141,7 @@ int answer_cloud_act(const struct rooms *rooms, const json_t *request, json_t **
     int code = names_of(request, &names, &count, err);
     code = code ? code : same_place(rooms, request, err);
     code = code ? code
-                : store_outbox_act(rooms->store, text_of(request, "remote"),
+                : store_outbox_act(rooms->store, document_text(request, "remote"),
                                    (enum store_outbox_action)action, names, count, &changed, err);
     if (!code) {
         *reply = json_pack("{s:I}", "changed", (json_int_t)changed);

@@ -1,14 +1,10 @@
 /* Who may come in at the gallery and at ingest. A running server hears of every change at once. */
 #include "daemon/base/mem.h"
+#include "daemon/document.h"
 #include "daemon/requests.h"
 #include <string.h>
 
 #define DAYS_MAX 36500
-
-static const char *text_of(const json_t *request, const char *key) {
-    const char *text = json_string_value(json_object_get(request, key));
-    return text ? text : "";
-}
 
 /* The end of every change. */
 static int changed(const struct rooms *rooms, int code, json_t *done, json_t **reply,
@@ -34,26 +30,26 @@ int answer_user_add(const struct rooms *rooms, const json_t *request, json_t **r
                     struct control_bytes *bytes, struct err *err) {
     enum webui_role role = WEBUI_NOBODY;
     (void)bytes;
-    const char *name = text_of(request, "name");
-    if (!webui_role_parse(text_of(request, "role"), &role)) {
+    const char *name = document_text(request, "name");
+    if (!webui_role_parse(document_text(request, "role"), &role)) {
         return err_set(err, ERR_INVALID, "a role is viewer or admin");
     }
-    int code = webui_user_add(rooms->store, name, role, text_of(request, "password"), err);
+    int code = webui_user_add(rooms->store, name, role, document_text(request, "password"), err);
     return changed(rooms, code, json_pack("{s:s}", "name", name), reply, err);
 }
 
 int answer_user_passwd(const struct rooms *rooms, const json_t *request, json_t **reply,
                        struct control_bytes *bytes, struct err *err) {
     (void)bytes;
-    const char *name = text_of(request, "name");
-    int code = webui_user_passwd(rooms->store, name, text_of(request, "password"), err);
+    const char *name = document_text(request, "name");
+    int code = webui_user_passwd(rooms->store, name, document_text(request, "password"), err);
     return changed(rooms, code, json_pack("{s:s}", "name", name), reply, err);
 }
 
 int answer_user_rm(const struct rooms *rooms, const json_t *request, json_t **reply,
                    struct control_bytes *bytes, struct err *err) {
     (void)bytes;
-    const char *name = text_of(request, "name");
+    const char *name = document_text(request, "name");
     int code = webui_user_drop(rooms->store, name, err);
     return changed(rooms, code, json_pack("{s:s}", "name", name), reply, err);
 }
@@ -70,9 +66,9 @@ int answer_token_add(const struct rooms *rooms, const json_t *request, json_t **
     char token[WEBUI_TOKEN_SIZE] = "";
     unsigned scopes = 0;
     (void)bytes;
-    const char *name = text_of(request, "name");
+    const char *name = document_text(request, "name");
     json_int_t days = json_integer_value(json_object_get(request, "days"));
-    if (!webui_scopes_parse(text_of(request, "scope"), &scopes)) {
+    if (!webui_scopes_parse(document_text(request, "scope"), &scopes)) {
         return err_set(err, ERR_INVALID,
                        "--scope takes read, write, ingest, or several with "
                        "commas between them");
@@ -89,7 +85,7 @@ int answer_token_add(const struct rooms *rooms, const json_t *request, json_t **
 int answer_token_rm(const struct rooms *rooms, const json_t *request, json_t **reply,
                     struct control_bytes *bytes, struct err *err) {
     (void)bytes;
-    const char *name = text_of(request, "name");
+    const char *name = document_text(request, "name");
     int code = webui_token_drop(rooms->store, name, err);
     return changed(rooms, code, json_pack("{s:s}", "name", name), reply, err);
 }

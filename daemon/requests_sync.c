@@ -8,6 +8,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
+#include "daemon/document.h"
 #include "daemon/requests.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,11 +20,6 @@
 
 static const char *const tier_names[TIER_COUNT] = {
     [TIER_ANNOTATED] = "annotated", [TIER_UNANNOTATED] = "unannotated"};
-
-static const char *text_of(const json_t *request, const char *key) {
-    const char *text = json_string_value(json_object_get(request, key));
-    return text ? text : "";
-}
 
 static int no_memory(struct err *err) {
     return err_set(err, ERR_NOMEM, "no memory for the answer");
@@ -126,7 +122,7 @@ int answer_sync_quarantine(const struct rooms *rooms, const json_t *request, jso
                            struct control_bytes *bytes, struct err *err) {
     (void)bytes;
     CLEANUP(mem_free_at) struct remotes *remotes = NULL;
-    const char *only = text_of(request, "remote"), *from = text_of(request, "from");
+    const char *only = document_text(request, "remote"), *from = document_text(request, "from");
     uint64_t after = (uint64_t)json_integer_value(json_object_get(request, "after"));
     int code = remotes_read(rooms, &remotes, err);
     code = code ? code : remote_need(rooms, remotes, only, err);
@@ -182,7 +178,7 @@ int answer_sync_retry(const struct rooms *rooms, const json_t *request, json_t *
     (void)bytes;
     CLEANUP(mem_free_at) struct remotes *remotes = NULL;
     CLEANUP(why_free) struct store_why *why = NULL;
-    const char *what = text_of(request, "what");
+    const char *what = document_text(request, "what");
     uint64_t released = 0;
     int code = remotes_read(rooms, &remotes, err);
     if (!code && (!*what || remote_find(remotes, what))) {
@@ -269,8 +265,8 @@ int answer_sync_drop(const struct rooms *rooms, const json_t *request, json_t **
                      struct control_bytes *bytes, struct err *err) {
     (void)bytes;
     CLEANUP(mem_free_at) struct remotes *remotes = NULL;
-    struct drop drop = {.what = text_of(request, "what"),
-                        .only = text_of(request, "remote"),
+    struct drop drop = {.what = document_text(request, "what"),
+                        .only = document_text(request, "remote"),
                         .force = json_is_true(json_object_get(request, "force")),
                         .dry_run = json_is_true(json_object_get(request, "dry_run"))};
     int code = remotes_read(rooms, &remotes, err);
@@ -301,7 +297,7 @@ int answer_sync_pause(const struct rooms *rooms, const json_t *request, json_t *
     (void)bytes;
     const struct sync_config *sync = &rooms->values->sync;
     const char *names[SYNC_REMOTES_MAX];
-    const char *remote = text_of(request, "remote");
+    const char *remote = document_text(request, "remote");
     bool on = json_is_true(json_object_get(request, "on")), known = !*remote;
     for (size_t i = 0; i < sync->remote_count; i++) {
         names[i] = sync->remotes[i].name;
@@ -353,8 +349,8 @@ int answer_sync_backfill(const struct rooms *rooms, const json_t *request, json_
                          struct control_bytes *bytes, struct err *err) {
     (void)bytes;
     CLEANUP(mem_free_at) struct remotes *remotes = NULL;
-    const char *since = text_of(request, "since");
-    struct backfill backfill = {.remote = text_of(request, "remote"),
+    const char *since = document_text(request, "since");
+    struct backfill backfill = {.remote = document_text(request, "remote"),
                                 .after = json_integer_value(json_object_get(request, "after"))};
     if (*since && !config_time_parse(since, clock_utc_us(), &backfill.since_us)) {
         return err_set(err, ERR_INVALID,
