@@ -50,6 +50,18 @@ int link_mint(const struct config_values *values, struct sync *sync, struct stor
     return code;
 }
 
+void link_origins(const struct config_values *values, char out[LINK_ORIGINS_MAX]) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < values->sync.remote_count; i++) {
+        char origin[SYNC_ORIGIN_MAX];
+        if (sync_link_origin(&values->sync.remotes[i], origin, NULL) == 0 && origin[0]) {
+            used += (size_t)snprintf(out + used, LINK_ORIGINS_MAX - used, "%s%s", used ? " " : "",
+                                     origin);
+        }
+    }
+}
+
 void link_host(const char *listen, char out[LINK_HOST_MAX]) {
     static const char *const everywhere[] = {"", "0.0.0.0", "[::]", "::"};
     const char *colon = strrchr(listen, ':');

@@ -85,6 +85,11 @@ int link_mint(const struct config_values *values, struct sync *sync, struct stor
               const struct store_row *row, int ttl_s, char out[SYNC_LINK_MAX], const char **kind,
               struct err *err);
 
+/* Where links to the remotes lead, "https://a.example http://b.example:9000", for the browser's
+ * policy. */
+#define LINK_ORIGINS_MAX (SYNC_REMOTES_MAX * SYNC_ORIGIN_MAX)
+void link_origins(const struct config_values *values, char out[LINK_ORIGINS_MAX]);
+
 #define LINK_HOST_MAX 256
 /* The host of `listen` as others may reach it: this machine's name where it says "every address".
  */

@@ -51,6 +51,7 @@ struct daemon {
     const struct config_values *values;
     struct control *control;
     struct webui_config web_config;
+    char image_origins[LINK_ORIGINS_MAX];
     struct live live;
     struct rooms rooms;         /* the main thread's */
     struct rooms web_rooms;     /* the web server's: fixed before its threads begin */
@@ -210,6 +211,8 @@ static int start_eyes(struct daemon *daemon, struct err *err) {
 static int start_doors(struct daemon *daemon, struct err *err) {
     daemon->web_config = daemon->values->webui;
     memcpy(daemon->web_config.link_key, daemon->rooms.link_key, sizeof(daemon->rooms.link_key));
+    link_origins(daemon->values, daemon->image_origins);
+    daemon->web_config.image_origins = daemon->image_origins;
     struct webui_hooks hooks = {.ctx = daemon,
                                 .submit_frame = hook_submit,
                                 .trigger = hook_trigger,

@@ -190,6 +190,8 @@ static void describe(struct azure *azure) {
     snprintf(remote->where, sizeof remote->where, "%.70s%.32s (%s, %s)", azure->at.authority,
              azure->at.path, azure->containers[TIER_ANNOTATED],
              azure->containers[TIER_UNANNOTATED]);
+    snprintf(remote->origin, sizeof remote->origin, "%s://%s", azure->at.https ? "https" : "http",
+             azure->at.authority);
     const char *parts[] = {"azure",
                            azure->at.authority,
                            azure->at.path,

@@ -267,6 +267,17 @@ int sync_remote_check(const struct sync_remote_config *config, struct err *err) 
     return code;
 }
 
+int sync_link_origin(const struct sync_remote_config *config, char out[SYNC_ORIGIN_MAX],
+                     struct err *err) {
+    struct remote *remote = NULL;
+    int code = sync__remote_open(config, &remote, err);
+    if (code == 0) {
+        snprintf(out, SYNC_ORIGIN_MAX, "%s", remote->origin);
+    }
+    sync__remote_close(remote);
+    return code;
+}
+
 int sync_link_create(const struct sync_remote_config *config, enum frame_tier tier, const char *key,
                      int ttl_s, char out[SYNC_LINK_MAX], struct err *err) {
     if (ttl_s < 1 || ttl_s > SIGN_LINK_TTL_MAX_S) {

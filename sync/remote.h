@@ -159,6 +159,7 @@ struct remote { /* first member of each kind's own struct */
     const struct remote_ops *ops;
     char name[STORE_REMOTE_NAME_MAX + 1];
     char where[256];                    /* for people: endpoint and container, or path; no secret */
+    char origin[SYNC_ORIGIN_MAX];       /* of its links, "https://host:port"; "": makes none */
     char prefix[REMOTE_PREFIX_MAX + 2]; /* "" or with one slash at its end */
     char *ca_file;                      /* owned; NULL: the system's */
     char *proxy;     /* secret, owned: for every request; "": none; NULL: the environment's */

@@ -130,6 +130,8 @@ static void describe(struct s3 *s3) {
     struct remote *remote = &s3->remote;
     snprintf(remote->where, sizeof remote->where, "%.150s%.30s, bucket %s", s3->at.authority,
              s3->at.path, s3->bucket);
+    snprintf(remote->origin, sizeof remote->origin, "%s://%s", s3->at.https ? "https" : "http",
+             s3->at.authority);
     const char *parts[] = {"s3", s3->at.authority, s3->at.path, s3->bucket};
     sync__identity_set(remote, parts, ARRAY_LENGTH(parts));
 }

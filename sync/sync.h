@@ -19,6 +19,7 @@
 #define SYNC_REMOTES_MAX   STORE_REMOTES_MAX
 #define SYNC_TRANSFERS_MAX 256
 #define SYNC_LINK_MAX      4096
+#define SYNC_ORIGIN_MAX    272 /* "https://", a host name and a port */
 
 enum sync_kind { SYNC_DIRECTORY = 1, SYNC_AZURE, SYNC_S3 };
 
@@ -175,6 +176,11 @@ int sync_pause_reload(struct sync *sync, struct err *err);
  * missing. `key` is the receipt's, without the prefix. Pure: no network. */
 int sync_link_create(const struct sync_remote_config *remote, enum frame_tier tier, const char *key,
                      int ttl_s, char out[SYNC_LINK_MAX], struct err *err);
+
+/* Where links of this remote lead, "https://account.blob.core.windows.net"; "": it makes none. No
+ * network. */
+int sync_link_origin(const struct sync_remote_config *remote, char out[SYNC_ORIGIN_MAX],
+                     struct err *err);
 
 /* The same with the credential of the running sync, which may be a token or keys that were fetched;
  * Azure lends a key for them (user-delegation SAS; at most 6 days). May wait for the network, at

@@ -175,6 +175,7 @@ void webui__on_act(struct webui__request *request) {
                    : err_set(&err, ERR_INVALID, "the body must be a JSON object%s%s",
                              body ? "" : ": ", body ? "" : fault.text);
     json_decref(body);
+    snprintf(act.label.who, sizeof(act.label.who), "%s", request->who.user);
     json_t *answer = code ? NULL : run(request->webui, &act, &err);
     if (!answer && err.code) {
         webui__reply_err(request, &err);

@@ -3,19 +3,22 @@
  * A request is known by web.password (Basic), ingest.token, a token with scopes, or the cookie of a
  * session, in this order. On loopback nobody needs any, as long as there is no password, token or
  * user. Looking takes the scope read, a change write, the ingest server ingest. What a browser
- * sends by itself (a cookie) is never enough for a change: it takes the session's CSRF token too,
- * and no page of another origin may post at all. Basic is for web.password alone: a user's password
- * costs a scrypt, which no request but a log-in may ask for.
+ * sends by itself (a cookie) is never enough for a change: it takes the session's CSRF token too.
+ * No page of another origin may post at all, by what the browser says of where a request comes from
+ * (Origin, Sec-Fetch-Site): that is what stands before web.password, which a browser that was told
+ * it once sends by itself as well, and before a log-in in somebody else's name. Basic is for
+ * web.password alone: a user's password costs a scrypt, which no request but a log-in may ask for.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "webui/form.h"
 #include "webui/state.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define USER      "creel"
+#define USER      WEBUI_PASSWORD_USER
 #define LOGIN_MAX 512 /* bytes of "user:password" */
 #define FORM_TYPE "application/x-www-form-urlencoded"
 #define REALM     "Basic realm=\"creel\", charset=\"UTF-8\""
@@ -106,6 +109,7 @@ static bool identify(struct webui__request *request) {
     const char *login = webui__header(request, "Authorization");
     if (login_right(gate, login) || key_right(gate, webui__header(request, "Prediction-Key"))) {
         request->who = (struct webui__who){.scopes = WEBUI_READ | WEBUI_WRITE | WEBUI_INGEST};
+        snprintf(request->who.user, sizeof(request->who.user), "%s", gate->basic ? USER : "");
         return true;
     }
     return token_right(request, login) || session_right(request);
@@ -119,14 +123,39 @@ static bool login_needed(struct webui__request *request) {
 
 /* ---- what it may ---- */
 
+static enum MHD_Result add_arg(void *cls, enum MHD_ValueKind kind, const char *name,
+                               const char *value) {
+    struct buf *out = cls;
+    (void)kind;
+    buf_puts(out, strchr(out->data, '?') ? "&" : "?");
+    buf_puts_url(out, name, false);
+    if (value) {
+        buf_puts(out, "=");
+        buf_puts_url(out, value, false);
+    }
+    return MHD_YES;
+}
+
+/* The address that was asked for, written anew: what came is unescaped by now. */
+static void remember(struct webui__request *request) {
+    static const char page[] = "/login?to=";
+    CLEANUP(buf_finish) struct buf asked = BUF_INIT(WEBUI__TO_MAX - 1);
+    CLEANUP(buf_finish) struct buf location = BUF_INIT(3 * WEBUI__TO_MAX + sizeof(page));
+    buf_puts_url(&asked, request->path, true);
+    if (!asked.failed && asked.len) {
+        MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, add_arg, &asked);
+    }
+    buf_puts(&location, page);
+    buf_puts_url(&location, asked.failed || !asked.len ? "/" : asked.data, true);
+    free(request->location);
+    request->location = buf_take(&location, NULL);
+}
+
 static int ask_for_login(struct webui__request *request) {
     const struct webui__gate *gate = &request->server->gate;
     bool people = gate->people && webui__access_people(&request->webui->access);
     if (people && !request->post && webui__wants_page(request)) {
-        CLEANUP(buf_finish) struct buf to = BUF_INIT(WEBUI__HEADER_MAX - 16);
-        buf_puts_url(&to, request->path, true);
-        webui__set_header(request, "Location", "/login?to=%s",
-                          to.failed || !to.len ? "/" : to.data);
+        remember(request);
         return deny(request, MHD_HTTP_SEE_OTHER, "log in first");
     }
     webui__set_header(request, "WWW-Authenticate", "%s", gate->basic && !people ? REALM : "Bearer");
@@ -160,12 +189,13 @@ int webui__gate_check(struct webui__request *request) {
     const struct webui__gate *gate = &request->server->gate;
     const char *host = webui__header(request, "Host");
     const char *origin = webui__header(request, "Origin");
+    const char *site = webui__header(request, "Sec-Fetch-Site");
     if (gate->loopback && host && !webui__host_allowed(host, gate->host)) {
         return deny(request, MHD_HTTP_FORBIDDEN,
                     "this server listens on loopback and answers only to localhost, 127.0.0.1, "
                     "[::1] and its listen address as Host");
     }
-    if (request->post && origin && (!host || !webui__origin_same(origin, host))) {
+    if (request->post && !webui__sender_allowed(origin, host, site)) {
         return deny(request, MHD_HTTP_FORBIDDEN, "a page of another site may not post here");
     }
     if (request->route && (request->route->flags & ROUTE_OPEN)) {

@@ -288,6 +288,7 @@ enum MHD_Result webui__on_request(void *cls, struct MHD_Connection *connection, 
 static void request_destroy(struct webui__request *request) {
     atomic_fetch_sub(&request->server->active, 1);
     body_drop(request);
+    free(request->location);
     free(request);
 }
 
@@ -346,14 +347,11 @@ void webui__add_header(struct webui__request *request, const char *name, const c
     va_end(args);
 }
 
-/* Set on every reply unless the handler has set its own. Images come from here alone; nothing may
- * frame us. */
+/* Set on every reply unless the handler has set its own; NULL: see policy.h. */
 static const struct {
     const char *name, *value;
 } default_headers[] = {
-    {"Content-Security-Policy",
-     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"},
+    {"Content-Security-Policy", NULL},
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
     {"Referrer-Policy", "no-referrer"},
@@ -369,9 +367,14 @@ static void add_headers(struct webui__request *request, struct MHD_Response *res
         MHD_add_response_header(response, request->headers[i].name, request->headers[i].value);
     }
     for (size_t i = 0; i < ARRAY_LENGTH(default_headers); i++) {
+        const char *value = default_headers[i].value;
         if (!MHD_get_response_header(response, default_headers[i].name)) {
-            MHD_add_response_header(response, default_headers[i].name, default_headers[i].value);
+            MHD_add_response_header(response, default_headers[i].name,
+                                    value ? value : request->webui->policy);
         }
+    }
+    if (request->location) {
+        MHD_add_response_header(response, "Location", request->location);
     }
 }
 

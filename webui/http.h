@@ -26,6 +26,7 @@
 #define WEBUI__PAGE_MAX    (16u << 20)  /* bytes of one page of HTML or JSON */
 #define WEBUI__HEADERS_MAX 8            /* extra headers of a reply */
 #define WEBUI__HEADER_MAX  256          /* bytes of such a header's value */
+#define WEBUI__TO_MAX      1024         /* bytes of the address that a log-in leads to, with NUL */
 #define WEBUI__BODIES_MAX  (256u << 20) /* bytes of request bodies being received, all together */
 #define WEBUI__DRAIN_MAX   (64u << 20)  /* bytes of a refused body that are read and thrown away */
 
@@ -122,6 +123,7 @@ struct webui__request {
     struct webui__who who;
     int refusal; /* status decided before the body was read, or 0 */
     char reason[ERR_TEXT_MAX];
+    char *location;               /* owned; where a refusal with 303 leads */
     struct webui__ticket *ticket; /* ticket.c */
     struct {
         const char *name;

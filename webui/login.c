@@ -15,11 +15,10 @@
 #include <string.h>
 
 #define HTML_TYPE "text/html; charset=utf-8"
-#define TO_MAX    200
 
 /* A path of this server, and nothing that a browser would take for another one. */
 static const char *safe_path(const char *to) {
-    bool plain = to[0] == '/' && to[1] != '/' && to[1] != '\\' && strlen(to) < TO_MAX;
+    bool plain = to[0] == '/' && to[1] != '/' && to[1] != '\\' && strlen(to) < WEBUI__TO_MAX;
     for (const char *at = to; plain && *at; at++) {
         plain = (unsigned char)*at > ' ' && (unsigned char)*at < 0x7f && *at != '\\';
     }
@@ -54,11 +53,6 @@ static void set_cookies(struct webui__request *request, const char *cookie, cons
                       webui__cookie_name(request), cookie, secure, gone);
     webui__add_header(request, "Set-Cookie", "creel-csrf=%s; Path=/; SameSite=Strict%s%s", csrf,
                       secure, gone);
-}
-
-static void redirect(struct webui__request *request, const char *to) {
-    webui__set_header(request, "Location", "%s", to);
-    webui__reply_static(request, MHD_HTTP_SEE_OTHER, "text/plain", "", 0);
 }
 
 /* ---- the page ---- */
@@ -140,12 +134,12 @@ static void let_in(struct webui__request *request, const struct webui__user *use
         return;
     }
     set_cookies(request, cookie, who.csrf);
-    redirect(request, safe_path(to));
+    webui__reply_redirect(request, MHD_HTTP_SEE_OTHER, safe_path(to));
     explicit_bzero(cookie, sizeof(cookie));
 }
 
 void webui__on_login(struct webui__request *request) {
-    char user[WEBUI_NAME_SIZE], password[WEBUI_PASSWORD_MAX + 1], to[TO_MAX];
+    char user[WEBUI_NAME_SIZE], password[WEBUI_PASSWORD_MAX + 1], to[WEBUI__TO_MAX];
     uint8_t address[8];
     struct webui__user found;
     int wait_s = 0;
@@ -182,5 +176,5 @@ void webui__on_logout(struct webui__request *request) {
         webui__session_end(&request->webui->access, cookie);
     }
     set_cookies(request, "", "");
-    redirect(request, "/login");
+    webui__reply_redirect(request, MHD_HTTP_SEE_OTHER, "/login");
 }

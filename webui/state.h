@@ -84,6 +84,7 @@ struct webui {
     struct webui__viewers viewers;
     struct webui__charts charts;
     char *alerts; /* owned; "person,dog" */
+    char *policy; /* owned; the Content-Security-Policy */
     struct webui__paint paint;
     struct webui__score_counts scored;
     atomic_ullong body_bytes; /* reserved, of WEBUI__BODIES_MAX */

@@ -63,6 +63,11 @@ bool webui__origin_same(const char *origin, const char *host) {
     return colon && strcasecmp(colon + 3, host) == 0;
 }
 
+bool webui__sender_allowed(const char *origin, const char *host, const char *site) {
+    bool ours = !site || strcmp(site, "same-origin") == 0 || strcmp(site, "none") == 0;
+    return ours && (!origin || (host && webui__origin_same(origin, host)));
+}
+
 static bool digits_parse(const char **text, uint64_t *out) {
     uint64_t value = 0;
     const char *at = *text;

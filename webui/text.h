@@ -25,6 +25,10 @@ bool webui__host_allowed(const char *host, const char *listen_host);
  */
 bool webui__origin_same(const char *origin, const char *host);
 
+/* Whether a change may come from where its sender says (Origin, Host and Sec-Fetch-Site, NULL where
+ * absent): this site, or nothing that a browser shows. */
+bool webui__sender_allowed(const char *origin, const char *host, const char *site);
+
 enum webui__range { RANGE_NONE, RANGE_PART, RANGE_UNSATISFIABLE };
 /* One byte range (RFC 9110 14.2) of a body of `size` bytes. Several ranges, or a malformed header,
  * are RANGE_NONE: the whole body is the right answer to them. */

@@ -9,6 +9,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "webui/paint.h"
+#include "webui/policy.h"
 #include "webui/state.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,7 @@ static void destroy(struct webui *webui) {
     pthread_mutex_destroy(&webui->viewers.lock);
     pthread_mutex_destroy(&webui->waiting.lock);
     free(webui->alerts);
+    free(webui->policy);
     pthread_mutex_destroy(&webui->names.lock);
     pthread_mutex_destroy(&webui->readers.lock);
     explicit_bzero(webui->link_key, sizeof(webui->link_key));
@@ -178,7 +180,8 @@ int webui_start(const struct webui_config *config, struct store *store,
     int timeout_s = config->request_timeout_s > 0 ? config->request_timeout_s : TIMEOUT_DEFAULT_S;
 
     /* The ingest first: the gallery shows its address. */
-    int code = webui__access_load(&webui->access, store, err);
+    int code = webui__policy_make(config->image_origins, &webui->policy, err);
+    code = code ? code : webui__access_load(&webui->access, store, err);
     code = code ? code : webui__shares_load(&webui->shares, store, err);
     code = code ? code : start_ingest(webui, config, timeout_s, err);
     code = code ? code : start_web(webui, config, timeout_s, err);

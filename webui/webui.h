@@ -34,7 +34,10 @@ struct webui_config {
     const char *tls_certificate, *tls_key;               /* of the gallery */
     const char *ingest_tls_certificate, *ingest_tls_key; /* of ingest */
     uint8_t link_key[32]; /* secret: signs creel's own links to local blobs */
-    const char *alerts;   /* "person,dog": classes that stand out in the live view; NULL: none */
+    /* Where links of mint_link lead, for the browser to show pictures from there:
+     * "https://a.example https://b.example:9000"; NULL: nowhere. */
+    const char *image_origins;
+    const char *alerts; /* "person,dog": classes that stand out in the live view; NULL: none */
 };
 
 /* What the bytes of a pushed frame are. Raw pixels are rows without gaps. */

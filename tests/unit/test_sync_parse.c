@@ -331,6 +331,9 @@ START_TEST(links_know_their_limits) {
     ck_assert_int_eq(
         strncmp(link, "https://acct.blob.core.windows.net/annotated/a%20b.jpg?sv=", 57), 0);
     ck_assert_ptr_nonnull(strstr(link, "&spr=https&"));
+    char origin[SYNC_ORIGIN_MAX];
+    ck_assert_int_eq(sync_link_origin(&remote, origin, NULL), 0);
+    ck_assert_str_eq(origin, "https://acct.blob.core.windows.net");
     ck_assert_int_eq(sync_link_create(&remote, TIER_ANNOTATED, "k", 0, link, NULL), ERR_INVALID);
     ck_assert_int_eq(sync_link_create(&remote, TIER_ANNOTATED, "k", 604801, link, NULL),
                      ERR_INVALID);
@@ -338,6 +341,13 @@ START_TEST(links_know_their_limits) {
                                          .access_key = "A", .secret_key = "S");
     struct err err = {0};
     ck_assert_int_eq(sync_link_create(&plain, TIER_ANNOTATED, "k", 60, link, &err), ERR_REFUSED);
+    ck_assert_int_eq(sync_link_origin(&plain, origin, NULL), 0);
+    ck_assert_str_eq(origin, "http://nas.example:9000");
+    struct sync_remote_config hosted =
+        S3(.virtual_host = true, .bucket = "bucket", .region = "eu-central-1", .access_key = "A",
+           .secret_key = "S");
+    ck_assert_int_eq(sync_link_origin(&hosted, origin, NULL), 0);
+    ck_assert_str_eq(origin, "https://bucket.s3.eu-central-1.amazonaws.com");
     ck_assert_ptr_nonnull(strstr(err.msg, "https"));
 }
 END_TEST

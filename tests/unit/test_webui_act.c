@@ -18,10 +18,16 @@ static json_t *life(void *ctx, const struct store_why *why) {
 
 static const struct webui_hooks hooks = {.life = life};
 
+static char login[120]; /* the header of a token that may change things */
+
 static void setup(void) {
     struct err err = {0};
     uint16_t none = 0;
+    char token[WEBUI_TOKEN_SIZE];
     store = case_store_open(dir);
+    ck_assert_int_eq(webui_token_add(store, "labeler", WEBUI_READ | WEBUI_WRITE, 1, token, &err),
+                     0);
+    snprintf(login, sizeof(login), "Authorization: Bearer %s\r\n", token);
     struct webui_config config = {.listen = "127.0.0.1:0", .request_timeout_s = 1};
     ck_assert_msg(webui_start(&config, store, &hooks, &webui, &err) == 0, "%s", err.msg);
     webui_ports(webui, &port, &none);
@@ -82,6 +88,16 @@ static json_int_t act_on(const char *what, const char *id, const char *more) {
     return done;
 }
 
+static void act_as_token(const char *what, const char *id) {
+    char body[400], lines[300];
+    int size = snprintf(body, sizeof(body), "{\"act\":\"%s\",\"frames\":[\"%s\"]}", what, id);
+    snprintf(lines, sizeof(lines), JSON_HEADER "%s", login);
+    struct case_reply reply = case_post(port, "/api/v1/actions", lines, body, (size_t)size);
+    ck_assert_msg(reply.status == 200, "%s", reply.raw);
+    case_reply_finish(&reply);
+    ck_assert_int_eq(store_flush(store, NULL), 0);
+}
+
 START_TEST(pins_and_words_are_found_again) {
     char one[64], two[64];
     id_at(0, one);
@@ -107,6 +123,10 @@ START_TEST(pins_and_words_are_found_again) {
     ck_assert_int_eq(store_label_get(reader, &id, &label, NULL), 0);
     ck_assert_str_eq(label.class_name, "van");
     ck_assert_str_eq(label.note, "seen");
+    ck_assert_str_eq(label.who, ""); /* nobody had to say who they are */
+    act_as_token("missed", two);
+    ck_assert_int_eq(store_label_get(reader, &id, &label, NULL), 0);
+    ck_assert_str_eq(label.who, "labeler");
     store_reader_close(reader);
     ck_assert_int_eq(act_on("none", two, ""), 1);
     ck_assert_uint_eq(count("label=none"), 12);

@@ -158,6 +158,33 @@ START_TEST(where_a_login_leads) {
 }
 END_TEST
 
+/* What a link of the gallery asked for is where one comes after the log-in, with its filters. */
+START_TEST(a_login_keeps_the_filters) {
+    static const char asked[] = "/?camera=dock&class=a%26b&after=x%2By";
+    char value[512];
+    struct case_reply reply = case_request(port, "GET", asked, PAGE);
+    ck_assert_int_eq(reply.status, 303);
+    ck_assert_str_eq(case_header(&reply, "Location", value),
+                     "/login?to=/%3Fcamera%3Ddock%26class%3Da%2526b%26after%3Dx%252By");
+    case_reply_finish(&reply);
+    reply = case_get(port, value);
+    ck_assert_ptr_nonnull(
+        strstr(reply.body, "value=\"/?camera=dock&amp;class=a%26b&amp;after=x%2By\""));
+    case_reply_finish(&reply);
+    reply = log_in("anna", ANNA, strstr(value, "to=") + 3);
+    ck_assert_int_eq(reply.status, 303);
+    ck_assert_str_eq(case_header(&reply, "Location", value), asked);
+    case_reply_finish(&reply);
+
+    char far[1600] = "/?camera=";
+    memset(far + strlen(far), 'a', sizeof(far) - strlen(far) - 1);
+    reply = case_request(port, "GET", far, PAGE);
+    ck_assert_int_eq(reply.status, 303);
+    ck_assert_str_eq(case_header(&reply, "Location", value), "/login?to=/");
+    case_reply_finish(&reply);
+}
+END_TEST
+
 START_TEST(a_change_needs_its_token) {
     char header[256], csrf[128], lines[512], body[256];
     enter("anna", ANNA, header, csrf);
@@ -428,6 +455,7 @@ int main(void) {
     tcase_add_test(server, nobody_comes_in_without_a_login);
     tcase_add_test(server, a_login_is_a_cookie);
     tcase_add_test(server, where_a_login_leads);
+    tcase_add_test(server, a_login_keeps_the_filters);
     tcase_add_test(server, a_change_needs_its_token);
     tcase_add_test(server, a_viewer_looks);
     tcase_add_test(server, another_password_ends_the_sessions);

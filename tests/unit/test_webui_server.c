@@ -466,6 +466,36 @@ START_TEST(password) {
 }
 END_TEST
 
+/* A browser that was told web.password sends it by itself, whoever makes it ask. */
+START_TEST(password_of_a_browser) {
+    static const struct {
+        const char *lines;
+        int status;
+    } posts[] = {{"", 404},
+                 {"Origin: http://127.0.0.1\r\nSec-Fetch-Site: same-origin\r\n", 404},
+                 {"Sec-Fetch-Site: none\r\n", 404},
+                 {"Sec-Fetch-Site: cross-site\r\n", 403},
+                 {"Sec-Fetch-Site: same-site\r\n", 403},
+                 {"Sec-Fetch-Site: \r\n", 403},
+                 {"Origin: http://127.0.0.1\r\nSec-Fetch-Site: cross-site\r\n", 403},
+                 {"Origin: https://evil.example\r\n", 403},
+                 {"Origin: http://127.0.0.1:1\r\n", 403},
+                 {"Origin: http://127.0.0.1.evil.example\r\n", 403},
+                 {"Origin: null\r\n", 403},
+                 {"Origin: \r\n", 403}};
+    char login[100], lines[300], base64[HASH_BASE64_SIZE(64)];
+    stop();
+    start_with("s3cret:word");
+    hash_base64("creel:s3cret:word", 17, base64);
+    snprintf(login, sizeof(login), "Authorization: Basic %s\r\n", base64);
+    for (size_t i = 0; i < ARRAY_LENGTH(posts); i++) {
+        snprintf(lines, sizeof(lines), "%s%s", login, posts[i].lines);
+        case_status(port, "POST", "/api/v1/nothing", lines, posts[i].status);
+        case_status(port, "GET", "/", lines, 200); /* looking changes nothing */
+    }
+}
+END_TEST
+
 START_TEST(not_started) {
     struct webui *other = NULL;
     struct err err = {0};
@@ -602,10 +632,24 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {empty,       methods,        problems,    gallery,   escaping,
-                                  frame,       blob,           signed_link, rebinding, password,
-                                  not_started, too_long,       dribble,     silence,   garbage,
-                                  machines,    health_says_why};
+    TTest const *const tests[] = {empty,
+                                  methods,
+                                  problems,
+                                  gallery,
+                                  escaping,
+                                  frame,
+                                  blob,
+                                  signed_link,
+                                  rebinding,
+                                  password,
+                                  password_of_a_browser,
+                                  not_started,
+                                  too_long,
+                                  dribble,
+                                  silence,
+                                  garbage,
+                                  machines,
+                                  health_says_why};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
