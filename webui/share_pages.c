@@ -412,9 +412,9 @@ static void put_row(struct buf *page, struct webui__request *request, const json
     if (revoked || over) {
         put_cell(page, revoked ? "taken back" : "ended");
     } else {
-        buf_puts(page, "<td><a href=\"");
+        buf_puts(page, "<td class=\"acts\"><a class=\"button plain\" href=\"");
         buf_puts_html(page, text_at(share, "url"));
-        buf_printf(page, "\">link</a> <form method=\"post\" action=\"/shares/%s/revoke\">",
+        buf_printf(page, "\">Open</a> <form method=\"post\" action=\"/shares/%s/revoke\">",
                    text_at(share, "id"));
         put_csrf(page, request);
         buf_puts(page, "<button class=\"button plain\" type=\"submit\">Take back</button></form>"
@@ -427,7 +427,8 @@ static void put_list(struct buf *page, struct webui__request *request, const jso
     size_t i = 0;
     json_t *share = NULL;
     int64_t now = now_s();
-    buf_puts(page, "<div class=\"wide\"><table><thead><tr><th scope=\"col\">Title</th><th "
+    buf_puts(page, "<div class=\"wide\" tabindex=\"0\" role=\"group\" "
+                   "aria-label=\"Shares\"><table><thead><tr><th scope=\"col\">Title</th><th "
                    "scope=\"col\">Filter</th><th scope=\"col\">Made by</th><th "
                    "scope=\"col\">Made</th><th scope=\"col\">Ends</th><th scope=\"col\">Opened"
                    "</th><th scope=\"col\">Link</th></tr></thead><tbody>");

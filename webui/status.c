@@ -118,7 +118,10 @@ static const struct section {
 static void table(struct buf *page, const struct section *section, const json_t *list) {
     size_t index = 0;
     json_t *row = NULL;
-    buf_puts(page, "<div class=\"wide\"><table><thead><tr>");
+    buf_printf(page,
+               "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"%s\"><table>"
+               "<thead><tr>",
+               section->title);
     for (const struct column *column = section->columns; column->key; column++) {
         buf_printf(page, "<th scope=\"col\"%s>%s</th>", column->number ? " class=\"number\"" : "",
                    column->title);

@@ -124,7 +124,7 @@ START_TEST(empty) {
     ck_assert_int_eq(reply.status, 200);
     ck_assert_ptr_nonnull(strstr(reply.body, "No frame has been kept yet"));
     ck_assert_str_eq(case_header(&reply, "X-Content-Type-Options", value), "nosniff");
-    ck_assert_str_eq(case_header(&reply, "Referrer-Policy", value), "no-referrer");
+    ck_assert_str_eq(case_header(&reply, "Referrer-Policy", value), "same-origin");
     ck_assert_ptr_nonnull(
         strstr(case_header(&reply, "Content-Security-Policy", value), "default-src 'none'"));
     ck_assert_ptr_nonnull(strstr(value, "frame-ancestors 'none'"));

@@ -53,7 +53,7 @@ function startBoxes() {
 // ---- the gallery ----
 
 function startFilters() {
-  const form = one("form.filters");
+  const form = one("form.filters[method=get]"); // others of its looks send themselves
   if (!form) { return; }
   const times = all("input[type=datetime-local]", form);
   for (const field of times) {
