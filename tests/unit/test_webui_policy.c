@@ -73,7 +73,7 @@ START_TEST(it_goes_out_with_everything) {
         ck_assert_str_eq(case_header(&reply, "Content-Security-Policy", value),
                          BEFORE " https://acct.blob.core.windows.net" AFTER);
         ck_assert_str_eq(case_header(&reply, "X-Content-Type-Options", value), "nosniff");
-        ck_assert_str_eq(case_header(&reply, "Referrer-Policy", value), "no-referrer");
+        ck_assert_str_eq(case_header(&reply, "Referrer-Policy", value), "same-origin");
         ck_assert_str_eq(case_header(&reply, "X-Frame-Options", value), "DENY");
         case_reply_finish(&reply);
     }
