@@ -28,12 +28,10 @@
 
 void webui__access_init(struct webui__access *access) {
     pthread_mutex_init(&access->lock, NULL);
-    pthread_mutex_init(&access->kdf, NULL);
     hash_random(access->key, sizeof(access->key));
 }
 
 void webui__access_finish(struct webui__access *access) {
-    pthread_mutex_destroy(&access->kdf);
     pthread_mutex_destroy(&access->lock);
     explicit_bzero(access->users, sizeof(access->users));
     explicit_bzero(access->key, sizeof(access->key));
@@ -177,10 +175,8 @@ bool webui__password_right(struct webui__access *access, const char *name, const
         user = *found;
     }
     pthread_mutex_unlock(&access->lock);
-    pthread_mutex_lock(&access->kdf);
     bool done =
         hash_scrypt(password, user.salt, sizeof(user.salt), user.log2n, user.r, user.p, &given);
-    pthread_mutex_unlock(&access->kdf);
     bool right = hash_equal(given.bytes, user.hash.bytes, sizeof(given.bytes));
     explicit_bzero(&given, sizeof(given));
     if (!known || !done || !right) {

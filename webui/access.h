@@ -50,14 +50,13 @@ struct webui__bucket {
 };
 
 struct webui__access {
-    pthread_mutex_t lock; /* of all below but kdf */
+    pthread_mutex_t lock; /* of all below */
     struct webui__user users[WEBUI__USERS_MAX];
     struct webui__token tokens[WEBUI__TOKENS_MAX];
     size_t user_count, token_count;
     struct webui__session sessions[WEBUI__SESSIONS_MAX];
     struct webui__bucket buckets[WEBUI__BUCKETS], everybody;
-    uint8_t key[32];     /* random: no stranger knows who shares a bucket with whom */
-    pthread_mutex_t kdf; /* one password at a time: each takes 16 MiB and a core */
+    uint8_t key[32]; /* random: no stranger knows who shares a bucket with whom */
 };
 
 /* Who sent a request, as far as it is known. */
@@ -81,7 +80,8 @@ bool webui__try_allowed(struct webui__access *access, const void *address, size_
 /* A right password: the tries of that address are given back. */
 void webui__try_forgive(struct webui__access *access, const void *address, size_t size);
 
-/* Whether this is the user's password; takes as long for a user that is not there. */
+/* Whether this is the user's password; takes as long for a user that is not there. Takes 16 MiB and
+ * a core for a moment: to be asked aside (aside.h), where one is tried at a time. */
 bool webui__password_right(struct webui__access *access, const char *name, const char *password,
                            struct webui__user *out);
 

@@ -2,6 +2,7 @@
 #include "daemon/base/mem.h"
 #include "webui/json.h"
 #include "webui/link.h"
+#include "webui/mint.h"
 #include "webui/pages.h"
 #include "webui/query.h"
 #include "webui/state.h"
@@ -139,22 +140,19 @@ static json_t *link_json(const char *url, const char *kind, int64_t expires_s, c
     return json;
 }
 
-/* A link in the cloud where one can be had, else creel's own. */
-static json_t *make_link(struct webui__request *request, const struct store_row *row, int ttl_s,
+/* A link in the cloud where one could be had, else creel's own. */
+static json_t *made_link(struct webui__request *request, struct webui__mint *mint,
                          struct err *err) {
-    const struct webui_hooks *hooks = &request->webui->hooks;
-    int64_t expires_s = clock_utc_us() / 1000000 + ttl_s;
+    int64_t expires_s = clock_utc_us() / 1000000 + mint->ttl_s;
     char url[WEBUI_LINK_MAX], why[ERR_TEXT_MAX * 2] = "";
-    const char *kind = "";
-    int code = hooks->mint_link ? hooks->mint_link(hooks->ctx, row, ttl_s, url, &kind, err)
-                                : err_set(err, ERR_NOT_FOUND, "there is no remote");
-    if (code == 0) {
-        return link_json(url, kind, expires_s, "");
+    if (mint->code == 0) {
+        return link_json(mint->url, mint->kind, expires_s, "");
     }
-    if (code != ERR_NOT_FOUND) {
-        err_text(err, why, sizeof(why));
+    if (mint->code != ERR_NOT_FOUND) {
+        err_text(&mint->err, why, sizeof(why));
     }
-    return local_link(request, row, expires_s, url, err) == 0
+    *err = mint->err;
+    return local_link(request, mint->row, expires_s, url, err) == 0
                ? link_json(url, "local", expires_s, why)
                : NULL;
 }
@@ -169,12 +167,15 @@ void webui__on_api_link(struct webui__request *request) {
                              text, WEBUI__LINK_TTL_MIN_S, WEBUI__LINK_TTL_MAX_S);
         return;
     }
-    struct store_row *row = webui__frame_named(request);
-    if (!row) {
+    struct webui__mint *mint = webui__mint_result(request);
+    if (!mint) {
+        struct store_row *row = webui__frame_named(request);
+        if (row) {
+            webui__mint_put(request, row, (int)ttl_s);
+        }
         return;
     }
-    json_t *json = make_link(request, row, (int)ttl_s, &err);
-    store_row_destroy(row);
+    json_t *json = made_link(request, mint, &err);
     if (!json && err.code) {
         webui__reply_err(request, &err);
         return;

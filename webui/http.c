@@ -17,10 +17,8 @@
  * is taken, and taken as bytes arrive, so that what is only announced keeps nobody out.
  * 4. Each request is answered at most once; the first reply wins.
  *
- * Deadlines: microhttpd ends a connection that is silent for timeout_s. One that dribbles is ended
- * by the sweep: headers within HEADER_ROUNDS * timeout_s of the connection's last request, the body
- * within BODY_ROUNDS * timeout_s. Rejected: a thread a connection with blocking timeouts (10,000
- * idle ones).
+ * How long it may take, and who goes when there are too many: watch.h. Rejected: a thread a
+ * connection with blocking timeouts (10,000 idle ones).
  */
 #include "webui/http.h"
 #include "daemon/base/clock.h"
@@ -33,55 +31,26 @@
 #include <string.h>
 #include <strings.h>
 
-#define HEADER_ROUNDS 2
-#define BODY_ROUNDS   8
-#define BODY_STEP     (64u << 10) /* bytes that are counted at first */
+#define BODY_STEP (64u << 10) /* bytes that are counted at first */
 
-/* ---- deadlines ---- */
+/* ---- connections ---- */
 
-static void watch_set(struct webui__server *server, struct MHD_Connection *connection, int rounds) {
+static void watch_move(struct webui__server *server, struct MHD_Connection *connection,
+                       enum webui__phase phase) {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct webui__watch *watch = info ? info->socket_context : NULL;
-    if (!watch) {
-        return;
-    }
-    pthread_mutex_lock(&server->lock);
-    watch->deadline_boot_us =
-        rounds ? clock_boot_us() + (int64_t)server->timeout_s * rounds * 1000000 : 0;
-    pthread_mutex_unlock(&server->lock);
+    webui__watch_move(&server->watches, info ? info->socket_context : NULL, phase);
 }
 
 void webui__on_connection(void *cls, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode what) {
     struct webui__server *server = cls;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct webui__watch *watch = mem_alloc(sizeof(*watch));
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        if (!watch || !info) {
-            free(watch);
-            return;
-        }
-        watch->fd = info->connect_fd;
-        *context = watch;
-        pthread_mutex_lock(&server->lock);
-        watch->deadline_boot_us =
-            clock_boot_us() + (int64_t)server->timeout_s * HEADER_ROUNDS * 1000000;
-        watch->next = server->watches.next;
-        watch->prev = &server->watches;
-        watch->next->prev = watch;
-        server->watches.next = watch;
-        pthread_mutex_unlock(&server->lock);
-        return;
-    }
-    struct webui__watch *watch = *context;
-    if (watch) {
-        pthread_mutex_lock(&server->lock);
-        watch->prev->next = watch->next;
-        watch->next->prev = watch->prev;
-        pthread_mutex_unlock(&server->lock);
-        free(watch);
+        *context = info ? webui__watch_enter(&server->watches, info->connect_fd) : NULL;
+    } else {
+        webui__watch_leave(&server->watches, *context);
     }
 }
 
@@ -182,6 +151,9 @@ static void admit(struct webui__request *request, const char *method) {
         webui__refuse(request, MHD_HTTP_URI_TOO_LONG, "the address is longer than %d bytes",
                       WEBUI__URI_MAX);
     }
+    if (request->uri_nul) {
+        webui__refuse(request, MHD_HTTP_BAD_REQUEST, "the address has a NUL in it (%%00)");
+    }
     if (atomic_load(&request->webui->closing)) {
         webui__refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, WEBUI__CLOSING);
     }
@@ -210,6 +182,7 @@ void *webui__on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
         request->server = server;
         request->webui = server->webui;
         request->uri_size = strlen(uri);
+        request->uri_nul = strstr(uri, "%00") != NULL;
         atomic_fetch_add(&server->active, 1);
         atomic_fetch_add(&server->requests, 1);
     }
@@ -249,6 +222,8 @@ static enum MHD_Result answer(struct webui__request *request) {
     }
     if (request->refusal) {
         webui__reply_problem(request, request->refusal, "%s", request->reason);
+    } else if (request->errand.left) {
+        webui__reply_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, WEBUI__CLOSING);
     } else {
         request->route->handle(request);
     }
@@ -272,7 +247,7 @@ enum MHD_Result webui__on_request(void *cls, struct MHD_Connection *connection, 
     if (!request->connection) {
         request->connection = connection;
         request->path = url;
-        watch_set(cls, connection, BODY_ROUNDS);
+        watch_move(cls, connection, WATCH_BODY);
         admit(request, method);
         return answer_before_body(request) ? answer(request) : MHD_YES;
     }
@@ -281,13 +256,14 @@ enum MHD_Result webui__on_request(void *cls, struct MHD_Connection *connection, 
         *upload_size = 0;
         return take_body(request, upload, size);
     }
-    watch_set(cls, connection, 0);
+    watch_move(cls, connection, WATCH_TOLD);
     return answer(request);
 }
 
 static void request_destroy(struct webui__request *request) {
     atomic_fetch_sub(&request->server->active, 1);
     body_drop(request);
+    webui__errand_finish(&request->errand);
     free(request->location);
     free(request);
 }
@@ -300,7 +276,7 @@ void webui__on_completed(void *cls, struct MHD_Connection *connection, void **co
         return;
     }
     if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK) {
-        watch_set(cls, connection, HEADER_ROUNDS);
+        watch_move(cls, connection, WATCH_HEAD);
     }
     webui__ticket_leave(request);
     request_destroy(request);

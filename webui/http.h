@@ -2,10 +2,10 @@
  *
  * A server is one listener with its route table. A handler is called once, on one of the server's
  * threads, when the whole request is here and admitted (method, host, login, bounds), and answers
- * through one of webui__reply_*; or it parks the request (webui__park) and is called again when it
- * was woken. Life cycle: webui__server_start -> webui__server_quiesce (no new connections) ->
- * webui__server_stop. Thread: a request belongs to the thread its handler runs on; nothing may keep
- * a pointer to it but the ticket of ticket.c, under that ticket's lock.
+ * through one of webui__reply_*; or it parks the request (ticket.h, aside.h) and is called again
+ * when it was woken. Life cycle: webui__server_start -> webui__server_quiesce (no new connections)
+ * -> webui__server_stop. Thread: a request belongs to the thread its handler runs on; nothing may
+ * keep a pointer to it but the ticket of ticket.c, under that ticket's lock.
  */
 #ifndef CREEL_WEBUI_HTTP_H
 #define CREEL_WEBUI_HTTP_H
@@ -14,7 +14,9 @@
 #include "daemon/base/err.h"
 #include "daemon/base/hash.h"
 #include "webui/access.h"
+#include "webui/aside.h"
 #include "webui/text.h"
+#include "webui/watch.h"
 #include "webui/webui.h"
 #include <jansson.h>
 #include <microhttpd.h>
@@ -79,13 +81,6 @@ struct webui__server_config {
     unsigned threads, connections;
 };
 
-/* A connection as the watch sees it: ended when its deadline passes. */
-struct webui__watch {
-    struct webui__watch *prev, *next;
-    int fd;
-    int64_t deadline_boot_us; /* 0: none; microhttpd's own idle limit still holds */
-};
-
 struct webui__server {
     struct webui *webui;
     const char *name;
@@ -102,10 +97,9 @@ struct webui__server {
     int timeout_s;
     uint32_t body_max;
     const char *body_option;
-    pthread_mutex_t lock;                 /* guards watches */
-    struct webui__watch watches;          /* list head */
-    atomic_uint active;                   /* requests between their first byte and their end */
-    atomic_ullong requests, refused, cut; /* ended for being slow */
+    struct webui__watches watches;
+    atomic_uint active; /* requests between their first byte and their end */
+    atomic_ullong requests, refused;
 };
 
 struct webui__request {
@@ -116,6 +110,7 @@ struct webui__request {
     const struct webui__route *route;  /* NULL: unknown */
     char capture[WEBUI__CAPTURE_SIZE]; /* what the "*" of the route took */
     size_t uri_size;
+    bool uri_nul; /* the address has an escaped NUL: what follows it would not be seen */
     bool post, head;
     struct buf body;
     uint64_t reserved; /* of WEBUI__BODIES_MAX */
@@ -125,6 +120,7 @@ struct webui__request {
     char reason[ERR_TEXT_MAX];
     char *location;               /* owned; where a refusal with 303 leads */
     struct webui__ticket *ticket; /* ticket.c */
+    struct webui__errand errand;  /* aside.c */
     struct {
         const char *name;
         char value[WEBUI__HEADER_MAX];

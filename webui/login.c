@@ -12,6 +12,7 @@
 #include "webui/state.h"
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HTML_TYPE "text/html; charset=utf-8"
@@ -110,15 +111,30 @@ void webui__on_login_page(struct webui__request *request) {
 
 /* ---- in and out ---- */
 
+/* A try, which takes the time of a scrypt. */
+struct attempt {
+    char user[WEBUI_NAME_SIZE], password[WEBUI_PASSWORD_MAX + 1], to[WEBUI__TO_MAX];
+    struct webui__user found;
+    bool right;
+};
+
+static void attempt_destroy(void *ctx) {
+    explicit_bzero(ctx, sizeof(struct attempt));
+    free(ctx);
+}
+
 /* The user of web.password has no record. */
-static bool right(struct webui__request *request, const char *user, const char *password,
-                  struct webui__user *out) {
-    if (strcmp(user, WEBUI_PASSWORD_USER) == 0 && request->server->gate.basic) {
-        *out = (struct webui__user){.role = WEBUI_ADMIN};
-        snprintf(out->name, sizeof(out->name), "%s", user);
-        return webui__secret_right(&request->server->gate, password, strlen(password));
+static void attempt_judge(struct webui *webui, void *ctx) {
+    struct attempt *attempt = ctx;
+    const struct webui__gate *gate = &webui->web.gate;
+    if (strcmp(attempt->user, WEBUI_PASSWORD_USER) == 0 && gate->basic) {
+        attempt->found = (struct webui__user){.role = WEBUI_ADMIN};
+        snprintf(attempt->found.name, sizeof(attempt->found.name), "%s", attempt->user);
+        attempt->right = webui__secret_right(gate, attempt->password, strlen(attempt->password));
+        return;
     }
-    return webui__password_right(&request->webui->access, user, password, out);
+    attempt->right =
+        webui__password_right(&webui->access, attempt->user, attempt->password, &attempt->found);
 }
 
 static void let_in(struct webui__request *request, const struct webui__user *user, const char *to) {
@@ -138,36 +154,60 @@ static void let_in(struct webui__request *request, const struct webui__user *use
     explicit_bzero(cookie, sizeof(cookie));
 }
 
-void webui__on_login(struct webui__request *request) {
-    char user[WEBUI_NAME_SIZE], password[WEBUI_PASSWORD_MAX + 1], to[WEBUI__TO_MAX];
+static void attempt_begin(struct webui__request *request, struct attempt *attempt) {
     uint8_t address[8];
-    struct webui__user found;
+    char text[64];
     int wait_s = 0;
     size_t size = address_of(request, address);
-    struct webui__access *access = &request->webui->access;
-    const char *body = request->body.len ? request->body.data : "";
-    webui__form_get(body, request->body.len, "to", to, sizeof(to));
-    if (!webui__form_get(body, request->body.len, "user", user, sizeof(user)) ||
-        !webui__form_get(body, request->body.len, "password", password, sizeof(password))) {
-        reply_page(request, MHD_HTTP_BAD_REQUEST, safe_path(to), "Give a user and a password.");
+    if (webui__try_allowed(&request->webui->access, address, size, clock_boot_us(), &wait_s)) {
+        webui__aside_put(request, ASIDE_PASSWORD, attempt_judge, attempt, attempt_destroy);
         return;
     }
-    if (!webui__try_allowed(access, address, size, clock_boot_us(), &wait_s)) {
-        char text[64];
-        snprintf(text, sizeof(text), "Too many tries: wait %d seconds.", wait_s);
-        webui__set_header(request, "Retry-After", "%d", wait_s);
-        reply_page(request, MHD_HTTP_TOO_MANY_REQUESTS, safe_path(to), text);
-    } else if (!right(request, user, password, &found)) {
-        reply_page(request, MHD_HTTP_FORBIDDEN, safe_path(to), "That is not a user's password.");
-    } else {
-        webui__try_forgive(access, address, size);
-        let_in(request, &found, to);
-        explicit_bzero(&found, sizeof(found));
+    snprintf(text, sizeof(text), "Too many tries: wait %d seconds.", wait_s);
+    webui__set_header(request, "Retry-After", "%d", wait_s);
+    reply_page(request, MHD_HTTP_TOO_MANY_REQUESTS, safe_path(attempt->to), text);
+    attempt_destroy(attempt);
+}
+
+static void attempt_end(struct webui__request *request, const struct attempt *attempt) {
+    uint8_t address[8];
+    size_t size = address_of(request, address);
+    if (!attempt->right) {
+        reply_page(request, MHD_HTTP_FORBIDDEN, safe_path(attempt->to),
+                   "That is not a user's password.");
+        return;
     }
-    explicit_bzero(password, sizeof(password));
+    webui__try_forgive(&request->webui->access, address, size);
+    let_in(request, &attempt->found, attempt->to);
+}
+
+void webui__on_login(struct webui__request *request) {
+    struct attempt *attempt = webui__aside_result(request);
+    if (attempt) {
+        attempt_end(request, attempt);
+        return;
+    }
+    const char *body = request->body.len ? request->body.data : "";
+    attempt = mem_alloc(sizeof(*attempt));
+    if (!attempt) {
+        webui__reply_problem(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+        return;
+    }
+    webui__form_get(body, request->body.len, "to", attempt->to, sizeof(attempt->to));
+    bool given =
+        webui__form_get(body, request->body.len, "user", attempt->user, sizeof(attempt->user)) &&
+        webui__form_get(body, request->body.len, "password", attempt->password,
+                        sizeof(attempt->password));
     if (request->body.len) {
         explicit_bzero(request->body.data, request->body.len);
     }
+    if (given) {
+        attempt_begin(request, attempt);
+        return;
+    }
+    reply_page(request, MHD_HTTP_BAD_REQUEST, safe_path(attempt->to),
+               "Give a user and a password.");
+    attempt_destroy(attempt);
 }
 
 void webui__on_logout(struct webui__request *request) {

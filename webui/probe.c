@@ -143,7 +143,10 @@ static void own_metrics(struct metrics *metrics, struct webui *webui) {
     by_server(metrics, "creel_http_refused_total", "counter", "Answers of 400 and above.",
               atomic_load(&web->refused), atomic_load(&ingest->refused));
     by_server(metrics, "creel_http_cut_total", "counter", "Connections ended for being slow.",
-              atomic_load(&web->cut), atomic_load(&ingest->cut));
+              atomic_load(&web->watches.cut), atomic_load(&ingest->watches.cut));
+    by_server(metrics, "creel_http_pushed_out_total", "counter",
+              "Silent connections ended to make room for others.",
+              atomic_load(&web->watches.pushed_out), atomic_load(&ingest->watches.pushed_out));
     by_server(metrics, "creel_http_active", "gauge", "Requests under way.",
               atomic_load(&web->active), atomic_load(&ingest->active));
     plain(metrics, "creel_score_waiting", "gauge", "Callers that wait for a verdict.",

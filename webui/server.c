@@ -3,7 +3,6 @@
  * The socket is made here and not by microhttpd, so that a taken port is told from other faults,
  * the next free one can be tried, and port 0 can be asked back.
  */
-#include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
@@ -21,7 +20,7 @@
 
 #define PORTS_TRIED       20
 #define CONNECTION_MEMORY (32u << 10) /* bytes of request line and headers of one connection */
-#define BACKLOG           128
+#define BACKLOG           4096 /* a crowd that is at the door at once; the kernel may take fewer */
 #define PEM_MAX           (64u << 10)
 #define TLS_PRIORITIES    "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
@@ -234,7 +233,6 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
                                      .timeout_s = config->timeout_s,
                                      .body_max = config->body_max,
                                      .body_option = config->body_option};
-    server->watches.next = server->watches.prev = &server->watches;
     int code = split(config->listen, server->gate.host, &port, err);
     code = code ? code : resolve(config->listen, server->gate.host, &addresses, err);
     if (code) {
@@ -248,12 +246,13 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
         drop_tls(server);
         return code;
     }
-    pthread_mutex_init(&server->lock, NULL);
+    webui__watches_init(&server->watches, config->connections - config->connections / 4,
+                        config->timeout_s);
     server->port = port_of(fd);
     code = start_daemon(server, config, fd, err);
     if (code) {
         drop_tls(server);
-        pthread_mutex_destroy(&server->lock);
+        webui__watches_finish(&server->watches);
         return code;
     }
     TAKE_FD(fd); /* microhttpd's until it is quiesced */
@@ -275,22 +274,11 @@ void webui__server_stop(struct webui__server *server) {
     drop_tls(server);
     fd_close_at(&server->listener);
     server->listener = -1;
-    pthread_mutex_destroy(&server->lock);
+    webui__watches_finish(&server->watches);
 }
 
 void webui__server_sweep(struct webui__server *server) {
-    if (!server->daemon) {
-        return;
+    if (server->daemon) {
+        webui__watches_sweep(&server->watches);
     }
-    int64_t now = clock_boot_us();
-    pthread_mutex_lock(&server->lock);
-    for (struct webui__watch *watch = server->watches.next; watch != &server->watches;
-         watch = watch->next) {
-        if (watch->deadline_boot_us && watch->deadline_boot_us < now) {
-            watch->deadline_boot_us = 0;
-            shutdown(watch->fd, SHUT_RDWR); /* microhttpd sees the end and closes */
-            atomic_fetch_add(&server->cut, 1);
-        }
-    }
-    pthread_mutex_unlock(&server->lock);
 }

@@ -13,6 +13,7 @@
 #include "webui/assets.h"
 #include "webui/form.h"
 #include "webui/html.h"
+#include "webui/mint.h"
 #include "webui/pages.h"
 #include "webui/query.h"
 #include "webui/share.h"
@@ -246,22 +247,21 @@ void webui__on_share_thumb(struct webui__request *request) {
 
 void webui__on_share_image(struct webui__request *request) {
     struct webui__share share;
-    const struct webui_hooks *hooks = &request->webui->hooks;
-    struct err err = {0};
-    char url[WEBUI_LINK_MAX];
-    const char *kind = "";
-    struct store_row *row = shared_row(request, &share);
-    if (!row) {
-        return;
-    }
-    int64_t left_s = share.expires_s - now_s();
-    int ttl_s = left_s < 1 ? 1 : left_s < CLOUD_TTL_S ? (int)left_s : CLOUD_TTL_S;
-    if (hooks->mint_link && hooks->mint_link(hooks->ctx, row, ttl_s, url, &kind, &err) == 0) {
-        webui__reply_redirect(request, MHD_HTTP_FOUND, url);
+    struct webui__mint *mint = webui__mint_result(request);
+    if (mint && mint->code == 0) {
+        webui__reply_redirect(request, MHD_HTTP_FOUND, mint->url);
+    } else if (mint) {
+        reply_picture(request, mint->row, read_blob);
     } else {
-        reply_picture(request, row, read_blob);
+        struct store_row *row = shared_row(request, &share);
+        int64_t left_s = row ? share.expires_s - now_s() : 0;
+        if (row) {
+            webui__mint_put(request, row,
+                            left_s < 1             ? 1
+                            : left_s < CLOUD_TTL_S ? (int)left_s
+                                                   : CLOUD_TTL_S);
+        }
     }
-    store_row_destroy(row);
 }
 
 /* ---- who makes them ---- */

@@ -86,6 +86,7 @@ struct webui {
     char *alerts; /* owned; "person,dog" */
     char *policy; /* owned; the Content-Security-Policy */
     struct webui__paint paint;
+    struct webui__aside aside[ASIDE_KINDS];
     struct webui__score_counts scored;
     atomic_ullong body_bytes; /* reserved, of WEBUI__BODIES_MAX */
     atomic_bool closing;

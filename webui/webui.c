@@ -183,6 +183,7 @@ int webui_start(const struct webui_config *config, struct store *store,
     int code = webui__policy_make(config->image_origins, &webui->policy, err);
     code = code ? code : webui__access_load(&webui->access, store, err);
     code = code ? code : webui__shares_load(&webui->shares, store, err);
+    code = code ? code : webui__aside_start(webui, err);
     code = code ? code : start_ingest(webui, config, timeout_s, err);
     code = code ? code : start_web(webui, config, timeout_s, err);
     code = code ? code : sweep_start(webui, err);
@@ -213,6 +214,7 @@ void webui_stop(struct webui *webui) {
     webui__server_quiesce(&webui->ingest);
     webui__waiting_sweep(webui, true);
     webui__viewers_sweep(webui, true);
+    webui__aside_stop(webui);
     wait_for_replies(webui);
     sweep_finish(webui);
     webui__server_stop(&webui->web);

@@ -100,8 +100,8 @@ struct webui_hooks {
     int (*draw)(void *ctx, const uint8_t *picture, size_t size,
                 const struct frame_detection *detections, size_t count, uint8_t **out,
                 size_t *out_size, struct err *err);
-    /* A link to the frame's object in the cloud; ERR_NOT_FOUND: not replicated, ERR_REFUSED: no
-     * link possible. */
+    /* A link to the frame's object in the cloud; may wait for it. ERR_NOT_FOUND: not replicated,
+     * ERR_REFUSED: no link possible. */
     int (*mint_link)(void *ctx, const struct store_row *row, int ttl_s, char out[WEBUI_LINK_MAX],
                      const char **kind, struct err *err);
     /* A frame's life as a list of {"at", "what", "detail"} (a new reference), NULL when memory ran

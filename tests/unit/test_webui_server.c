@@ -55,13 +55,15 @@ static const struct webui_hooks hooks = {.health = health,
                                          .status = status,
                                          .metrics = metrics};
 
+static int timeout_s = 1;
+
 static void start_with(const char *password) {
     struct err err = {0};
     uint16_t none = 0;
     store = case_store_open(dir);
     struct webui_config config = {.listen = "127.0.0.1:0", .password = password};
     memset(config.link_key, 9, sizeof(config.link_key));
-    config.request_timeout_s = 1;
+    config.request_timeout_s = timeout_s;
     ck_assert_msg(webui_start(&config, store, &hooks, &webui, &err) == 0, "%s", err.msg);
     webui_ports(webui, &port, &none);
     ck_assert_uint_ne(port, 0);
@@ -70,6 +72,11 @@ static void start_with(const char *password) {
 
 static void start(void) {
     cloud = false;
+    start_with(NULL);
+}
+
+static void start_patient(int seconds) {
+    timeout_s = seconds;
     start_with(NULL);
 }
 
@@ -566,6 +573,37 @@ START_TEST(dribble) {
 }
 END_TEST
 
+/* More than the server takes, of each kind that costs nothing to open: whoever comes then is
+ * answered at once, since the first of the silent ones goes. */
+START_TEST(a_crowd) {
+    static const char *const kinds[] = {
+        "", "GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+        "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nuser"};
+    enum { CROWD = 600 };
+    static int fds[CROWD];
+    stop();
+    start_patient(60);
+    for (size_t kind = 0; kind < ARRAY_LENGTH(kinds); kind++) {
+        for (int i = 0; i < CROWD; i++) {
+            fds[i] = case_connect(port);
+            case_send(fds[i], kinds[kind], strlen(kinds[kind]));
+        }
+        int64_t begin = clock_boot_us();
+        for (int i = 0; i < 20; i++) {
+            case_status(port, "GET", "/healthz", "", 200);
+        }
+        ck_assert_int_lt(clock_boot_us() - begin, 5 * 1000000);
+        int ended = 0;
+        for (int i = 0; i < CROWD; i++) {
+            char byte;
+            ended += recv(fds[i], &byte, 1, MSG_DONTWAIT) == 0;
+            close(fds[i]);
+        }
+        ck_assert_int_ge(ended, CROWD - 512);
+    }
+}
+END_TEST
+
 START_TEST(silence) {
     int fd = case_connect(port);
     case_send(fd, "GET / HT", 8);
@@ -646,6 +684,7 @@ int main(void) {
                                   not_started,
                                   too_long,
                                   dribble,
+                                  a_crowd,
                                   silence,
                                   garbage,
                                   machines,
