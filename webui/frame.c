@@ -19,8 +19,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* In the order of the gallery that one comes from: who judges the oldest first goes on to newer
+ * ones. */
 struct neighbours {
-    char newer[HASH_ID_SIZE], older[HASH_ID_SIZE]; /* ids, "" where there is none */
+    char before[HASH_ID_SIZE], after[HASH_ID_SIZE]; /* ids, "" where there is none */
+    bool oldest_first;
 };
 
 /* ---- reading ---- */
@@ -91,8 +94,9 @@ static void toolbar(struct buf *page, const struct neighbours *near, const char 
     buf_puts_html(page, query);
     buf_puts(page, "\"><svg aria-hidden=\"true\"><use href=\"#i-grid\"/></svg>Frames</a>"
                    "<span class=\"steps\">");
-    step(page, near->newer, query, "prev", "left", "Newer frame");
-    step(page, near->older, query, "next", "right", "Older frame");
+    const char *const names[] = {"Newer frame", "Older frame"};
+    step(page, near->before, query, "prev", "left", names[near->oldest_first]);
+    step(page, near->after, query, "next", "right", names[!near->oldest_first]);
     buf_printf(
         page,
         "</span><label class=\"slider late\" hidden><span>Confidence from</span><input "
@@ -335,14 +339,17 @@ static void judgement(struct buf *page, struct webui *webui, const struct store_
                    "id=\"judge-said\" role=\"status\"></output></section>");
 }
 
-static void side(struct buf *page, struct webui *webui, const struct store_row *row,
+static void side(struct buf *page, struct webui__request *request, const struct store_row *row,
                  double threshold) {
+    struct webui *webui = request->webui;
     buf_puts(page, "<aside class=\"side\" aria-label=\"About this frame\"><h1>");
     buf_puts_html(page, row->record.camera);
     buf_puts(page, "</h1><p class=\"when\">");
     webui__html_time(page, row->record.captured.utc_us);
     buf_puts(page, "</p>");
-    judgement(page, webui, row);
+    if (request->who.scopes & WEBUI_WRITE) {
+        judgement(page, webui, row);
+    }
     actions(page, row);
     detections(page, &row->record, threshold);
     buf_puts(page, "<h2>Kept</h2>");
@@ -369,8 +376,9 @@ void webui__on_frame(struct webui__request *request) {
     if (!row) {
         return;
     }
-    neighbour(webui, &query.filter, true, row, near.newer);
-    neighbour(webui, &query.filter, false, row, near.older);
+    near.oldest_first = query.filter.oldest_first;
+    neighbour(webui, &query.filter, !near.oldest_first, row, near.before);
+    neighbour(webui, &query.filter, near.oldest_first, row, near.after);
     CLEANUP(buf_finish) struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
     CLEANUP(buf_finish) struct buf back = BUF_INIT(WEBUI__URI_MAX);
     webui__query_write(&back, &query.filter);
@@ -383,7 +391,7 @@ void webui__on_frame(struct webui__request *request) {
     picture(&page, row, threshold);
     webui__html_near(&page, webui, row, back.len ? back.data : "");
     buf_puts(&page, "</section>");
-    side(&page, webui, row, threshold);
+    side(&page, request, row, threshold);
     buf_puts(&page, "</div>");
     webui__html_end(&page);
     store_row_destroy(row);

@@ -243,7 +243,8 @@ static void judged_selects(struct buf *page, const struct store_filter *filter) 
 
 static void filters(struct buf *page, struct webui *webui, const struct store_filter *filter) {
     struct selects selects = {page, filter};
-    buf_puts(page, "<form class=\"filters\" action=\"/\" method=\"get\" aria-label=\"Filters\">");
+    buf_puts(page, "<form class=\"filters\" action=\"/\" method=\"get\" "
+                   "autocomplete=\"off\" aria-label=\"Filters\">");
     if (filter->by_tier) {
         buf_printf(page, "<input type=\"hidden\" name=\"tier\" value=\"%s\">",
                    webui__tier_name(filter->tier));

@@ -41,7 +41,7 @@ export async function openPage(browser, base, { elsewhere = [], ...options } = {
   });
   context.on('page', (page) => {
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) faults.push(`console: ${message.text()} at ${page.url()}`);
+      if (page.url().startsWith(base) && ['error', 'warning'].includes(message.type())) faults.push(`console: ${message.text()} at ${page.url()}`);
     });
     page.on('pageerror', (error) => faults.push(`script: ${error} at ${page.url()}`));
     page.on('request', (request) => {
