@@ -83,11 +83,6 @@ static const struct {
 #else
     {"ffmpeg", false},
 #endif
-#ifdef HAVE_MOSQUITTO
-    {"mosquitto", true},
-#else
-    {"mosquitto", false},
-#endif
 #ifdef HAVE_SECCOMP
     {"seccomp", true},
 #else

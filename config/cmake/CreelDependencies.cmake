@@ -57,7 +57,6 @@ endmacro()
 
 creel_option(FFMPEG "libavformat;libavcodec;libavdevice;libavutil;libswscale"
   "libavformat-dev libavcodec-dev libavdevice-dev libswscale-dev")
-creel_option(MOSQUITTO "libmosquitto" libmosquitto-dev)
 creel_option(SECCOMP "libseccomp" libseccomp-dev)
 creel_option(SYSTEMD "libsystemd" libsystemd-dev)
 
