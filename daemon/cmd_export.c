@@ -392,7 +392,7 @@ static int export_all(struct job *job, const struct model *model, struct err *er
             err_set(err, ERR_NOT_FOUND, "no remote%s%s has one of these frames",
                     job->wish->remote ? " named " : "", job->wish->remote ? job->wish->remote : "");
     }
-    code = code ? code : job->wish->format->write(&job->set, job->folder, err);
+    code = code ? code : export_write_files(job->wish->format, &job->set, job->folder, err);
     return code ? code : folder_publish(job, err);
 }
 

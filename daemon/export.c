@@ -154,11 +154,23 @@ int export_write(const char *dir, const char *name, const void *bytes, size_t si
     return code ? code : fs_close(TAKE_FD(fd), path, err);
 }
 
-static int write_buf(const char *dir, const char *name, struct buf *text, struct err *err) {
-    if (text->failed) {
-        return err_set(err, ERR_NOMEM, "no memory for %s", name);
+int export_write_files(const struct export_format *format, const struct export_set *set,
+                       const char *dir, struct err *err) {
+    CLEANUP(buf_finish) struct buf text = BUF_INIT(EXPORT_TEXT_MAX);
+    char name[EXPORT_NAME_MAX];
+    size_t count = format->files(set);
+    int code = 0;
+    for (size_t i = 0; !code && i < count; i++) {
+        buf_reset(&text);
+        code = format->file(set, i, name, &text, err);
+        code = code ? code : export_write(dir, name, text.len ? text.data : "", text.len, err);
     }
-    return export_write(dir, name, text->data ? text->data : "", text->len, err);
+    return code;
+}
+
+/* What the making of a file ends with. */
+static int made(const struct buf *text, const char *name, struct err *err) {
+    return text->failed ? err_set(err, ERR_NOMEM, "no memory for %s", name) : 0;
 }
 
 static void image_name(const struct export_image *image, const char *folder, struct buf *out) {
@@ -204,75 +216,98 @@ static void coco_box(const struct export_image *image, const struct export_box *
                         "bbox", x, y, w, h, "area", w * h, "iscrowd", 0, "score", box->confidence));
 }
 
-static int coco_write(const struct export_set *set, const char *dir, struct err *err) {
-    CLEANUP(buf_finish) struct buf out = BUF_INIT(EXPORT_TEXT_MAX);
+static size_t coco_files(const struct export_set *set) {
+    (void)set;
+    return 1;
+}
+
+static int coco_file(const struct export_set *set, size_t index, char name[EXPORT_NAME_MAX],
+                     struct buf *out, struct err *err) {
     size_t boxes = 0;
-    buf_puts(&out, "{\"info\":{\"description\":\"exported by creel\"},\n\"images\":[");
+    (void)index;
+    snprintf(name, EXPORT_NAME_MAX, "annotations.json");
+    buf_puts(out, "{\"info\":{\"description\":\"exported by creel\"},\n\"images\":[");
     for (size_t i = 0; i < set->count; i++) {
-        buf_puts(&out, i ? ",\n" : "\n");
-        coco_image(&set->images[i], i + 1, &out);
+        buf_puts(out, i ? ",\n" : "\n");
+        coco_image(&set->images[i], i + 1, out);
     }
-    buf_puts(&out, "],\n\"annotations\":[");
+    buf_puts(out, "],\n\"annotations\":[");
     for (size_t i = 0; i < set->count; i++) {
         for (size_t k = 0; k < set->images[i].box_count; k++) {
-            buf_puts(&out, boxes ? ",\n" : "\n");
-            coco_box(&set->images[i], &set->images[i].boxes[k], ++boxes, i + 1, &out);
+            buf_puts(out, boxes ? ",\n" : "\n");
+            coco_box(&set->images[i], &set->images[i].boxes[k], ++boxes, i + 1, out);
         }
     }
-    buf_puts(&out, "],\n\"categories\":[");
+    buf_puts(out, "],\n\"categories\":[");
     for (size_t i = 0; i < set->class_count; i++) {
-        buf_puts(&out, i ? ",\n" : "\n");
-        puts_json(&out, json_pack("{s:I,s:s,s:s}", "id", (json_int_t)(i + 1), "name",
-                                  set->classes[i], "supercategory", ""));
+        buf_puts(out, i ? ",\n" : "\n");
+        puts_json(out, json_pack("{s:I,s:s,s:s}", "id", (json_int_t)(i + 1), "name",
+                                 set->classes[i], "supercategory", ""));
     }
-    buf_puts(&out, "]}\n");
-    return write_buf(dir, "annotations.json", &out, err);
+    buf_puts(out, "]}\n");
+    return made(out, name, err);
 }
 
 /* ---- YOLO ---- */
 
 #define YOLO_DIR "obj_train_data"
 
-static int yolo_labels(const struct export_image *image, const char *dir, struct err *err) {
-    CLEANUP(buf_finish) struct buf out = BUF_INIT(1u << 20);
-    char name[128];
+static void yolo_labels(const struct export_image *image, char name[EXPORT_NAME_MAX],
+                        struct buf *out) {
+    snprintf(name, EXPORT_NAME_MAX, YOLO_DIR "/%s.txt", image->sha);
     for (size_t i = 0; i < image->box_count; i++) {
         const struct frame_box *at = &image->boxes[i].at;
-        buf_printf(&out, "%zu %.8f %.8f %.8f %.8f\n", image->boxes[i].class_index,
-                   at->x + at->w / 2, at->y + at->h / 2, at->w, at->h);
+        buf_printf(out, "%zu %.8f %.8f %.8f %.8f\n", image->boxes[i].class_index, at->x + at->w / 2,
+                   at->y + at->h / 2, at->w, at->h);
     }
-    snprintf(name, sizeof(name), YOLO_DIR "/%s.txt", image->sha);
-    return write_buf(dir, name, &out, err);
 }
 
-static int yolo_write(const struct export_set *set, const char *dir, struct err *err) {
-    CLEANUP(buf_finish) struct buf list = BUF_INIT(EXPORT_TEXT_MAX);
-    CLEANUP(buf_finish) struct buf names = BUF_INIT(1u << 20);
-    CLEANUP(buf_finish) struct buf data = BUF_INIT(1u << 16);
-    int code = 0;
-    for (size_t i = 0; !code && i < set->count; i++) {
-        code = yolo_labels(&set->images[i], dir, err);
-        image_name(&set->images[i], YOLO_DIR, &list);
-        buf_puts(&list, "\n");
+static void yolo_list(const struct export_set *set, struct buf *out) {
+    for (size_t i = 0; i < set->count; i++) {
+        image_name(&set->images[i], YOLO_DIR, out);
+        buf_puts(out, "\n");
     }
+}
+
+static void yolo_names(const struct export_set *set, struct buf *out) {
     for (size_t i = 0; i < set->class_count; i++) {
-        buf_printf(&names, "%s\n", set->classes[i]);
+        buf_printf(out, "%s\n", set->classes[i]);
     }
-    buf_printf(&data,
+}
+
+static void yolo_data(const struct export_set *set, struct buf *out) {
+    buf_printf(out,
                "classes = %zu\ntrain = train.txt\nvalid = train.txt\nnames = obj.names\n"
                "backup = backup/\n",
                set->class_count);
-    code = code ? code : write_buf(dir, "train.txt", &list, err);
-    code = code ? code : write_buf(dir, "obj.names", &names, err);
-    return code ? code : write_buf(dir, "obj.data", &data, err);
+}
+
+static const struct {
+    const char *name;
+    void (*make)(const struct export_set *set, struct buf *out);
+} yolo_lists[] = {{"train.txt", yolo_list}, {"obj.names", yolo_names}, {"obj.data", yolo_data}};
+
+static size_t yolo_files(const struct export_set *set) {
+    return set->count + ARRAY_LENGTH(yolo_lists);
+}
+
+static int yolo_file(const struct export_set *set, size_t index, char name[EXPORT_NAME_MAX],
+                     struct buf *out, struct err *err) {
+    if (index < set->count) {
+        yolo_labels(&set->images[index], name, out);
+    } else {
+        snprintf(name, EXPORT_NAME_MAX, "%s", yolo_lists[index - set->count].name);
+        yolo_lists[index - set->count].make(set, out);
+    }
+    return made(out, name, err);
 }
 
 /* ---- formats ---- */
 
 const struct export_format *export_format_find(const char *name) {
     static const struct export_format formats[] = {
-        {"coco", "images", coco_write},
-        {"yolo", YOLO_DIR, yolo_write},
+        {"coco", "images", coco_files, coco_file},
+        {"yolo", YOLO_DIR, yolo_files, yolo_file},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(formats); i++) {
         if (strcmp(formats[i].name, name) == 0) {

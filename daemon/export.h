@@ -16,6 +16,7 @@
 #define EXPORT_IMAGES_MAX  1000000
 #define EXPORT_CLASSES_MAX 4096
 #define EXPORT_TEXT_MAX    (1u << 30) /* of one file */
+#define EXPORT_NAME_MAX    128
 
 struct export_box {
     struct frame_box at; /* relative, within the picture */
@@ -54,12 +55,18 @@ bool export_clip(struct frame_box *box);
 struct export_format {
     const char *name;
     const char *image_dir; /* where copies of the pictures go, in the data set's folder */
-    /* Writes all files but the pictures into `dir`. */
-    int (*write)(const struct export_set *set, const char *dir, struct err *err);
+    /* The files beside the pictures: how many, and one's name in the data set's folder and text. */
+    size_t (*files)(const struct export_set *set);
+    int (*file)(const struct export_set *set, size_t index, char name[EXPORT_NAME_MAX],
+                struct buf *out, struct err *err);
 };
 
 /* NULL: no such format. */
 const struct export_format *export_format_find(const char *name);
+
+/* Writes all files but the pictures into `dir`. */
+int export_write_files(const struct export_format *format, const struct export_set *set,
+                       const char *dir, struct err *err);
 
 /* A new file; not synced, which is for the caller to do once. */
 int export_write(const char *dir, const char *name, const void *bytes, size_t size,

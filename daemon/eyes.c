@@ -376,6 +376,21 @@ void eyes_model_get(struct eyes *eyes, struct eyes_model *out) {
     pthread_mutex_unlock(&eyes->lock);
 }
 
+int eyes_labels_get(struct eyes *eyes, char (**labels)[FRAME_LABEL_MAX + 1], size_t *count,
+                    double *threshold, struct err *err) {
+    pthread_mutex_lock(&eyes->lock);
+    const struct model *model = eyes->model;
+    char(*copy)[FRAME_LABEL_MAX + 1] = mem_array(model->class_count + 1, sizeof(*copy));
+    if (copy && model->class_count) {
+        memcpy(copy, model->labels, model->class_count * sizeof(*copy));
+    }
+    *count = model->class_count;
+    *threshold = model->threshold;
+    pthread_mutex_unlock(&eyes->lock);
+    *labels = copy;
+    return copy ? 0 : err_set(err, ERR_NOMEM, "no memory for the labels of the model");
+}
+
 size_t eyes_stats_get(struct eyes *eyes, struct detector_stats out[EYES_ROWS_MAX]) {
     pthread_mutex_lock(&eyes->lock);
     for (size_t i = 0; i < eyes->count; i++) {

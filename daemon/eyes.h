@@ -66,6 +66,11 @@ struct eyes_model { /* the one that serves; the old one until a change is done *
 };
 void eyes_model_get(struct eyes *eyes, struct eyes_model *out);
 
+/* The labels of the model that serves, in the order of its classes (malloc'd: the caller frees
+ * *labels), and its threshold. ERR_NOMEM. */
+int eyes_labels_get(struct eyes *eyes, char (**labels)[FRAME_LABEL_MAX + 1], size_t *count,
+                    double *threshold, struct err *err);
+
 /* One row a seat, over all detectors that ever sat there, and one for the process of their batches
  * where there is one; returns how many. */
 size_t eyes_stats_get(struct eyes *eyes, struct detector_stats out[EYES_ROWS_MAX]);

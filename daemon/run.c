@@ -11,10 +11,12 @@
 #include "daemon/base/mem.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
+#include "daemon/dataset.h"
 #include "daemon/live.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/overlay.h"
+#include "daemon/removal.h"
 #include "daemon/requests.h"
 #include "daemon/viewing.h"
 #include <errno.h>
@@ -160,6 +162,29 @@ static char *hook_metrics(void *ctx) {
     return text;
 }
 
+static int hook_remove(void *ctx, const struct frame_id *ids, size_t count, bool force,
+                       webui_removed_fn *each, void *each_ctx, struct err *err) {
+    const struct daemon *daemon = ctx;
+    struct rooms rooms = daemon->web_rooms;
+    int code = store_reader_open(rooms.store, &rooms.reader, err);
+    if (!code) {
+        code = removal_each(&rooms, ids, count, force, each, each_ctx, err);
+        store_reader_close(rooms.reader);
+    }
+    return code;
+}
+
+static int hook_dataset_open(void *ctx, const char *format, void **set, struct err *err) {
+    const struct daemon *daemon = ctx;
+    struct dataset *made = NULL;
+    int code = dataset_open(pipeline_eyes(daemon->web_rooms.pipeline), format, &made, err);
+    *set = made;
+    return code;
+}
+
+static const struct webui_dataset_ops dataset_hooks = {
+    .open = hook_dataset_open, .add = dataset_add, .file = dataset_file, .close = dataset_close};
+
 /* ---- start ---- */
 
 /* Parts of manifests wait beside the frames that they speak of. */
@@ -222,6 +247,9 @@ static int start_doors(struct daemon *daemon, struct err *err) {
                                 .health = hook_health,
                                 .live = hook_live,
                                 .live_picture = hook_live_picture,
+                                .remove_everywhere =
+                                    daemon->values->sync.remote_count ? hook_remove : NULL,
+                                .dataset = &dataset_hooks,
                                 .status = hook_status,
                                 .metrics = hook_metrics};
     daemon->web_rooms = daemon->rooms;

@@ -37,7 +37,7 @@ static int pin(struct webui *webui, const struct act *act, const struct frame_id
     return store_pin_set(webui->store, id, act->pinned, err);
 }
 
-static json_t *failure_json(const struct frame_id *id, const struct err *err) {
+json_t *webui__failure_json(const struct frame_id *id, const struct err *err) {
     char name[HASH_ID_SIZE], text[ERR_TEXT_MAX * 2];
     err_text(err, text, sizeof(text));
     return json_pack("{s:s,s:i,s:s}", "frame", frame_id_format(id, name), "status",
@@ -54,7 +54,7 @@ static json_t *mark_all(struct webui *webui, const struct act *act, struct err *
         if (act->one(webui, act, &act->frames[i], &why) == 0) {
             done++;
         } else {
-            json_array_append_new(failed, failure_json(&act->frames[i], &why));
+            json_array_append_new(failed, webui__failure_json(&act->frames[i], &why));
         }
     }
     return json_pack("{s:s,s:I,s:o}", "act", act->name, "done", done, "failed", failed);
@@ -102,21 +102,22 @@ static int text_field(const json_t *body, const char *key, char *out, size_t roo
     return 0;
 }
 
-static int read_frames(const json_t *body, struct act *act, struct err *err) {
+int webui__frames_read(const json_t *body, struct frame_id ids[WEBUI__ACT_FRAMES_MAX],
+                       size_t *count, struct err *err) {
     const json_t *list = json_object_get(body, "frames");
-    size_t count = json_array_size(list);
-    if (count == 0 || count > WEBUI__ACT_FRAMES_MAX) {
+    size_t wanted = json_array_size(list);
+    if (wanted == 0 || wanted > WEBUI__ACT_FRAMES_MAX) {
         return err_set(err, ERR_INVALID, "\"frames\" must be a list of 1 to %d ids of frames",
                        WEBUI__ACT_FRAMES_MAX);
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < wanted; i++) {
         const char *text = json_string_value(json_array_get(list, i));
-        if (!text || !frame_id_parse(text, &act->frames[i])) {
+        if (!text || !frame_id_parse(text, &ids[i])) {
             return err_set(err, ERR_INVALID, "\"frames\": %.60s is not the id of a frame",
                            text ? text : "what is no text");
         }
     }
-    act->count = count;
+    *count = wanted;
     return 0;
 }
 
@@ -151,7 +152,7 @@ static int read_act(const json_t *body, struct act *act, act_fn **run, struct er
     act->force = json_is_true(json_object_get(body, "force"));
     act->dry_run = json_is_true(json_object_get(body, "dry_run"));
     webui__label_state_parse(act->name, &act->label.state);
-    int code = read_frames(body, act, err);
+    int code = webui__frames_read(body, act->frames, &act->count, err);
     return code ? code : read_label(body, act, err);
 }
 

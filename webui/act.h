@@ -16,4 +16,10 @@ void webui__on_act(struct webui__request *request);
 /* Refuses, before the body is taken, what a form of another site could send. */
 void webui__on_act_headers(struct webui__request *request);
 
+/* "frames" of a body: 1 to WEBUI__ACT_FRAMES_MAX ids; ERR_INVALID. */
+int webui__frames_read(const json_t *body, struct frame_id ids[WEBUI__ACT_FRAMES_MAX],
+                       size_t *count, struct err *err);
+/* {"frame", "status", "detail"}: what did not become of it. */
+json_t *webui__failure_json(const struct frame_id *id, const struct err *err);
+
 #endif

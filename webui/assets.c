@@ -8,6 +8,7 @@ extern const char embed_webui_assets_app_css[], embed_webui_assets_app_css_end[]
 extern const char embed_webui_assets_app_js[], embed_webui_assets_app_js_end[];
 extern const char embed_webui_assets_auth_js[], embed_webui_assets_auth_js_end[];
 extern const char embed_webui_assets_review_js[], embed_webui_assets_review_js_end[];
+extern const char embed_webui_assets_bulk_js[], embed_webui_assets_bulk_js_end[];
 extern const char embed_webui_assets_live_js[], embed_webui_assets_live_js_end[];
 extern const char embed_webui_assets_icon_svg[], embed_webui_assets_icon_svg_end[];
 
@@ -22,6 +23,8 @@ static const struct asset {
      embed_webui_assets_auth_js_end},
     {"review.js", "text/javascript; charset=utf-8", embed_webui_assets_review_js,
      embed_webui_assets_review_js_end},
+    {"bulk.js", "text/javascript; charset=utf-8", embed_webui_assets_bulk_js,
+     embed_webui_assets_bulk_js_end},
     {"live.js", "text/javascript; charset=utf-8", embed_webui_assets_live_js,
      embed_webui_assets_live_js_end},
     {"icon.svg", "image/svg+xml", embed_webui_assets_icon_svg, embed_webui_assets_icon_svg_end},

@@ -7,6 +7,8 @@
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
+#include "webui/assets.h"
+#include "webui/bulk.h"
 #include "webui/html.h"
 #include "webui/pages.h"
 #include "webui/query.h"
@@ -260,9 +262,6 @@ static void filters(struct buf *page, struct webui *webui, const struct store_fi
     webui__html_option(page, "oldest", "oldest first", order);
     buf_puts(page,
              "</select></label><button class=\"button apply\" type=\"submit\">Apply</button>");
-    if (!webui__query_empty(filter)) {
-        buf_puts(page, "<a class=\"button plain\" href=\"/\">Clear</a>");
-    }
     buf_puts(page, "</form>");
 }
 
@@ -297,66 +296,50 @@ static void nothing(struct buf *page, const struct webui *webui,
                    "filters</a></p></section>");
 }
 
-/* ---- many at once ---- */
-
-/* Shown by script while frames are selected. */
-static void bulk(struct buf *page) {
-    static const struct {
-        const char *act, *key, *icon, *text;
-    } acts[] = {
-        {"pin", "p", "pin", "Pin"},
-        {"unpin", "", "pin", "Unpin"},
-        {"wanted", "l", "tag", "For labeling"},
-        {"accepted", "a", "done", "Right"},
-        {"rejected", "r", "cross", "Wrong"},
-        {"remove", "Delete", "bin", "Delete…"},
-    };
-    buf_puts(page, "<p class=\"hidden\" id=\"bulk-said\" role=\"status\"></p>"
-                   "<div class=\"bulk\" id=\"bulk\" role=\"toolbar\" aria-label=\"Selected "
-                   "frames\" hidden><output id=\"bulk-count\"></output>");
-    for (size_t i = 0; i < ARRAY_LENGTH(acts); i++) {
-        buf_printf(page,
-                   "<button class=\"button plain\" type=\"button\" data-act=\"%s\" "
-                   "data-key=\"%s\"><svg aria-hidden=\"true\"><use href=\"#i-%s\"/></svg>%s"
-                   "</button>",
-                   acts[i].act, acts[i].key, acts[i].icon, acts[i].text);
-    }
-    buf_puts(page, "<button class=\"button plain\" type=\"button\" id=\"bulk-all\">All shown"
-                   "</button><button class=\"button plain\" type=\"button\" id=\"bulk-none\">"
-                   "None</button></div><dialog id=\"ask\" aria-labelledby=\"ask-title\"><form "
-                   "method=\"dialog\"><h2 id=\"ask-title\">Delete from this device?</h2><p "
-                   "id=\"ask-text\"></p><p class=\"quiet\">What is in the cloud stays there. The "
-                   "frames stay in the gallery with their thumbnails.</p><label id=\"ask-force\">"
-                   "<input type=\"checkbox\"> also what is pinned, or not uploaded yet</label><p "
-                   "class=\"actions\"><button class=\"button danger\" value=\"yes\">Delete</button>"
-                   "<button class=\"button plain\" value=\"no\" autofocus>Keep</button></p></form>"
-                   "</dialog>");
-}
-
 /* ---- the page ---- */
 
+static void whole_filter(struct buf *page, const struct store_filter *filter,
+                         const struct webui__bulk *bulk) {
+    CLEANUP(buf_finish) struct buf query = BUF_INIT(WEBUI__URI_MAX);
+    webui__query_write(&query, filter);
+    buf_puts(page, "<span class=\"whole\">");
+    if (!webui__query_empty(filter)) {
+        buf_puts(page, "<a class=\"button plain\" id=\"clear\" href=\"/\">"
+                       "<svg aria-hidden=\"true\"><use href=\"#i-cross\"/></svg>Clear</a>");
+    }
+    webui__html_whole(page, query.len ? query.data : "", bulk);
+    buf_puts(page, "<button class=\"button plain late\" type=\"button\" id=\"toggle-boxes\" "
+                   "aria-pressed=\"true\" hidden><svg aria-hidden=\"true\"><use "
+                   "href=\"#i-box\"/></svg>Boxes</button></span>");
+}
+
 static void bar(struct buf *page, struct webui *webui, const struct store_filter *filter,
-                const struct store_counts *counts) {
+                const struct store_counts *counts, const struct webui__bulk *bulk) {
     buf_puts(page, "<div class=\"bar\">");
     tabs(page, filter, counts);
     buf_printf(page,
-               "<input class=\"hidden\" type=\"checkbox\" id=\"filters-on\"><label class=\"button "
-               "plain filters-on\" for=\"filters-on\"><svg aria-hidden=\"true\"><use "
-               "href=\"#i-filter\"/></svg>Filters%s</label><button class=\"button plain late\" "
-               "type=\"button\" id=\"toggle-boxes\" aria-pressed=\"true\" hidden><svg "
-               "aria-hidden=\"true\"><use href=\"#i-box\"/></svg>Boxes</button>",
+               "<input class=\"hidden\" type=\"checkbox\" id=\"filters-on\" "
+               "autocomplete=\"off\"><label class=\"button plain filters-on\" "
+               "for=\"filters-on\"><svg aria-hidden=\"true\"><use href=\"#i-filter\"/></svg>"
+               "Filters%s</label>",
                webui__query_empty(filter) ? "" : " (on)");
+    whole_filter(page, filter, bulk);
     filters(page, webui, filter);
     buf_puts(page, "</div>");
 }
 
-static void whole_page(struct buf *page, struct webui *webui, const struct webui__query *query,
-                       const struct store_page *rows, const struct store_counts *counts) {
+static void whole_page(struct buf *page, const struct webui__request *request,
+                       const struct webui__query *query, const struct store_page *rows,
+                       const struct store_counts *counts) {
     const struct store_filter *filter = &query->filter;
+    struct webui *webui = request->webui;
+    const struct webui__bulk may = {.changes = request->who.scopes & WEBUI_WRITE,
+                                    .exports = webui->hooks.dataset != NULL,
+                                    .remotes = webui->hooks.remove_everywhere != NULL};
     webui__html_begin(page, "Frames", "/");
     if (rows->count || !webui__query_empty(filter)) {
         buf_puts(page, "<h1 class=\"hidden\">Frames</h1>");
-        bar(page, webui, filter, counts);
+        bar(page, webui, filter, counts, &may);
     }
     if (rows->count) {
         buf_puts(page, "<nav class=\"hours late\" id=\"hours\" aria-label=\"Frames by hour\" "
@@ -369,7 +352,9 @@ static void whole_page(struct buf *page, struct webui *webui, const struct webui
         buf_puts(page, "<ul class=\"grid\" id=\"grid\">");
         cards(page, rows, filter);
         buf_puts(page, "</ul>");
-        bulk(page);
+        webui__html_bulk(page, &may);
+        buf_printf(page, "<script src=\"/assets/bulk.js?v=%s\" defer></script>",
+                   webui__assets_version());
     }
     webui__html_end(page);
 }
@@ -397,7 +382,7 @@ void webui__on_gallery(struct webui__request *request) {
         cards(&page, rows, &query.filter);
         buf_puts(&page, "\n");
     } else {
-        whole_page(&page, request->webui, &query, rows, &counts);
+        whole_page(&page, request, &query, rows, &counts);
     }
     store_page_destroy(rows);
     webui__reply_text(request, MHD_HTTP_OK, "text/html; charset=utf-8", &page);

@@ -36,6 +36,7 @@ void webui__on_shares(struct webui__request *request);
 void webui__on_share_revoke(struct webui__request *request);
 void webui__on_api_shares(struct webui__request *request);
 void webui__on_api_share_revoke(struct webui__request *request);
+void webui__on_export(struct webui__request *request);  /* export.c */
 void webui__on_trigger(struct webui__request *request); /* trigger.c; of the ingest server */
 
 /* The frame that the "*" of the route names (an id, "@last", or 8 or more hex digits of its hash),

@@ -1,5 +1,6 @@
 #include "webui/query.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/hash.h"
 #include "daemon/base/mem.h"
 #include "webui/form.h"
 #include "webui/text.h"
@@ -54,6 +55,23 @@ bool webui__cursor_parse(const char *text, struct store_cursor *out) {
     cursor.seq = (uint64_t)seq;
     *out = cursor;
     return true;
+}
+
+int webui__ids_parse(const char *text, struct frame_id *ids, size_t most, size_t *count,
+                     struct err *err) {
+    char one[HASH_ID_SIZE];
+    size_t found = 0;
+    while (text[0]) {
+        size_t size = strcspn(text, ",");
+        snprintf(one, sizeof(one), "%.*s", size < sizeof(one) ? (int)size : 0, text);
+        if (found == most || !frame_id_parse(one, &ids[found])) {
+            return err_set(err, ERR_INVALID, "frames: expected 1 to %zu ids of frames", most);
+        }
+        found++;
+        text += size + (text[size] == ',');
+    }
+    *count = found;
+    return found ? 0 : err_set(err, ERR_INVALID, "frames: expected 1 to %zu ids of frames", most);
 }
 
 /* ---- reading: one small function a parameter, behind one table ---- */

@@ -29,6 +29,10 @@ int webui__query_parse(const char *text, size_t limit_default, struct webui__que
 void webui__query_write(struct buf *out, const struct store_filter *filter);
 bool webui__query_empty(const struct store_filter *filter);
 
+/* "ID,ID" into at most `most` ids; ERR_INVALID where there is none, or what is no id. */
+int webui__ids_parse(const char *text, struct frame_id *ids, size_t most, size_t *count,
+                     struct err *err);
+
 /* "1732138508123456-42" */
 void webui__cursor_write(struct buf *out, const struct store_cursor *cursor);
 bool webui__cursor_parse(const char *text, struct store_cursor *out);

@@ -2,6 +2,7 @@
 #include "webui/act.h"
 #include "webui/assets.h"
 #include "webui/pages.h"
+#include "webui/removal.h"
 #include "webui/state.h"
 
 const struct webui__route webui__web_routes[] = {
@@ -15,6 +16,9 @@ const struct webui__route webui__web_routes[] = {
     {METHOD_GET, "/api/v1/frames/*", webui__on_api_frame, 0, NULL},
     {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, ROUTE_LOOK, NULL},
     {METHOD_POST, "/api/v1/actions", webui__on_act, ROUTE_BODY, webui__on_act_headers},
+    {METHOD_POST, "/api/v1/removals", webui__on_removal_new, ROUTE_BODY, webui__on_act_headers},
+    {METHOD_GET, "/api/v1/removals/*", webui__on_removal, 0, NULL},
+    {METHOD_GET | METHOD_POST, "/export", webui__on_export, ROUTE_BODY | ROUTE_LOOK, NULL},
     {METHOD_GET, "/api/v1/hours", webui__on_api_hours, 0, NULL},
     {METHOD_GET, "/api/v1/status", webui__on_api_status, 0, NULL},
     {METHOD_GET | METHOD_POST, "/login", webui__on_login_page, ROUTE_OPEN | ROUTE_BODY, NULL},

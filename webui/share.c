@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define SPACE      "share"
+#define FRAMES     "share-frames"
 #define ID_SIZE    8
 #define TOKEN_SIZE (ID_SIZE + 8 + 32)
 
@@ -41,12 +42,14 @@ static bool parse(const void *id, size_t id_size, const void *text, size_t size,
                   struct webui__share *out) {
     struct webui__share share = {0};
     json_t *json = json_loadb(text, size, 0, NULL);
-    bool right = json && id_size == ID_SIZE &&
-                 text_take(json, "title", share.title, sizeof(share.title)) &&
-                 text_take(json, "query", share.query, sizeof(share.query)) &&
-                 text_take(json, "by", share.by, sizeof(share.by));
+    bool right =
+        json && id_size == ID_SIZE && text_take(json, "title", share.title, sizeof(share.title)) &&
+        text_take(json, "query", share.query, sizeof(share.query)) &&
+        text_take(json, "by", share.by, sizeof(share.by)) && number_of(json, "frames") >= 0 &&
+        number_of(json, "frames") <= WEBUI__SHARE_FRAMES_MAX;
     if (right) {
         memcpy(share.id, id, ID_SIZE);
+        share.frames = (unsigned)number_of(json, "frames");
         share.created_s = number_of(json, "created");
         share.expires_s = number_of(json, "expires");
         share.opened_s = number_of(json, "opened_at");
@@ -59,11 +62,11 @@ static bool parse(const void *id, size_t id_size, const void *text, size_t size,
 }
 
 static int put(struct store *store, const struct webui__share *share, struct err *err) {
-    json_t *json =
-        json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:b}", "title", share->title, "query", share->query,
-                  "by", share->by, "created", (json_int_t)share->created_s, "expires",
-                  (json_int_t)share->expires_s, "opened", (json_int_t)share->opened, "opened_at",
-                  (json_int_t)share->opened_s, "revoked", share->revoked);
+    json_t *json = json_pack("{s:s,s:s,s:i,s:s,s:I,s:I,s:I,s:I,s:b}", "title", share->title,
+                             "query", share->query, "frames", (int)share->frames, "by", share->by,
+                             "created", (json_int_t)share->created_s, "expires",
+                             (json_int_t)share->expires_s, "opened", (json_int_t)share->opened,
+                             "opened_at", (json_int_t)share->opened_s, "revoked", share->revoked);
     char *text = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     int code = text ? store_state_put(store, SPACE, share->id, ID_SIZE, text, strlen(text), err)
                     : err_set(err, ERR_INVALID, "the share's title or filter is not UTF-8 text");
@@ -149,18 +152,43 @@ static struct webui__share *place_of_old(struct webui__shares *shares, int64_t n
     return oldest;
 }
 
+/* The frames first: a share that is there has them. */
+static int record(struct store *store, const struct webui__share *share, const struct frame_id *ids,
+                  struct err *err) {
+    int code = share->frames ? store_state_put(store, FRAMES, share->id, ID_SIZE, ids,
+                                               share->frames * sizeof(*ids), err)
+                             : 0;
+    return code ? code : put(store, share, err);
+}
+
+static int forget(struct store *store, const struct webui__share *share, struct err *err) {
+    int code = store_state_drop(store, SPACE, share->id, ID_SIZE, err);
+    return code || !share->frames ? code : store_state_drop(store, FRAMES, share->id, ID_SIZE, err);
+}
+
+int webui__share_frames(struct store *store, const struct webui__share *share,
+                        struct frame_id ids[WEBUI__SHARE_FRAMES_MAX], struct err *err) {
+    size_t size = 0;
+    int code = store_state_get(store, FRAMES, share->id, ID_SIZE, ids,
+                               WEBUI__SHARE_FRAMES_MAX * sizeof(*ids), &size, err);
+    return !code && size != share->frames * sizeof(*ids)
+               ? err_set(err, ERR_CORRUPT, "the frames of a share are not those that were shared")
+               : code;
+}
+
 int webui__share_add(struct webui__shares *shares, struct store *store, struct webui__share *share,
-                     struct err *err) {
+                     const struct frame_id *ids, struct err *err) {
+    _Static_assert(sizeof(*ids) * WEBUI__SHARE_FRAMES_MAX <= STORE_STATE_VALUE_MAX, "one value");
     hash_random(share->id, ID_SIZE);
     pthread_mutex_lock(&shares->lock);
     struct webui__share *place = shares->count < WEBUI__SHARES_MAX
                                      ? &shares->all[shares->count]
                                      : place_of_old(shares, share->created_s);
-    int code = place ? put(store, share, err)
+    int code = place ? record(store, share, ids, err)
                      : err_set(err, ERR_REFUSED, "there are %d shares that are open: revoke one",
                                WEBUI__SHARES_MAX);
     if (!code && place != &shares->all[shares->count]) {
-        code = store_state_drop(store, SPACE, place->id, ID_SIZE, err);
+        code = forget(store, place, err);
     }
     if (!code) {
         shares->count += place == &shares->all[shares->count];
@@ -258,9 +286,9 @@ json_t *webui__share_json(const struct webui__share *share, const uint8_t key[32
     webui__share_token(key, share, token);
     snprintf(url, sizeof(url), "%.300s/s/%s", base, token);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:s*,s:b,s:s}", "id", hash_hex(share->id, ID_SIZE, id),
-        "title", share->title, "query", share->query, "by", share->by, "created",
-        clock_format_rfc3339(share->created_s * 1000000, created), "expires",
+        "{s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:I,s:s*,s:b,s:s}", "id", hash_hex(share->id, ID_SIZE, id),
+        "title", share->title, "query", share->query, "frames", (int)share->frames, "by", share->by,
+        "created", clock_format_rfc3339(share->created_s * 1000000, created), "expires",
         clock_format_rfc3339(share->expires_s * 1000000, expires), "opened",
         (json_int_t)share->opened, "opened_at",
         share->opened_s ? clock_format_rfc3339(share->opened_s * 1000000, opened) : NULL, "revoked",

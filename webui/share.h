@@ -1,10 +1,11 @@
-/* share: galleries for somebody without a login: a signed link to what a filter picks, with an end.
+/* share: galleries for somebody without a login: a signed link to what a filter picks, or to frames
+ * by name, with an end.
  *
  * The link's token is base64url of the share's id, its end and an HMAC-SHA256 over both with the
  * link key: one that creel did not sign costs no look at anything. What is behind it (filter,
  * title, who made it, how often it was opened, whether it was revoked) is in the store's state,
- * space "share"; a server works on a copy in memory and writes the counts back every few seconds.
- * Thread: any.
+ * space "share", the ids of frames by name in "share-frames"; a server works on a copy in memory
+ * and writes the counts back every few seconds. Thread: any.
  */
 #ifndef CREEL_WEBUI_SHARE_H
 #define CREEL_WEBUI_SHARE_H
@@ -16,17 +17,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WEBUI__SHARES_MAX      256
-#define WEBUI__SHARE_TITLE_MAX 100
-#define WEBUI__SHARE_QUERY_MAX 511
-#define WEBUI__SHARE_TTL_MIN_S 60
-#define WEBUI__SHARE_TTL_MAX_S (90 * 24 * 3600)
-#define WEBUI__SHARE_TOKEN     65 /* with the NUL */
+#define WEBUI__SHARES_MAX       256
+#define WEBUI__SHARE_TITLE_MAX  100
+#define WEBUI__SHARE_QUERY_MAX  511
+#define WEBUI__SHARE_FRAMES_MAX 250 /* by name: their ids are one value of the store's state */
+#define WEBUI__SHARE_TTL_MIN_S  60
+#define WEBUI__SHARE_TTL_MAX_S  (90 * 24 * 3600)
+#define WEBUI__SHARE_TOKEN      65 /* with the NUL */
 
 struct webui__share {
     uint8_t id[8];
     char title[WEBUI__SHARE_TITLE_MAX + 1];
     char query[WEBUI__SHARE_QUERY_MAX + 1]; /* the filter as in the gallery's address */
+    unsigned frames;                        /* by name; 0: those that the filter picks */
     char by[33];                            /* user or token; "": nobody had to log in */
     int64_t created_s, expires_s, opened_s; /* UTC; opened 0: never */
     uint64_t opened;
@@ -47,10 +50,13 @@ int webui__shares_load(struct webui__shares *shares, struct store *store, struct
 /* Writes the counts that have changed; what cannot be written stays for the next time. */
 void webui__shares_flush(struct webui__shares *shares, struct store *store);
 
-/* Durable when it returns 0. ERR_FULL: too many that are not over yet. `share` has title, query,
- * by, created_s and expires_s; gets an id. */
+/* Durable when it returns 0. ERR_REFUSED: too many that are not over yet. `share` has title, query,
+ * frames (so many are in `ids`), by, created_s and expires_s; gets an id. */
 int webui__share_add(struct webui__shares *shares, struct store *store, struct webui__share *share,
-                     struct err *err);
+                     const struct frame_id *ids, struct err *err);
+/* The ids of a share of frames by name, share->frames of them. */
+int webui__share_frames(struct store *store, const struct webui__share *share,
+                        struct frame_id ids[WEBUI__SHARE_FRAMES_MAX], struct err *err);
 /* `id` in hex. ERR_NOT_FOUND. Durable when it returns 0. */
 int webui__share_revoke(struct webui__shares *shares, struct store *store, const char *id,
                         struct err *err);

@@ -107,52 +107,124 @@ static void guest_card(struct buf *page, const char *token, const struct store_r
     buf_puts(page, "</span></a></li>");
 }
 
-static void guest_page(struct buf *page, const struct webui__share *share, const char *token,
-                       const struct store_page *rows) {
+/* Cards, and in `next` what `after` is for the following page, "" on the last one. */
+struct guest_list {
+    const char *token;
+    struct buf cards, next;
+};
+
+static void guest_page(struct buf *page, const struct webui__share *share,
+                       const struct guest_list *list) {
     guest_begin(page, share);
-    buf_puts(page, rows->count ? "<ul class=\"grid\">" : "<p>No frame is in it now.</p><ul>");
-    for (size_t i = 0; i < rows->count; i++) {
-        guest_card(page, token, &rows->rows[i]);
-    }
+    buf_puts(page, list->cards.len ? "<ul class=\"grid\">" : "<p>No frame is in it now.</p><ul>");
+    buf_append(page, list->cards.data, list->cards.len);
     buf_puts(page, "</ul>");
-    if (rows->more) {
-        buf_printf(page, "<p><a class=\"button\" rel=\"next\" href=\"/s/%s?after=", token);
-        webui__cursor_write(page, &rows->next);
-        buf_puts(page, "\">More frames</a></p>");
+    if (list->next.len) {
+        buf_printf(page,
+                   "<p><a class=\"button\" rel=\"next\" href=\"/s/%s?after=%s\">More frames</a>"
+                   "</p>",
+                   list->token, list->next.data);
     }
     webui__html_end(page);
+    page->failed = page->failed || list->cards.failed;
+}
+
+static int filtered_list(struct webui *webui, const struct webui__share *share, const char *after,
+                         struct guest_list *list, struct err *err) {
+    struct webui__query query;
+    struct store_page *rows = NULL;
+    int code = webui__query_parse(share->query, CARDS_PER_PAGE, &query, err);
+    if (!code && after[0] && !webui__cursor_parse(after, &query.after)) {
+        code =
+            err_set(err, ERR_INVALID, "after=%.60s: expected the cursor of a page before", after);
+    }
+    code =
+        code ? code : webui__page_read(webui, &query.filter, &query.after, query.limit, &rows, err);
+    for (size_t i = 0; !code && i < rows->count; i++) {
+        guest_card(&list->cards, list->token, &rows->rows[i]);
+    }
+    if (!code && rows->more) {
+        webui__cursor_write(&list->next, &rows->next);
+    }
+    store_page_destroy(rows);
+    return code;
+}
+
+/* One that is forgotten altogether is left out. */
+static int named_card(struct webui *webui, const struct frame_id *id, struct guest_list *list,
+                      struct err *err) {
+    struct store_reader *reader = NULL;
+    struct store_row *row = NULL;
+    int code = webui__reader_take(webui, &reader, err);
+    if (!code) {
+        code = store_frame_get(reader, id, &row, err);
+        webui__reader_give(webui, reader);
+    }
+    if (row) {
+        guest_card(&list->cards, list->token, row);
+    }
+    store_row_destroy(row);
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+/* Here the cursor is how many came before. */
+static int named_list(struct webui *webui, const struct webui__share *share, const char *after,
+                      struct guest_list *list, struct err *err) {
+    struct frame_id ids[WEBUI__SHARE_FRAMES_MAX];
+    int64_t at = 0;
+    int code = webui__share_frames(webui->store, share, ids, err);
+    if (!code && after[0] && !webui__integer_parse(after, 0, share->frames, &at)) {
+        code =
+            err_set(err, ERR_INVALID, "after=%.60s: expected the cursor of a page before", after);
+    }
+    size_t end =
+        (size_t)at + CARDS_PER_PAGE < share->frames ? (size_t)at + CARDS_PER_PAGE : share->frames;
+    for (size_t i = (size_t)at; !code && i < end; i++) {
+        code = named_card(webui, &ids[i], list, err);
+    }
+    if (end < share->frames) {
+        buf_printf(&list->next, "%zu", end);
+    }
+    return code;
 }
 
 void webui__on_share(struct webui__request *request) {
     struct err err = {0};
     struct webui__share share;
-    struct webui__query query;
-    struct store_page *rows = NULL;
     char token[WEBUI__SHARE_TOKEN];
     const char *after = webui__arg(request, "after");
+    struct guest_list list = {
+        .token = token, .cards = BUF_INIT(WEBUI__PAGE_MAX), .next = BUF_INIT(64)};
     if (!enter(request, !after[0] && !request->head, &share)) {
         return;
     }
     token_of(request, token);
-    int code = webui__query_parse(share.query, CARDS_PER_PAGE, &query, &err);
-    if (!code && after[0] && !webui__cursor_parse(after, &query.after)) {
-        code =
-            err_set(&err, ERR_INVALID, "after=%.60s: expected the cursor of a page before", after);
-    }
-    code = code ? code
-                : webui__page_read(request->webui, &query.filter, &query.after, query.limit, &rows,
-                                   &err);
+    int code = share.frames ? named_list(request->webui, &share, after, &list, &err)
+                            : filtered_list(request->webui, &share, after, &list, &err);
+    CLEANUP(buf_finish) struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
     if (code) {
         webui__reply_err(request, &err);
-        return;
+    } else {
+        guest_page(&page, &share, &list);
+        webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
     }
-    CLEANUP(buf_finish) struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
-    guest_page(&page, &share, token, rows);
-    store_page_destroy(rows);
-    webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+    buf_finish(&list.cards);
+    buf_finish(&list.next);
 }
 
 /* ---- the guest's pictures ---- */
+
+static int names(struct webui *webui, const struct webui__share *share, const struct store_row *row,
+                 struct err *err) {
+    struct frame_id ids[WEBUI__SHARE_FRAMES_MAX];
+    int code = webui__share_frames(webui->store, share, ids, err);
+    for (size_t i = 0; !code && i < share->frames; i++) {
+        if (memcmp(&ids[i], &row->record.id, sizeof(ids[i])) == 0) {
+            return 0;
+        }
+    }
+    return code ? code : err_set(err, ERR_NOT_FOUND, "this share has no such frame");
+}
 
 static int picks(struct webui *webui, const struct webui__share *share, const struct store_row *row,
                  struct err *err) {
@@ -193,7 +265,9 @@ static struct store_row *shared_row(struct webui__request *request, struct webui
         code = store_frame_get(reader, &id, &row, &err);
         webui__reader_give(request->webui, reader);
     }
-    code = code ? code : picks(request->webui, share, row, &err);
+    code = code            ? code
+           : share->frames ? names(request->webui, share, row, &err)
+                           : picks(request->webui, share, row, &err);
     if (code) {
         store_row_destroy(row);
         webui__reply_err(request, &err);
@@ -268,8 +342,11 @@ void webui__on_share_image(struct webui__request *request) {
 
 /* Title, filter and life from `get`; ERR_INVALID says which is wrong. */
 static int share_make(struct webui__request *request, const char *title, const char *query_text,
-                      const char *ttl, struct webui__share *out, struct err *err) {
+                      const char *frames, const char *ttl, struct webui__share *out,
+                      struct err *err) {
     struct webui__share share = {.created_s = now_s()};
+    struct frame_id ids[WEBUI__SHARE_FRAMES_MAX];
+    size_t count = 0;
     struct webui__query query;
     CLEANUP(buf_finish) struct buf text = BUF_INIT(WEBUI__SHARE_QUERY_MAX);
     int64_t ttl_s = 7 * 24 * 3600;
@@ -279,19 +356,25 @@ static int share_make(struct webui__request *request, const char *title, const c
                        WEBUI__SHARE_TTL_MIN_S, WEBUI__SHARE_TTL_MAX_S);
     }
     int code = webui__query_parse(query_text, CARDS_PER_PAGE, &query, err);
+    if (!code && frames[0]) {
+        code = webui__ids_parse(frames, ids, WEBUI__SHARE_FRAMES_MAX, &count, err);
+    }
     if (code) {
         return code;
     }
-    webui__query_write(&text, &query.filter);
+    if (!count) {
+        webui__query_write(&text, &query.filter);
+    }
     if (text.failed) {
         return err_set(err, ERR_INVALID, "the filter is longer than %d bytes",
                        WEBUI__SHARE_QUERY_MAX);
     }
     share.expires_s = share.created_s + ttl_s;
+    share.frames = (unsigned)count;
     snprintf(share.title, sizeof(share.title), "%s", title[0] ? title : "Shared frames");
     snprintf(share.query, sizeof(share.query), "%s", text.len ? text.data : "");
     snprintf(share.by, sizeof(share.by), "%s", request->who.user);
-    code = webui__share_add(&request->webui->shares, request->webui->store, &share, err);
+    code = webui__share_add(&request->webui->shares, request->webui->store, &share, ids, err);
     if (!code) {
         *out = share;
     }
@@ -300,13 +383,15 @@ static int share_make(struct webui__request *request, const char *title, const c
 
 static int share_from_form(struct webui__request *request, struct webui__share *out,
                            struct err *err) {
-    char title[WEBUI__SHARE_TITLE_MAX + 1], query[WEBUI__SHARE_QUERY_MAX + 1], ttl[24];
+    char title[WEBUI__SHARE_TITLE_MAX + 1], query[WEBUI__SHARE_QUERY_MAX + 1], ttl[24],
+        frames[WEBUI__SHARE_FRAMES_MAX * HASH_ID_SIZE];
     const struct {
         const char *name;
         char *out;
         size_t room;
     } fields[] = {{"title", title, sizeof(title)},
                   {"query", query, sizeof(query)},
+                  {"frames", frames, sizeof(frames)},
                   {"ttl", ttl, sizeof(ttl)}};
     const char *body = request->body.len ? request->body.data : "";
     char name[16];
@@ -319,7 +404,7 @@ static int share_from_form(struct webui__request *request, struct webui__share *
                            fields[i].room - 1);
         }
     }
-    return share_make(request, title, query, ttl, out, err);
+    return share_make(request, title, query, frames, ttl, out, err);
 }
 
 static void base_of(struct webui__request *request, char out[300]) {
@@ -397,13 +482,20 @@ static void put_cell(struct buf *page, const char *text) {
     buf_puts(page, "</td>");
 }
 
+static const char *picked_text(const json_t *share, char *out, size_t room) {
+    json_int_t frames = json_integer_value(json_object_get(share, "frames"));
+    snprintf(out, room, "%lld chosen %s", (long long)frames, frames == 1 ? "frame" : "frames");
+    return frames ? out : text_at(share, "query")[0] ? text_at(share, "query") : "all frames";
+}
+
 static void put_row(struct buf *page, struct webui__request *request, const json_t *share,
                     int64_t now) {
+    char frames[48];
     bool revoked = json_is_true(json_object_get(share, "revoked"));
     bool over = clock_parse_rfc3339(text_at(share, "expires")) / 1000000 <= now;
     buf_puts(page, "<tr>");
     put_cell(page, text_at(share, "title"));
-    put_cell(page, text_at(share, "query"));
+    put_cell(page, picked_text(share, frames, sizeof(frames)));
     put_cell(page, text_at(share, "by"));
     put_cell(page, text_at(share, "created"));
     put_cell(page, text_at(share, "expires"));

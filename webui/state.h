@@ -9,6 +9,7 @@
 #include "daemon/base/queue.h"
 #include "webui/access.h"
 #include "webui/http.h"
+#include "webui/removal.h"
 #include "webui/share.h"
 #include "webui/webui.h"
 #include <pthread.h>
@@ -78,6 +79,7 @@ struct webui {
     struct webui__server web, ingest;
     struct webui__access access;
     struct webui__shares shares;
+    struct webui__removals removals;
     struct webui__readers readers;
     struct webui__names names;
     struct webui__waiting waiting;
@@ -88,6 +90,7 @@ struct webui {
     struct webui__paint paint;
     struct webui__aside aside[ASIDE_KINDS];
     struct webui__score_counts scored;
+    atomic_uint exports;      /* data sets that are being sent */
     atomic_ullong body_bytes; /* reserved, of WEBUI__BODIES_MAX */
     atomic_bool closing;
     pthread_t sweeper;

@@ -76,6 +76,7 @@ static void locks_init(struct webui *webui) {
     pthread_condattr_t attr;
     webui__access_init(&webui->access);
     webui__shares_init(&webui->shares);
+    webui__removals_init(&webui->removals);
     pthread_mutex_init(&webui->readers.lock, NULL);
     pthread_mutex_init(&webui->names.lock, NULL);
     pthread_mutex_init(&webui->waiting.lock, NULL);
@@ -91,6 +92,7 @@ static void locks_init(struct webui *webui) {
 static void destroy(struct webui *webui) {
     webui__readers_finish(webui);
     webui__shares_finish(&webui->shares);
+    webui__removals_finish(&webui->removals);
     webui__access_finish(&webui->access);
     pthread_cond_destroy(&webui->sweep_wake);
     pthread_mutex_destroy(&webui->sweep_lock);
@@ -188,6 +190,7 @@ int webui_start(const struct webui_config *config, struct store *store,
     code = code ? code : start_web(webui, config, timeout_s, err);
     code = code ? code : sweep_start(webui, err);
     code = code || !webui->hooks.draw ? code : webui__paint_start(webui, err);
+    code = code || !webui->hooks.remove_everywhere ? code : webui__removals_start(webui, err);
     if (code) {
         webui_stop(webui);
         return code;
@@ -220,6 +223,7 @@ void webui_stop(struct webui *webui) {
     webui__server_stop(&webui->web);
     webui__server_stop(&webui->ingest);
     webui__paint_stop(webui);
+    webui__removals_stop(webui);
     webui__shares_flush(&webui->shares, webui->store);
     destroy(webui);
 }

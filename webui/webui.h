@@ -86,6 +86,26 @@ struct webui_live {
 };
 typedef void webui_live_fn(void *ctx, const struct webui_live *live);
 
+/* What became of one frame of a removal; err->code 0: it is gone everywhere. */
+typedef void webui_removed_fn(void *ctx, const struct frame_id *id, const struct err *err);
+
+#define WEBUI_FILE_NAME  128   /* of a file in a data set, with the NUL */
+#define WEBUI_EXPORT_MAX 20000 /* frames of a data set */
+
+/* Makes data sets as `creel export` writes them. A set belongs to one thread at a time. */
+struct webui_dataset_ops {
+    /* `ctx` is the hooks'. ERR_INVALID: no such format. Never waits for long. */
+    int (*open)(void *ctx, const char *format, void **set, struct err *err);
+    /* At most WEBUI_EXPORT_MAX. `name` gets where its picture goes; "": one with the same bytes is
+     * there already. */
+    int (*add)(void *set, const struct frame_record *record, char name[WEBUI_FILE_NAME],
+               struct err *err);
+    /* The files beside the pictures, one a call: *bytes (malloc'd) is NULL after the last one.
+     * Nothing may be added after the first call. */
+    int (*file)(void *set, char name[WEBUI_FILE_NAME], char **bytes, size_t *size, struct err *err);
+    void (*close)(void *set); /* NULL accepted */
+};
+
 struct webui_hooks {
     void *ctx;
     /* Calls push->reply once, on any thread, unless it returns non-zero. Never waits: ERR_FULL when
@@ -114,6 +134,12 @@ struct webui_hooks {
      * as long as it takes to encode. */
     int (*live_picture)(void *ctx, const char *camera, uint64_t number, uint8_t **bytes,
                         size_t *size, enum frame_media *media, struct err *err);
+    /* Removes frames here and at all remotes; calls `each` for every one of them before it returns
+     * 0. Blocks for as long as the remotes take: called on a thread of its own. An err of
+     * ERR_DENIED names the right that is missing. NULL: frames can be removed here alone. */
+    int (*remove_everywhere)(void *ctx, const struct frame_id *ids, size_t count, bool force,
+                             webui_removed_fn *each, void *each_ctx, struct err *err);
+    const struct webui_dataset_ops *dataset; /* NULL: no export */
     /* Whether the daemon is alive and, with `ready`, does its work: 0, or err says what does not.
      * NULL: nothing to ask. */
     int (*health)(void *ctx, bool ready, struct err *err);

@@ -2,6 +2,7 @@
 // first visit, filters, endless scrolling, a frame and its boxes, links that work, no error in the console, nothing that the
 // Content-Security-Policy had to stop, nothing fetched from elsewhere. Leaves screenshots in <build>/screenshots.
 import assert from 'node:assert';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
@@ -252,6 +253,92 @@ async function frame(browser, base) {
   return best.id;
 }
 
+// What a download of a data set holds, by its names.
+async function exported(page, click) {
+  const [download] = await Promise.all([page.waitForEvent('download'), click()]);
+  const tar = spawnSync('tar', ['-tf', await download.path()]);
+  assert.strictEqual(tar.status, 0, tar.stderr.toString());
+  return tar.stdout.toString().trim().split('\n');
+}
+
+// Downloads of the frames that are selected, and of those that the filter picks.
+async function downloads(page, base) {
+  await page.keyboard.press('e');
+  await page.locator('#export[open]').waitFor();
+  assert.match(await page.locator('#export').innerText(), /Export 4 frames/);
+  const picked = await exported(page, () => page.click('#export button[value=yes]'));
+  const chosen = picked.filter((name) => name.endsWith('.jpg')).length; // one may have given way to a better one
+  assert.ok(chosen > 0 && chosen <= 4 && picked.includes('annotations.json'), picked.join());
+  // Frames still come, and some give way to better ones: those of a while ago can only become fewer.
+  const query = `camera=dock&tier=annotated&until=${new Date(Date.now() - 5000).toISOString()}`;
+  const local = async () => new Set((await (await fetch(`${base}/api/v1/frames?limit=500&${query}`)).json()).frames
+    .filter((frame) => frame.place === 'local').map((frame) => frame.sha256)).size;
+  const before = await local();
+  await page.goto(`${base}/?${query}`);
+  await page.click('#whole-export');
+  await page.check('#export input[value=yolo]');
+  const names = await exported(page, () => page.click('#export button[value=yes]'));
+  const pictures = names.filter((name) => name.endsWith('.jpg')).length;
+  assert.ok(pictures <= before && pictures >= await local() && pictures > 0, `${pictures} pictures of ${before}`);
+  assert.ok(names.includes('obj.names') && names.includes('train.txt'));
+}
+
+// A link for a guest: to the frames that are selected, and to what the filter picks.
+async function shares(browser, page, base) {
+  await page.keyboard.press('s');
+  await page.locator('#share[open]').waitFor();
+  assert.match(await page.locator('#share').innerText(), /Share 2 frames/);
+  await shoot(page, 'share');
+  await page.click('#share button[value=yes]');
+  assert.ok(await page.locator('#share[open]').isVisible(), 'a share without a title');
+  await page.fill('#share-name', 'Two of the dock');
+  await page.selectOption('#share-ttl', '86400');
+  await page.click('#share button[value=yes]');
+  await page.waitForFunction(() => /Copied: open until/.test(document.querySelector('#share-said').textContent));
+  const url = await page.evaluate(() => navigator.clipboard.readText());
+  const guest = await open(browser, base);
+  await guest.goto(url);
+  assert.match(await guest.locator('h1').innerText(), /Two of the dock/);
+  assert.strictEqual(await guest.locator('.grid .card').count(), 2);
+  await guest.context().close();
+  await page.click('#share button[value=no]');
+  await page.click('#bulk-none');
+  await page.click('#whole-share');
+  await page.fill('#share-name', 'The dock');
+  await page.keyboard.press('Enter');
+  await page.locator('#share-said a').click();
+  await page.waitForURL(/shares/);
+  const rows = await page.locator('tbody tr').allInnerTexts();
+  assert.match(rows.find((row) => /Two of/.test(row)), /2 chosen frames[^]*\b1\b/);
+  assert.match(rows.find((row) => /^The dock/.test(row)), /camera=dock/);
+}
+
+// Two frames leave this device and the cloud; a third, which is pinned, stays and is named.
+async function everywhere(page, base) {
+  const frame = async (id) => (await fetch(`${base}/api/v1/frames/${id}`)).json();
+  await page.goto(`${base}/?sync=done&camera=gate`);
+  const chosen = [];
+  const links = [];
+  for (let i = 0; i < 3; i++) {
+    chosen.push(await cards(page).nth(i).getAttribute('data-frame'));
+    links.push(await (await fetch(`${base}/api/v1/frames/${chosen[i]}/link`, { method: 'POST' })).json());
+    assert.strictEqual((await fetch(links[i].url)).status, 200);
+  }
+  const pin = { act: 'pin', frames: [chosen[1]] };
+  await fetch(`${base}/api/v1/actions`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(pin) });
+  for (let i = 0; i < 3; i++) { await cards(page).nth(i).locator('.pick input').check(); }
+  await page.keyboard.press('Delete');
+  await page.locator('#ask[open]').waitFor();
+  await page.check('#ask input[value=everywhere]');
+  await shoot(page, 'delete');
+  await page.click('#ask button[value=yes]');
+  await page.waitForFunction(() => /1 frame left: .*pinned/.test(document.querySelector('#bulk-count').textContent));
+  assert.strictEqual(await page.locator('#bulk-count').innerText().then((text) => /pinned/.test(text)), true);
+  assert.deepStrictEqual(await Promise.all(links.map(async (link) => (await fetch(link.url)).status)), [404, 200, 404]);
+  assert.notStrictEqual((await frame(chosen[0])).place, 'local');
+  assert.notStrictEqual((await frame(chosen[1])).sync.state, 'none');
+}
+
 // Many at once: by mouse, by keyboard, and with a question before anything is deleted.
 async function bulk(browser, base) {
   const page = await open(browser, base);
@@ -262,6 +349,10 @@ async function bulk(browser, base) {
   await cards(page).nth(3).locator('.pick input').click({ modifiers: ['Shift'] });
   assert.strictEqual(await page.locator('#bulk-count').innerText(), '4 frames selected');
   await shoot(page, 'gallery-selected');
+  await downloads(page, base);
+  await page.goto(`${base}/?camera=dock`);
+  await cards(page).nth(0).locator('.pick input').check();
+  await cards(page).nth(3).locator('.pick input').click({ modifiers: ['Shift'] });
   await page.click('#bulk [data-act=pin]');
   await page.waitForFunction(() => document.querySelector('#bulk').hidden);
   assert.strictEqual(await page.locator('#grid .said-pinned').count(), 4);
@@ -284,6 +375,11 @@ async function bulk(browser, base) {
   await page.keyboard.press('r');
   await until('one frame judged wrong', async () => await count('label=rejected') === 1);
 
+  await page.goto(`${base}/?camera=dock`);
+  await cards(page).nth(1).locator('.pick input').check();
+  await cards(page).nth(2).locator('.pick input').check();
+  await shares(browser, page, base);
+
   // Deleting asks, keeps on "Keep", and what is pinned needs a second word.
   await page.goto(`${base}/?pinned=yes`);
   await cards(page).first().locator('.pick input').check();
@@ -305,6 +401,7 @@ async function bulk(browser, base) {
   await page.check('#ask-force input');
   await page.click('#ask button[value=yes]');
   await until('the picture has left', async () => await place() !== 'local');
+  await everywhere(page, base);
   await settle(page);
   await page.goto(`${base}/frames/${id}`);
   assert.match(await page.locator('.stage').innerText(), /has left this device/);

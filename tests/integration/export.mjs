@@ -107,6 +107,7 @@ await main(async () => {
   const dir = scratch('export');
   const nas = path.join(dir, 'nas');
   const ingestPort = await freePort();
+  const webPort = await freePort();
   const model = modelDir(dir);
   const config = writeConfig(dir, `
 version: 1
@@ -114,7 +115,7 @@ device: {id: test-device, clock: trusted}
 model: {dir: ${model}}
 triage: {budget: {per: off, day: off}, empty_fraction: 1.0}
 store: {dir: ${dir}/store, quota: 2GiB, min_free: off}
-web: {listen: "off"}
+web: {listen: "127.0.0.1:${webPort}"}
 ingest: {listen: "127.0.0.1:${ingestPort}"}
 sync: {remotes: {nas: {type: directory, path: ${nas}, prefix: line-3/}}}
 `);
@@ -151,6 +152,17 @@ sync: {remotes: {nas: {type: directory, path: ${nas}, prefix: line-3/}}}
     }
     runJson('export', 'coco', '--json', '--tier', tier, ...options(tier));
     checkCoco(out(tier), some, names, true);
+  }
+
+  // The gallery's download is the same data set, byte for byte.
+  for (const format of ['coco', 'yolo']) {
+    runJson('export', format, '--json', '--out', out(`whole-${format}`), '--config', config);
+    const answer = await fetch(`http://127.0.0.1:${webPort}/export?format=${format}&order=oldest`);
+    assert.strictEqual(answer.status, 200);
+    fs.mkdirSync(out(`web-${format}`));
+    const tar = spawnSync('tar', ['-x', '-C', out(`web-${format}`)], { input: Buffer.from(await answer.arrayBuffer()) });
+    assert.strictEqual(tar.status, 0, tar.stderr.toString());
+    assert.deepStrictEqual(tree(out(`web-${format}`)), tree(out(`whole-${format}`)));
   }
 
   // What cannot be done leaves nothing behind, and says why.

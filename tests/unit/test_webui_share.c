@@ -244,6 +244,83 @@ START_TEST(what_may_not_be_shared) {
 }
 END_TEST
 
+/* Frames by name, whatever their camera; over several pages; not one more. */
+START_TEST(frames_by_name) {
+    char dock[64], gate[64], body[400], path[128], target[300];
+    first_of("dock", dock);
+    first_of("gate", gate);
+    snprintf(body, sizeof(body), "title=Two&query=camera%%3Dgate&frames=%s%%2C%s", dock, gate);
+    json_t *made = share(body, 201);
+    ck_assert_int_eq(json_integer_value(json_object_get(made, "frames")), 2);
+    ck_assert_str_eq(json_string_value(json_object_get(made, "query")), "");
+    snprintf(path, sizeof(path), "%s",
+             strstr(json_string_value(json_object_get(made, "url")), "/s/"));
+    json_decref(made);
+    for (int round = 0; round < 2; round++) {
+        struct case_reply reply = case_get(port, path);
+        ck_assert_int_eq(reply.status, 200);
+        ck_assert_ptr_nonnull(strstr(reply.body, dock));
+        ck_assert_ptr_nonnull(strstr(reply.body, gate));
+        size_t cards = 0;
+        for (const char *at = reply.body; (at = strstr(at, "class=\"card\"")); at++) {
+            cards++;
+        }
+        ck_assert_uint_eq(cards, 2);
+        case_reply_finish(&reply);
+        snprintf(target, sizeof(target), "%s/image/%s", path, gate);
+        case_status(port, "GET", target, "", 200);
+        struct case_reply list = case_request(port, "GET", "/api/v1/frames", admin);
+        json_t *all = json_loadb(list.body, list.body_size, 0, NULL);
+        size_t open = 0;
+        for (size_t i = 0; i < FRAMES; i++) {
+            const json_t *frame = json_array_get(json_object_get(all, "frames"), i);
+            const char *other = json_string_value(json_object_get(frame, "id"));
+            snprintf(target, sizeof(target), "%s/image/%s", path, other);
+            struct case_reply one = case_get(port, target);
+            open += one.status == 200;
+            case_reply_finish(&one);
+        }
+        json_decref(all);
+        case_reply_finish(&list);
+        ck_assert_uint_eq(open, 2);
+        webui_stop(webui); /* it is known after a restart */
+        open_web();
+    }
+    json_decref(share("title=x&frames=nonsense", 400));
+    snprintf(body, sizeof(body), "title=x&frames=%s%s", dock, "x");
+    json_decref(share(body, 400));
+}
+END_TEST
+
+START_TEST(pages_of_frames_by_name) {
+    char one[64], path[128], target[300];
+    size_t room = 252 * 40, size;
+    char *body = malloc(room);
+    first_of("dock", one);
+    size = (size_t)snprintf(body, room, "title=Many&frames=");
+    for (int i = 0; i < 250; i++) {
+        size += (size_t)snprintf(body + size, room - size, "%s%s", i ? "," : "", one);
+    }
+    json_t *made = share(body, 201);
+    snprintf(path, sizeof(path), "%s",
+             strstr(json_string_value(json_object_get(made, "url")), "/s/"));
+    json_decref(made);
+    struct case_reply reply = case_get(port, path);
+    ck_assert_ptr_nonnull(strstr(reply.body, "after=60"));
+    case_reply_finish(&reply);
+    snprintf(target, sizeof(target), "%s?after=240", path);
+    reply = case_get(port, target);
+    ck_assert_int_eq(reply.status, 200);
+    ck_assert_ptr_null(strstr(reply.body, "after="));
+    case_reply_finish(&reply);
+    snprintf(target, sizeof(target), "%s?after=251", path);
+    case_status(port, "GET", target, "", 400);
+    snprintf(body + size, room - size, ",%s", one);
+    json_decref(share(body, 400));
+    free(body);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("webui_share");
     TCase *server = tcase_create("server");
@@ -254,6 +331,8 @@ int main(void) {
     tcase_add_test(server, it_is_counted_and_taken_back);
     tcase_add_test(server, forged_and_ended);
     tcase_add_test(server, what_may_not_be_shared);
+    tcase_add_test(server, frames_by_name);
+    tcase_add_test(server, pages_of_frames_by_name);
     suite_add_tcase(suite, server);
     return case_run(suite);
 }

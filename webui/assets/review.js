@@ -79,9 +79,40 @@ async function inPieces(act, cards, more) {
   return done;
 }
 
+// An order for the remotes is taken at once and carried out beside; this follows it to its end.
+async function removeEverywhere(cards, force, say) {
+  const failed = [];
+  for (let at = 0; at < cards.length; at += PER_REQUEST) {
+    const piece = cards.slice(at, at + PER_REQUEST);
+    const answer = await fetch("/api/v1/removals", {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ frames: piece.map((card) => card.dataset.frame), force }),
+    });
+    let order = await answer.json().catch(() => ({}));
+    if (!answer.ok) { throw new Error(order.detail ?? `the server said ${answer.status}`); }
+    while (order.state !== "done") {
+      await wait(300);
+      order = await (await fetch(`/api/v1/removals/${order.id}`)).json();
+      if (!order.state) { throw new Error("creel was restarted meanwhile: delete them again"); }
+      say(`Deleting everywhere: ${at + order.done + order.failed.length} of ${cards.length}`);
+    }
+    const left = new Set(order.failed.map((one) => one.frame));
+    for (const card of piece.filter((each) => !left.has(each.dataset.frame))) {
+      card.classList.add("removed");
+      pick(card, false);
+    }
+    failed.push(...order.failed);
+  }
+  if (failed.length) { throw new Error(`${frames(failed.length)} left: ${failed[0].detail}`); }
+  return cards.length;
+}
+
 // Resolves to null when the answer is no.
 async function askRemoval(cards) {
   const dialog = one("#ask");
+  one(".what", dialog).textContent = frames(cards.length);
+  const here = one("input[value=here]", dialog);
+  if (here) { here.checked = true; }
   let text = `${frames(cards.length)} will lose the full picture here.`;
   try {
     const plan = await post("remove", cards.slice(0, PER_REQUEST).map((card) => card.dataset.frame), { dry_run: true, force: true });
@@ -95,17 +126,25 @@ async function askRemoval(cards) {
   dialog.returnValue = "";
   dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  return dialog.returnValue === "yes" ? { force: one("#ask-force input").checked } : null;
+  const everywhere = one("input[value=everywhere]", dialog)?.checked;
+  return dialog.returnValue === "yes" ? { everywhere, force: one("#ask-force input").checked } : null;
 }
 
 async function bulkAct(act) {
   const cards = picked();
+  const elsewhere = { export: exportFrames, share: shareFrames }[act]; // of bulk.js
+  if (elsewhere) {
+    elsewhere(cards);
+    return;
+  }
   const more = act === "remove" ? await askRemoval(cards) : {};
   if (!cards.length || !more) { return; }
   const note = one("#bulk-count");
   note.textContent = "…";
   try {
-    const done = await inPieces(act, cards, more);
+    const { everywhere, ...rest } = more;
+    const done = everywhere ? await removeEverywhere(cards, rest.force, (text) => { note.textContent = text; })
+      : await inPieces(act, cards, rest);
     showPicked();
     one("#bulk-said").textContent = `${frames(done)}: done`;
   } catch (error) {
