@@ -349,6 +349,9 @@ static void reload(struct daemon *daemon) {
         config_destroy(daemon->latest);
         daemon->latest = TAKE_PTR(fresh);
     }
+    if (webui_certificates_reload(daemon->rooms.webui, &err)) {
+        log_err(LOG_LEVEL_ERROR, "certificates not changed; the old ones stay in use", &err);
+    }
     char *rest = changed.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));) {
         if (*line) {

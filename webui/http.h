@@ -16,6 +16,7 @@
 #include "webui/access.h"
 #include "webui/aside.h"
 #include "webui/text.h"
+#include "webui/tls.h"
 #include "webui/watch.h"
 #include "webui/webui.h"
 #include <jansson.h>
@@ -31,6 +32,8 @@
 #define WEBUI__TO_MAX      1024         /* bytes of the address that a log-in leads to, with NUL */
 #define WEBUI__BODIES_MAX  (256u << 20) /* bytes of request bodies being received, all together */
 #define WEBUI__DRAIN_MAX   (64u << 20)  /* bytes of a refused body that are read and thrown away */
+
+#define WEBUI__RETIRED_MAX 4
 
 #define WEBUI__CLOSING     "creel is shutting down" /* the reason of such a 503 */
 
@@ -81,6 +84,13 @@ struct webui__server_config {
     unsigned threads, connections;
 };
 
+/* A microhttpd with a certificate of before, until its connections are gone. */
+struct webui__retired {
+    struct MHD_Daemon *daemon; /* NULL: a free place */
+    int listener;              /* ours to close, after the daemon's end */
+    int64_t since_boot_us;
+};
+
 struct webui__server {
     struct webui *webui;
     const char *name;
@@ -88,10 +98,13 @@ struct webui__server {
     size_t route_count;
     struct webui__gate gate;
     bool tls;
-    char *certificate, *key; /* PEM, NULL without TLS */
-    pthread_t starter;       /* the thread that starts it, and what microhttpd said last on it */
+    struct webui__tls files;
+    _Atomic pthread_t starter; /* the thread that started it, and what microhttpd said last on it */
     char complaint[256];
+    pthread_mutex_t swap; /* guards the next two, from webui__server_renew on */
     struct MHD_Daemon *daemon;
+    struct webui__retired retired[WEBUI__RETIRED_MAX];
+    unsigned threads, connections;
     int listener; /* after quiesce: ours to close */
     uint16_t port;
     int timeout_s;
@@ -137,7 +150,11 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
                         const struct webui__server_config *config, struct err *err);
 void webui__server_quiesce(struct webui__server *server);
 void webui__server_stop(struct webui__server *server);
-/* Ends the connections whose deadline is past. */
+/* Reads the certificate's files again; what they are now is for connections from here on. Called by
+ * one thread at a time. */
+int webui__server_renew(struct webui__server *server, bool *changed, struct err *err);
+/* Ends the connections whose deadline is past, and what was renewed when nobody uses it any more.
+ */
 void webui__server_sweep(struct webui__server *server);
 
 /* microhttpd's callbacks, in http.c. */

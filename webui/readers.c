@@ -1,7 +1,6 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/mem.h"
 #include "webui/state.h"
-#include <assert.h>
 #include <stdlib.h>
 
 #define NAMES_AGE_US 5000000
@@ -25,9 +24,14 @@ int webui__reader_take(struct webui *webui, struct store_reader **out, struct er
 void webui__reader_give(struct webui *webui, struct store_reader *reader) {
     struct webui__readers *readers = &webui->readers;
     pthread_mutex_lock(&readers->lock);
-    assert(readers->idle_count < WEBUI__READERS_MAX);
-    readers->idle[readers->idle_count++] = reader;
+    bool room = readers->idle_count < WEBUI__READERS_MAX;
+    if (room) {
+        readers->idle[readers->idle_count++] = reader;
+    }
     pthread_mutex_unlock(&readers->lock);
+    if (!room) { /* of a thread that is about to go (webui__server_renew) */
+        store_reader_close(reader);
+    }
 }
 
 void webui__readers_finish(struct webui *webui) {

@@ -3,6 +3,7 @@
  * The socket is made here and not by microhttpd, so that a taken port is told from other faults,
  * the next free one can be tried, and port 0 can be asked back.
  */
+#include "daemon/base/clock.h"
 #include "daemon/base/fs.h"
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
@@ -10,6 +11,7 @@
 #include "webui/state.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -20,8 +22,8 @@
 
 #define PORTS_TRIED       20
 #define CONNECTION_MEMORY (32u << 10) /* bytes of request line and headers of one connection */
+#define RETIRED_US        1000000     /* what was accepted when it retired is counted by then */
 #define BACKLOG           4096 /* a crowd that is at the door at once; the kernel may take fewer */
-#define PEM_MAX           (64u << 10)
 #define TLS_PRIORITIES    "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 static void free_addresses(struct addrinfo **list) {
@@ -135,86 +137,47 @@ static int check_gate(const struct webui__server_config *config, struct webui__s
                    gate->people ? ", or make a user (creel user add)" : "");
 }
 
-/* ---- TLS ---- */
-
-static int read_pem(const char *path, char **out, struct err *err) {
-    CLEANUP(buf_finish) struct buf bytes = BUF_INIT(PEM_MAX);
-    size_t size = 0;
-    int code = fs_read_file(path, &bytes, err);
-    *out = code ? NULL : buf_take(&bytes, &size);
-    return code || *out ? code : err_set(err, ERR_CONFIG, "%s is empty", path);
-}
-
-static int read_tls(struct webui__server *server, const struct webui__server_config *config,
-                    struct err *err) {
-    if (!config->certificate && !config->key) {
-        return 0;
-    }
-    if (!config->certificate || !config->key) {
-        return err_set(err, ERR_CONFIG, "%s.tls.certificate and %s.tls.key belong together",
-                       config->name, config->name);
-    }
-    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES) {
-        return err_set(err, ERR_CONFIG, "this libmicrohttpd was built without TLS: unset %s.tls",
-                       config->name);
-    }
-    int code = read_pem(config->certificate, &server->certificate, err);
-    code = code ? code : read_pem(config->key, &server->key, err);
-    if (code) {
-        err_wrap(err, "%s.tls", config->name);
-        return err->code = ERR_CONFIG;
-    }
-    server->tls = true;
-    return 0;
-}
-
-static void drop_tls(struct webui__server *server) {
-    if (server->key) {
-        explicit_bzero(server->key, strlen(server->key));
-    }
-    free(server->key);
-    free(server->certificate);
-    server->key = server->certificate = NULL;
-}
+/* ---- microhttpd ---- */
 
 static void log_microhttpd(void *cls, const char *fmt, va_list args) {
     struct webui__server *server = cls;
     char text[256];
     vsnprintf(text, sizeof(text), fmt, args);
     text[strcspn(text, "\n")] = '\0';
-    if (pthread_equal(pthread_self(), server->starter)) {
+    if (pthread_equal(pthread_self(), atomic_load(&server->starter))) {
         memcpy(server->complaint, text, sizeof(text));
     }
     log_debug("microhttpd", "server=%s says=\"%s\"", server->name, text);
 }
 
-static int start_daemon(struct webui__server *server, const struct webui__server_config *config,
-                        int fd, struct err *err) {
+static int start_daemon(struct webui__server *server, const struct webui__pem *pem, int fd,
+                        struct MHD_Daemon **out, struct err *err) {
     union { /* its values are no const pointers */
         const char *in;
         void *out;
     } priorities = {.in = TLS_PRIORITIES};
     struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
-    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
-                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, pem->certificate},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, pem->key},
                                    {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities.out},
                                    {MHD_OPTION_END, 0, NULL}};
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    struct MHD_Daemon *daemon = MHD_start_daemon(
+    atomic_store(&server->starter, pthread_self());
+    *out = MHD_start_daemon(
         flags | (server->tls ? (unsigned)MHD_USE_TLS : 0u), 0, NULL, NULL, webui__on_request,
         server, MHD_OPTION_EXTERNAL_LOGGER, log_microhttpd, server, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_THREAD_POOL_SIZE, config->threads, MHD_OPTION_CONNECTION_LIMIT,
-        config->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)server->timeout_s,
+        MHD_OPTION_THREAD_POOL_SIZE, server->threads, MHD_OPTION_CONNECTION_LIMIT,
+        server->connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)server->timeout_s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
         1, MHD_OPTION_URI_LOG_CALLBACK, webui__on_uri, server, MHD_OPTION_NOTIFY_COMPLETED,
         webui__on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, webui__on_connection, server,
         MHD_OPTION_ARRAY, server->tls ? tls : plain, MHD_OPTION_END);
-    server->daemon = daemon;
-    if (daemon) {
+    if (*out) {
         return 0;
     }
     return server->tls ? err_set(err, ERR_CONFIG, "cannot start TLS with %s and %s (%s.tls): %s",
-                                 config->certificate, config->key, server->name, server->complaint)
+                                 server->files.certificate, server->files.key, server->name,
+                                 server->complaint)
                        : err_set(err, ERR_SYS, "cannot start the threads of the %s server: %s",
                                  server->name, server->complaint);
 }
@@ -223,14 +186,16 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
                         const struct webui__server_config *config, struct err *err) {
     CLEANUP(free_addresses) struct addrinfo *addresses = NULL;
     CLEANUP(fd_close_at) int fd = -1;
+    CLEANUP(webui__pem_finish) struct webui__pem pem = {0};
     uint16_t port = 0;
     *server = (struct webui__server){.webui = webui,
                                      .name = config->name,
                                      .routes = config->routes,
                                      .route_count = config->route_count,
                                      .listener = -1,
-                                     .starter = pthread_self(),
                                      .timeout_s = config->timeout_s,
+                                     .threads = config->threads,
+                                     .connections = config->connections,
                                      .body_max = config->body_max,
                                      .body_option = config->body_option};
     int code = split(config->listen, server->gate.host, &port, err);
@@ -240,18 +205,25 @@ int webui__server_start(struct webui__server *server, struct webui *webui,
     }
     server->gate.loopback = is_loopback(addresses->ai_addr);
     code = check_gate(config, server, err);
-    code = code ? code : read_tls(server, config, err);
+    code =
+        code ? code
+             : webui__tls_init(&server->files, config->name, config->certificate, config->key, err);
+    code = code ? code : webui__pem_read(&server->files, config->name, &pem, err);
     code = code ? code : listen_near(config, addresses, port, &fd, err);
     if (code) {
-        drop_tls(server);
+        webui__tls_finish(&server->files);
         return code;
     }
+    server->tls = pem.certificate != NULL;
+    server->files.seen = pem.hash;
     webui__watches_init(&server->watches, config->connections - config->connections / 4,
                         config->timeout_s);
     server->port = port_of(fd);
-    code = start_daemon(server, config, fd, err);
+    pthread_mutex_init(&server->swap, NULL);
+    code = start_daemon(server, &pem, fd, &server->daemon, err);
     if (code) {
-        drop_tls(server);
+        webui__tls_finish(&server->files);
+        pthread_mutex_destroy(&server->swap);
         webui__watches_finish(&server->watches);
         return code;
     }
@@ -265,20 +237,109 @@ void webui__server_quiesce(struct webui__server *server) {
     }
 }
 
+static void retired_stop(struct webui__retired *retired) {
+    if (retired->daemon) {
+        MHD_stop_daemon(retired->daemon);
+        fd_close_at(&retired->listener);
+    }
+    *retired = (struct webui__retired){0};
+}
+
 void webui__server_stop(struct webui__server *server) {
     if (!server->daemon) {
         return;
     }
+    for (size_t i = 0; i < WEBUI__RETIRED_MAX; i++) {
+        retired_stop(&server->retired[i]);
+    }
     MHD_stop_daemon(server->daemon);
     server->daemon = NULL;
-    drop_tls(server);
+    webui__tls_finish(&server->files);
+    pthread_mutex_destroy(&server->swap);
     fd_close_at(&server->listener);
     server->listener = -1;
     webui__watches_finish(&server->watches);
 }
 
+/* ---- another certificate ---- */
+
+static bool is_over(const struct webui__retired *retired) {
+    const union MHD_DaemonInfo *info =
+        retired->daemon && clock_boot_us() - retired->since_boot_us > RETIRED_US
+            ? MHD_get_daemon_info(retired->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+            : NULL;
+    return info && info->num_connections == 0;
+}
+
+/* The old microhttpd takes no more, and is ended when its last connection is gone (sweep). */
+static void replace(struct webui__server *server, struct MHD_Daemon *fresh, size_t place) {
+    struct webui__retired retired = {.daemon = server->daemon,
+                                     .listener = MHD_quiesce_daemon(server->daemon),
+                                     .since_boot_us = clock_boot_us()};
+    pthread_mutex_lock(&server->swap);
+    server->retired[place] = retired;
+    server->daemon = fresh;
+    pthread_mutex_unlock(&server->swap);
+}
+
+static size_t free_place(struct webui__server *server) {
+    size_t place = 0;
+    pthread_mutex_lock(&server->swap);
+    while (place < WEBUI__RETIRED_MAX && server->retired[place].daemon) {
+        place++;
+    }
+    pthread_mutex_unlock(&server->swap);
+    return place;
+}
+
+/* The new one is started on the same socket before the old one leaves it, so that nobody finds the
+ * door shut, and a file that is no certificate changes nothing. */
+int webui__server_renew(struct webui__server *server, bool *changed, struct err *err) {
+    CLEANUP(webui__pem_finish) struct webui__pem pem = {0};
+    struct MHD_Daemon *fresh = NULL;
+    *changed = false;
+    int code = server->daemon ? webui__pem_read(&server->files, server->name, &pem, err) : 0;
+    if (code || !pem.certificate || memcmp(&pem.hash, &server->files.seen, sizeof(pem.hash)) == 0) {
+        return code;
+    }
+    size_t place = free_place(server);
+    if (place == WEBUI__RETIRED_MAX) {
+        return err_set(err, ERR_BUSY,
+                       "%s.tls: connections of %d certificates before this one are still open; "
+                       "reload again later",
+                       server->name, WEBUI__RETIRED_MAX);
+    }
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    CLEANUP(fd_close_at) int fd = info ? fcntl(info->listen_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    code = fd < 0 ? err_sys(err, errno, "%s.tls", server->name)
+                  : start_daemon(server, &pem, fd, &fresh, err);
+    if (code) {
+        return code;
+    }
+    TAKE_FD(fd);
+    replace(server, fresh, place);
+    server->files.seen = pem.hash;
+    *changed = true;
+    return 0;
+}
+
+static void sweep_retired(struct webui__server *server) {
+    for (size_t i = 0; i < WEBUI__RETIRED_MAX; i++) {
+        struct webui__retired over = {0};
+        pthread_mutex_lock(&server->swap);
+        if (is_over(&server->retired[i])) {
+            over = server->retired[i];
+            server->retired[i] = (struct webui__retired){0};
+        }
+        pthread_mutex_unlock(&server->swap);
+        retired_stop(&over);
+    }
+}
+
 void webui__server_sweep(struct webui__server *server) {
-    if (server->daemon) {
+    if (server->port) {
         webui__watches_sweep(&server->watches);
+        sweep_retired(server);
     }
 }

@@ -7,6 +7,7 @@
  */
 #include "webui/webui.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "webui/paint.h"
 #include "webui/policy.h"
@@ -226,6 +227,24 @@ void webui_stop(struct webui *webui) {
     webui__removals_stop(webui);
     webui__shares_flush(&webui->shares, webui->store);
     destroy(webui);
+}
+
+int webui_certificates_reload(struct webui *webui, struct err *err) {
+    struct webui__server *const servers[] = {&webui->web, &webui->ingest};
+    int worst = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(servers); i++) {
+        struct err fault = {0};
+        bool changed = false;
+        int code = webui__server_renew(servers[i], &changed, &fault);
+        if (changed) {
+            log_info("certificate read again", "server=%s", servers[i]->name);
+        }
+        if (code && !worst) {
+            worst = code;
+            *err = fault;
+        }
+    }
+    return worst;
 }
 
 void webui_ports(const struct webui *webui, uint16_t *web, uint16_t *ingest) {

@@ -30,7 +30,7 @@ struct webui_config {
     const char *password;      /* secret: of the user "creel"; NULL: none */
     const char *ingest_token;  /* secret: Bearer token for ingest; NULL: none */
     /* PEM files of a certificate (with those between it and a root) and its key; NULL: plain HTTP.
-     * Read at the start. */
+     * Read at the start, and by webui_certificates_reload. */
     const char *tls_certificate, *tls_key;               /* of the gallery */
     const char *ingest_tls_certificate, *ingest_tls_key; /* of ingest */
     uint8_t link_key[32]; /* secret: signs creel's own links to local blobs */
@@ -153,6 +153,10 @@ struct webui;
 int webui_start(const struct webui_config *config, struct store *store,
                 const struct webui_hooks *hooks, struct webui **out, struct err *err);
 void webui_stop(struct webui *webui);
+
+/* Reads the certificates' files again, where they are others by now; connections that are open keep
+ * what they have. ERR_CONFIG: what is there cannot be used, and nothing changes. */
+int webui_certificates_reload(struct webui *webui, struct err *err);
 
 /* The ports in use, 0 where not listening. */
 void webui_ports(const struct webui *webui, uint16_t *web, uint16_t *ingest);

@@ -4,7 +4,8 @@ import assert from 'node:assert';
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { controlAnswers, creel, freePort, main, run, scratch, sourceDir, startDaemon, stop, writeConfig } from '../lib.mjs';
+import tls from 'node:tls';
+import { controlAnswers, creel, freePort, main, run, scratch, sourceDir, startDaemon, stop, until, writeConfig } from '../lib.mjs';
 
 const password = 'correct horse';
 
@@ -47,6 +48,38 @@ function logsIn(pem, base, jar) {
   assert.strictEqual(curl(pem, '-b', jar, `${base}/`).status, 401);
 }
 
+// The days of a certificate are short: another one is served from SIGHUP on, and who is connected stays so. One that cannot
+// be used changes nothing.
+async function otherCertificate(daemon, pem, port) {
+  const served = () => new Promise((resolve, reject) => {
+    const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false }, () => {
+      const { fingerprint256 } = socket.getPeerCertificate();
+      resolve({ fingerprint256, socket });
+    }).on('error', reject);
+  });
+  const answer = (socket) => new Promise((resolve, reject) => {
+    socket.once('data', (bytes) => resolve(bytes.toString('latin1').slice(0, 12))).once('error', reject);
+    socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  });
+  const log = () => fs.readFileSync(daemon.logFile, 'utf8');
+  const before = await served();
+  const other = certificate(scratch('web-login-other'));
+  const good = { cert: fs.readFileSync(other.cert), key: fs.readFileSync(other.key) };
+  fs.writeFileSync(pem.cert, good.cert.subarray(0, 200));
+  daemon.kill('SIGHUP');
+  await until('the complaint', () => /certificates not changed/.test(log()));
+  const during = await served();
+  assert.strictEqual(during.fingerprint256, before.fingerprint256);
+  fs.writeFileSync(pem.cert, good.cert);
+  fs.writeFileSync(pem.key, good.key);
+  daemon.kill('SIGHUP');
+  await until('the other certificate', () => /certificate read again/.test(log()));
+  const after = await served();
+  assert.notStrictEqual(after.fingerprint256, before.fingerprint256);
+  for (const { socket } of [before, during, after]) assert.strictEqual(await answer(socket), 'HTTP/1.1 200');
+  for (const { socket } of [before, during, after]) socket.destroy();
+}
+
 async function badCertificates(dir, pem) {
   const cut = path.join(dir, 'cut.pem');
   fs.writeFileSync(cut, fs.readFileSync(pem.cert).subarray(0, 200));
@@ -87,6 +120,11 @@ await main(async () => {
   assert.strictEqual(run('user', 'rm', 'bo', '--config', config).status, 3);
   assert.match(run('user', 'ls', '--config', config).stdout.toString(), /^anna +admin\n$/);
   assert.ok(!fs.readFileSync(daemon.logFile, 'utf8').includes(password));
-  await stop(daemon);
+  const threads = () => fs.readdirSync(`/proc/${daemon.pid}/task`).length;
+  const before = threads();
+  await otherCertificate(daemon, pem, port);
+  assert.strictEqual(curl(pem, `${base}/healthz`).status, 200);
+  await until('the end of the old server', () => threads() <= before);
+  assert.strictEqual(await stop(daemon), 0);
   await badCertificates(dir, pem);
 });
