@@ -161,7 +161,7 @@ END_TEST
 /* With what a real password costs. */
 START_TEST(passwords_keep_nobody) {
     static const char form[] = "user=anna&password=wrong+horse";
-    enum { TRIES = 5 };
+    enum { TRIES = 3 };
     int fds[TRIES];
     char *text = NULL;
     struct err err = {0};
