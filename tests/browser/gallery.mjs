@@ -91,8 +91,6 @@ async function shoot(page, name) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(wide <= 0, `${name}: the page is ${wide} pixels wider than the screen`);
   await page.screenshot({ path: path.join(shots, `${name}.png`) });
-  // The README's picture is a copy of the first of these.
-  await page.screenshot({ path: path.join(shots, `${name}.jpg`), type: 'jpeg', quality: 82 });
 }
 
 const cards = (page) => page.locator('#grid .card');
@@ -250,7 +248,6 @@ async function frame(browser, base) {
   await page.keyboard.press('ArrowLeft');
   await page.waitForURL(before);
   await page.context().close();
-  return best.id;
 }
 
 // What a download of a data set holds, by its names.
@@ -458,21 +455,6 @@ async function judgement(browser, base) {
   await page.context().close();
 }
 
-async function looks(browser, base, id) {
-  const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
-  for (const [name, where, options] of [
-    ['gallery-dark', '/', { colorScheme: 'dark' }], ['frame-dark', `/frames/${id}`, { colorScheme: 'dark' }],
-    ['phone', '/', phone], ['phone-dark', '/', { ...phone, colorScheme: 'dark' }], ['phone-frame', `/frames/${id}`, phone],
-    ['status-light', '/status', {}], ['status-dark', '/status', { colorScheme: 'dark' }], ['phone-status', '/status', phone],
-  ]) {
-    const page = await open(browser, base, options);
-    await page.goto(base + where);
-    await shoot(page, name);
-    await settle(page);
-    await page.context().close();
-  }
-}
-
 async function withoutScript(browser, base) {
   const page = await open(browser, base, { javaScriptEnabled: false });
   await page.goto(`${base}/`);
@@ -534,10 +516,9 @@ await main(async () => {
         await count('sync=done') >= 30;
     }, 180000);
     await gallery(browser, base);
-    const id = await frame(browser, base);
+    await frame(browser, base);
     await bulk(browser, base);
     await judgement(browser, base);
-    await looks(browser, base, id);
     await withoutScript(browser, base);
     await api(base);
     assert.deepStrictEqual(faults, []);

@@ -1,25 +1,24 @@
 // Every page in light and dark, on a desktop and a phone: axe-core finds no serious fault in it, nothing is wider than the
 // screen. The daemon, its demo cameras and the model that comes with creel are real, the frames are in Azurite.
+// CREEL_SCREENSHOTS=webui/screenshots makes the README's pictures anew, after some hours of frames.
 import assert from 'node:assert';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import {
-  account, accountKey, answers, creel, freePort, main, scratch, sourceDir, startAzurite, startDaemon, stop, until, writeConfig,
+  account, accountKey, answers, creel, freePort, main, run, scratch, sourceDir, startAzurite, startDaemon,
+  startProgram, stop, until, writeConfig,
 } from '../lib.mjs';
 import { assertFits, desktop, faults, forgive, launch, lookForFaults, openPage, phone } from './lib.mjs';
 
 const CARDS = 8; // of a page: each is like the others, and the check looks at every one
 const password = 'correct horse';
 
-const configText = (dir, ports, cameras) => `
-device: {id: test-device, clock: trusted}
-cameras: ${cameras}
-model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
-triage: {budget: {per: 1s, day: off}, empty_fraction: 0.05}
-store: {dir: ${dir}/store, quota: 1GiB, min_free: off}
-web: {listen: "127.0.0.1:${ports.web}", alerts: [forklift, truck]}
-ingest: {listen: "127.0.0.1:${ports.ingest}"}
+const SEEDS = { dock: 3, gate: 11, yard: 29 };
+const cameras = (fps, names = ['dock', 'gate']) =>
+  `{${names.map((name) => `${name}: {source: "demo:", fps: ${fps}, seed: ${SEEDS[name]}}`).join(', ')}}`;
+
+const cloud = (ports) => `
 sync:
   remotes:
     cloud:
@@ -28,6 +27,16 @@ sync:
       create_containers: true
       connection_string: "DefaultEndpointsProtocol=http;AccountName=${account};AccountKey=${accountKey};BlobEndpoint=http://127.0.0.1:${ports.azurite}/${account};"
 `;
+
+const configText = (dir, ports, cameras, sync = cloud(ports)) => `
+device: {id: test-device, clock: trusted}
+cameras: ${cameras}
+model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
+triage: {budget: {per: 400ms, day: off}, empty_fraction: 0.05}
+store: {dir: ${dir}/store, quota: 1GiB, min_free: off}
+web: {listen: "127.0.0.1:${ports.web}", alerts: [forklift, truck]}
+ingest: {listen: "127.0.0.1:${ports.ingest}"}
+${sync}`;
 
 // Colours alone differ between light and dark, so the rest is looked at once a width.
 async function looksWell(page, name) {
@@ -86,7 +95,7 @@ async function frame(page, base) {
 
 async function live(page, base) {
   await page.goto(`${base}/live`);
-  await page.waitForFunction(() => document.querySelectorAll('.camera .view img').length === 2);
+  await page.waitForFunction(() => document.querySelectorAll('.camera .view img').length >= 2);
   await page.waitForSelector('.camera.alarmed .chip.alert');
   await looksWell(page, 'the live view');
 }
@@ -126,8 +135,63 @@ async function login(browser, base, config) {
   await page.context().close();
 }
 
+// ---- pictures for the README ----
+
+// Frames of the last hours, some more in the one than in the other.
+async function hoursOfFrames(dir, ports, base) {
+  const clock = path.join(dir, 'past.so');
+  execFileSync('cc', ['-shared', '-fPIC', '-o', clock, path.join(sourceDir, 'tests/browser/past.c')]);
+  const config = writeConfig(dir, configText(dir, ports, cameras(12, Object.keys(SEEDS)), ''));
+  const wanted = [9, 14, 22, 31, 27, 12, 18, 36, 41];
+  for (let hour = 0, sum = 0; hour < wanted.length; hour += 1) {
+    sum += wanted[hour];
+    const daemon = startProgram(creel, ['run', '--config', config], path.join(dir, 'daemon.log'),
+      { LD_PRELOAD: clock, CREEL_PAST: String((wanted.length - hour) * 3600) });
+    await until(`${sum} frames`, async () => (await fetch(`${base}/api/v1/frames?limit=500`)
+      .then((answer) => answer.json(), () => ({ frames: [] }))).frames.length >= sum);
+    assert.strictEqual(await stop(daemon), 0);
+  }
+}
+
+async function pictures(browser, base, folder) {
+  const shots = async (where, options, ready, names) => {
+    const page = await openPage(browser, base, options);
+    await goTo(page, base + where);
+    await ready(page);
+    await page.mouse.move(0, 0);
+    for (const [name, colorScheme] of Object.entries(names)) {
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: path.join(folder, `${name}.jpg`), type: 'jpeg', quality: 72 });
+    }
+    await page.context().close();
+  };
+  // The demo's day has nights and fog: the pictures are of an hour at which people can see something, too.
+  const clear = async () => (await (await fetch(`${base}/api/v1/frames?limit=10`)).json()).frames
+    .filter(({ detections: [first] }) => first?.confidence > 0.9).length >= 8;
+  const clearDay = () => until('a clear day', clear, 60000);
+  await clearDay();
+  const { frames } = await (await fetch(`${base}/api/v1/frames?limit=500&tier=annotated&sync=done`)).json();
+  const sure = (frame) => frame.detections.filter((found) => found.confidence >= 0.6).length;
+  const best = frames.reduce((one, other) => (sure(other) > sure(one) ? other : one));
+  const hours = (page) => page.locator('#hours a').nth(8).waitFor();
+  await shots('/', {}, hours, { 'gallery-light': 'light' });
+  await shots('/', { colorScheme: 'dark' }, async (page) => {
+    await hours(page);
+    for (const at of [1, 2, 7]) await page.locator('.pick input').nth(at).check();
+  }, { 'gallery-dark': 'dark' });
+  await shots(`/frames/${best.id}`, {}, async () => {}, { frame: 'light' });
+  await shots('/status', {}, async () => {}, { status: 'light' });
+  await clearDay();
+  await shots('/', { viewport: phone, deviceScaleFactor: 2, isMobile: true, hasTouch: true }, hours, { phone: 'light' });
+  await clearDay();
+  await shots('/live', {}, (page) => page.waitForFunction(() => document.querySelectorAll('.camera .view img').length === 3 &&
+    [...document.querySelectorAll('.chip.alert')].some((chip) => parseInt(chip.textContent.split(' ').at(-1), 10) > 80),
+  null, { timeout: 90000 }), { live: 'light' });
+}
+
 await main(async () => {
   const dir = scratch('looks');
+  const folder = process.env.CREEL_SCREENSHOTS && path.resolve(process.env.CREEL_SCREENSHOTS);
   const ports = { web: await freePort(), ingest: await freePort(), azurite: await freePort() };
   const base = `http://127.0.0.1:${ports.web}`;
   const azurite = path.join(dir, 'azurite');
@@ -139,12 +203,19 @@ await main(async () => {
     await emptyStore(browser, base);
     assert.strictEqual(await stop(daemon), 0);
 
-    config = writeConfig(dir, configText(dir, ports, '{dock: {source: "demo:", fps: 8, seed: 3}, gate: {source: "demo:", fps: 8, seed: 11}}'));
+    if (folder) await hoursOfFrames(dir, ports, base);
+    config = writeConfig(dir, configText(dir, ports, folder ? cameras(4, Object.keys(SEEDS)) : cameras(8)));
     daemon = await startDaemon(config, answers(`${base}/readyz`));
     await until('frames of both tiers, some in Azurite', async () => {
       const has = async (query) => (await (await fetch(`${base}/api/v1/frames?limit=${CARDS}&${query}`)).json()).frames.length;
       return await has('tier=annotated') && await has('tier=unannotated') && await has('') === CARDS && await has('sync=done');
     });
+    if (folder) {
+      assert.strictEqual(run('sync', 'backfill', 'cloud', '--config', config).status, 0);
+      await until('most frames in Azurite', async () =>
+        (await (await fetch(`${base}/api/v1/frames?limit=500&sync=done`)).json()).frames.length > 150);
+      await pictures(browser, base, folder);
+    }
     const page = await openPage(browser, base);
     await gallery(page, base);
     await frame(page, base);

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define DEMO_MODEL CREEL_SOURCE_DIR "/inference/models/demo"
-#define GALLERY    CREEL_SOURCE_DIR "/tests/browser/gallery.jpg"
+#define GALLERY    CREEL_SOURCE_DIR "/webui/screenshots/gallery-light.jpg"
 #define SHARE      128.0f /* a verdict's confidence is the number of frames in its batch by this */
 
 enum { BATCH = 4, FRAMES = 6 };

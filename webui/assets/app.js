@@ -130,6 +130,7 @@ async function startHours() {
   note.textContent = hours.length ? `${more ? "the latest " : ""}by hour, at most ${most}` : "";
   place.append(note);
   place.hidden = false;
+  place.scrollLeft = place.scrollWidth; // the latest are on the right
 }
 
 // Says how many frames came since the page was made; does not move what the viewer looks at.

@@ -40,6 +40,11 @@
       boxes.setAttribute("aria-hidden", "true");
       boxes.innerHTML = look.boxes;
       view.replaceChildren(image, boxes);
+      for (const text of boxes.querySelectorAll("text")) { // 12 pixels on screen, however the picture is scaled
+        text.setAttribute("font-size", 12 * look.width / view.clientWidth);
+        const { x, width } = text.getBBox();
+        text.setAttribute("x", Math.max(0, Math.min(x, look.width - width)));
+      }
       card.loading = false;
       card.shown = look.number;
     };
@@ -66,7 +71,7 @@
 
   function rates(card, camera) {
     const rows = [
-      ["Rate", `${camera.per_second.toFixed(1)} a second`],
+      ["Rate", `${camera.per_second.toFixed(1)} fps`],
       ["Latency", camera.last ? `${Math.round(camera.latency_ms)} ms` : "–"],
       ["Dropped", String(camera.dropped)],
       ["Kept", `${camera.kept} of ${camera.seen}`],
