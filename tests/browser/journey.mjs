@@ -113,6 +113,10 @@ async function viewerLooks(page) {
   await page.keyboard.press('a');
   await page.goto(`${here.base}/shares`);
   assert.strictEqual(await page.locator('main button').count(), 0);
+  await page.goto(`${here.base}/`);
+  await page.locator('#grid .pick input').first().check();
+  assert.deepStrictEqual(await page.$$eval('#bulk [data-act]', (buttons) => buttons.map((button) => button.dataset.act)), ['export']);
+  assert.strictEqual(await page.locator('#whole-share').count(), 0);
   const refused = await page.evaluate((id) => fetch('/api/v1/actions', {
     method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ act: 'pin', frames: [id] }),
   }).then((answer) => answer.status), frames[0].id);

@@ -75,10 +75,12 @@ async function gallery(page, base) {
   await page.locator('.pick input').nth(1).check();
   await page.locator('.pick input').nth(2).check();
   await looksWell(page, 'a selection');
-  await page.click('#bulk [data-act=remove]');
-  await page.locator('#ask[open]').waitFor();
-  await looksWell(page, 'the question before a removal');
-  await page.keyboard.press('Escape');
+  for (const [act, dialog] of [['remove', '#ask'], ['export', '#export'], ['share', '#share']]) {
+    await page.click(`#bulk [data-act=${act}]`);
+    await page.locator(`${dialog}[open]`).waitFor();
+    await looksWell(page, `the question before: ${act}`);
+    await page.keyboard.press('Escape');
+  }
   await goTo(page, `${base}/?until=2001-01-01T00:00:00Z`);
   await looksWell(page, 'a filter that picks nothing');
 }
