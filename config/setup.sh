@@ -30,7 +30,7 @@ test_packages='
     check clang-format:clang-format curl:curl openssl:openssl
     radosgw ceph-mon ceph-osd nginx:nginx-light chromium:chromium fonts-dejavu-core ffmpeg:ffmpeg npm:npm
     libnginx-mod-rtmp python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-    groff:groff-base rclone awscli
+    groff:groff-base rclone awscli wrk
     aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-aarch64:qemu-user'
 
 say() { printf '%s\n' "$*"; }
