@@ -23,6 +23,7 @@
 
 #define WINDOW_MAX  (64u << 10) /* read ahead while records follow closely */
 #define WINDOW_JUMP (4u << 10)  /* after a blob was stepped over */
+#define RECORD_NEAR (12u << 10) /* a thumbnail's record is smaller, mostly */
 
 int store__scan_open(struct segment_scan *scan, const char *path, uint64_t number,
                      const uint8_t *uuid, struct err *err) {
@@ -94,25 +95,37 @@ static int large_get(struct segment_scan *scan, uint64_t at, size_t size, const 
     return fs_pread_all(scan->fd, scan->large, size, at, scan->path, err);
 }
 
+/* Is this a header of the file `number`? `code` is what decoding it said. */
+static int header_judge(int code, const struct record_header *header, uint64_t number, uint64_t at,
+                        const char *path, struct err *err) {
+    if (code == ERR_NOT_FOUND) {
+        return err_set(err, ERR_CORRUPT, "%s: zeros at byte %llu", path, (unsigned long long)at);
+    }
+    if (code) {
+        err_wrap(err, "%s at byte %llu", path, (unsigned long long)at);
+        return code;
+    }
+    if (header->segment != number) {
+        return err_set(err, ERR_CORRUPT, "%s: the record at byte %llu belongs to another file",
+                       path, (unsigned long long)at);
+    }
+    return 0;
+}
+
+static int cut_off(uint64_t at, const char *path, struct err *err) {
+    return err_set(err, ERR_CORRUPT, "%s: a header at byte %llu is cut off", path,
+                   (unsigned long long)at);
+}
+
 static int header_get(struct segment_scan *scan, uint64_t at, struct record_header *out,
                       struct err *err) {
     if (at + RECORD_HEADER > scan->end) {
-        return err_set(err, ERR_CORRUPT, "%s: a header at byte %llu is cut off", scan->path,
-                       (unsigned long long)at);
+        return cut_off(at, scan->path, err);
     }
     const uint8_t *bytes;
     int code = window_get(scan, at, RECORD_HEADER, &bytes, err);
     code = code ? code : store__header_decode(bytes, scan->uuid, out, err);
-    if (code == ERR_NOT_FOUND) {
-        code =
-            err_set(err, ERR_CORRUPT, "%s: zeros at byte %llu", scan->path, (unsigned long long)at);
-    } else if (code) {
-        err_wrap(err, "%s at byte %llu", scan->path, (unsigned long long)at);
-    } else if (out->segment != scan->number) {
-        code = err_set(err, ERR_CORRUPT, "%s: the record at byte %llu belongs to another file",
-                       scan->path, (unsigned long long)at);
-    }
-    return code;
+    return header_judge(code, out, scan->number, at, scan->path, err);
 }
 
 static bool padding_clear(const uint8_t *payload, size_t size, size_t padded) {
@@ -124,26 +137,39 @@ static bool padding_clear(const uint8_t *payload, size_t size, size_t padded) {
     return true;
 }
 
+static size_t padded_size(const struct record_header *header) {
+    return (size_t)(store__record_size(header->payload_bytes) - RECORD_HEADER);
+}
+
+/* `bytes` are the payload of the record at `at` and its padding. */
+static int payload_judge(const uint8_t *bytes, const struct record_header *header, uint64_t at,
+                         const char *path, struct err *err) {
+    size_t size = header->payload_bytes;
+    struct frame_hash sha;
+    hash_sha256(bytes, size, &sha);
+    if (memcmp(&sha, &header->sha, sizeof(sha)) != 0 ||
+        !padding_clear(bytes, size, padded_size(header))) {
+        return err_set(err, ERR_CORRUPT, "%s: the payload at byte %llu does not match its SHA-256",
+                       path, (unsigned long long)at);
+    }
+    return 0;
+}
+
 static int payload_get(struct segment_scan *scan, uint64_t at, const struct record_header *header,
                        const uint8_t **out, struct err *err) {
-    size_t size = header->payload_bytes;
-    size_t padded = (size_t)(store__record_size(size) - RECORD_HEADER);
+    size_t padded = padded_size(header);
     *out = (const uint8_t *)"";
     int code = 0;
     if (padded) {
         code = padded <= WINDOW_MAX ? window_get(scan, at + RECORD_HEADER, padded, out, err)
                                     : large_get(scan, at + RECORD_HEADER, padded, out, err);
     }
-    if (code) {
-        return code;
-    }
-    struct frame_hash sha;
-    hash_sha256(*out, size, &sha);
-    if (memcmp(&sha, &header->sha, sizeof(sha)) != 0 || !padding_clear(*out, size, padded)) {
-        return err_set(err, ERR_CORRUPT, "%s: the payload at byte %llu does not match its SHA-256",
-                       scan->path, (unsigned long long)at);
-    }
-    return 0;
+    return code ? code : payload_judge(*out, header, at, scan->path, err);
+}
+
+static bool has_bytes(const struct record_header *header) {
+    return header->kind == RECORD_BLOB || header->kind == RECORD_THUMB ||
+           header->kind == RECORD_VOID;
 }
 
 int store__scan_next(struct segment_scan *scan, bool with_bytes, struct record_at *out,
@@ -157,8 +183,7 @@ int store__scan_next(struct segment_scan *scan, bool with_bytes, struct record_a
         return code;
     }
     uint64_t size = store__record_size(header.payload_bytes);
-    bool bytes =
-        header.kind == RECORD_BLOB || header.kind == RECORD_THUMB || header.kind == RECORD_VOID;
+    bool bytes = has_bytes(&header);
     if (size > scan->end - scan->at || (!bytes && header.payload_bytes > RECORD_SMALL_MAX)) {
         return err_set(err, ERR_CORRUPT, "%s: the record at byte %llu is cut off", scan->path,
                        (unsigned long long)scan->at);
@@ -196,33 +221,51 @@ int store__scan_resync(struct segment_scan *scan, bool any_group, struct err *er
                    (unsigned long long)bad);
 }
 
+/* ---- one record ---- */
+
+/* A page of thumbnails is sixty of these: no window, and one read for what is small. `near` has the
+ * header and what follows it, `near_size` bytes in all. */
+static int payload_read(int fd, const char *path, uint64_t at, const struct record_header *header,
+                        const uint8_t *near, size_t near_size, uint8_t **out, struct err *err) {
+    size_t padded = padded_size(header), have = near_size - RECORD_HEADER;
+    have = have < padded ? have : padded;
+    CLEANUP(mem_free_at) uint8_t *bytes = mem_resize(NULL, padded + 1, 1);
+    if (!bytes) {
+        return err_set(err, ERR_NOMEM, "no memory for a record of %u bytes", header->payload_bytes);
+    }
+    memcpy(bytes, near + RECORD_HEADER, have);
+    int code = fs_pread_all(fd, bytes + have, padded - have, at + RECORD_HEADER + have, path, err);
+    code = code ? code : payload_judge(bytes, header, at, path, err);
+    if (!code) {
+        *out = TAKE_PTR(bytes);
+    }
+    return code;
+}
+
 int store__record_read(const char *path, uint64_t number, const uint8_t *uuid, uint64_t at,
                        struct record_header *header, uint8_t **payload, struct err *err) {
-    CLEANUP(store__scan_close) struct segment_scan scan = SEGMENT_SCAN_INIT;
-    int code = store__scan_open(&scan, path, number, uuid, err);
+    CLEANUP(fd_close_at) int fd = -1;
+    struct record_header found;
+    uint8_t near[RECORD_NEAR];
+    size_t size = sizeof(near);
+    int code = fs_open(path, O_RDONLY, 0, &fd, err);
+    code = code ? code : fs_pread_some(fd, near, &size, at, path, err);
     if (code) {
         return code;
     }
-    scan.at = at;
-    struct record_at found;
-    code = store__scan_next(&scan, true, &found, err);
-    if (code) {
-        return code == ERR_NOT_FOUND ? ERR_CORRUPT : code;
+    if (size < RECORD_HEADER) {
+        return cut_off(at, path, err);
     }
-    size_t size = found.header.payload_bytes;
-    uint8_t *copy;
-    if (found.payload == scan.large && size) {
-        copy = TAKE_PTR(scan.large);
-    } else {
-        copy = mem_alloc(size + 1);
-        if (!copy) {
-            return err_set(err, ERR_NOMEM, "no memory for a record of %zu bytes", size);
-        }
-        memcpy(copy, found.payload, size);
+    code = store__header_decode(near, uuid, &found, err);
+    code = header_judge(code, &found, number, at, path, err);
+    if (!code && !has_bytes(&found) && found.payload_bytes > RECORD_SMALL_MAX) {
+        code = cut_off(at, path, err);
     }
-    *header = found.header;
-    *payload = copy;
-    return 0;
+    code = code ? code : payload_read(fd, path, at, &found, near, size, payload, err);
+    if (!code) {
+        *header = found;
+    }
+    return code;
 }
 
 /* ---- the tail ---- */

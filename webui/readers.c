@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #define NAMES_AGE_US 5000000
-#define PAGE_LOOKS   8 /* of some milliseconds each */
+#define PAGE_LOOKS   3 /* of some milliseconds each */
 
 int webui__reader_take(struct webui *webui, struct store_reader **out, struct err *err) {
     struct webui__readers *readers = &webui->readers;

@@ -61,10 +61,11 @@ int fs_close(int fd, const char *path, struct err *err) {
     return 0;
 }
 
-int fs_pread_all(int fd, void *bytes, size_t size, uint64_t at, const char *path, struct err *err) {
-    char *next = bytes;
-    while (size) {
-        ssize_t got = table->pread(fd, next, size, (off_t)at);
+int fs_pread_some(int fd, void *bytes, size_t *size, uint64_t at, const char *path,
+                  struct err *err) {
+    size_t done = 0;
+    while (done < *size) {
+        ssize_t got = table->pread(fd, (char *)bytes + done, *size - done, (off_t)(at + done));
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -72,14 +73,22 @@ int fs_pread_all(int fd, void *bytes, size_t size, uint64_t at, const char *path
             return err_sys(err, errno, "cannot read %s", path);
         }
         if (got == 0) {
-            return err_set(err, ERR_CORRUPT, "%s ends early, at byte %llu", path,
-                           (unsigned long long)at);
+            break;
         }
-        next += got;
-        at += (uint64_t)got;
-        size -= (size_t)got;
+        done += (size_t)got;
     }
+    *size = done;
     return 0;
+}
+
+int fs_pread_all(int fd, void *bytes, size_t size, uint64_t at, const char *path, struct err *err) {
+    size_t got = size;
+    int code = fs_pread_some(fd, bytes, &got, at, path, err);
+    if (!code && got < size) {
+        code = err_set(err, ERR_CORRUPT, "%s ends early, at byte %llu", path,
+                       (unsigned long long)(at + got));
+    }
+    return code;
 }
 
 int fs_pwrite_all(int fd, const void *bytes, size_t size, uint64_t at, const char *path,

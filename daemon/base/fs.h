@@ -45,6 +45,9 @@ int fs_close(int fd, const char *path, struct err *err); /* reports what close(2
 
 /* Exactly `size` bytes, or ERR_CORRUPT ("ends early") on a shorter file. */
 int fs_pread_all(int fd, void *bytes, size_t size, uint64_t at, const char *path, struct err *err);
+/* As much of `*size` bytes as the file has from `at` on; `*size` says how much that was. */
+int fs_pread_some(int fd, void *bytes, size_t *size, uint64_t at, const char *path,
+                  struct err *err);
 int fs_pwrite_all(int fd, const void *bytes, size_t size, uint64_t at, const char *path,
                   struct err *err);
 
