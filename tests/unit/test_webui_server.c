@@ -3,6 +3,7 @@
 #include "tests/unit/webui_case.h"
 #include "webui/json.h"
 #include <jansson.h>
+#include <zlib.h>
 
 #define HOSTILE "\"><b>&'x"
 
@@ -148,6 +149,35 @@ START_TEST(empty) {
     ck_assert_uint_eq(json_array_size(json_object_get(page, "frames")), 0);
     ck_assert(json_is_null(json_object_get(page, "next")));
     json_decref(page);
+}
+END_TEST
+
+/* The same bytes, smaller, for those who ask; each form has its own ETag. */
+START_TEST(assets_packed) {
+    char value[512];
+    struct case_reply plain = case_get(port, "/assets/app.css");
+    struct case_reply small =
+        case_request(port, "GET", "/assets/app.css", "Accept-Encoding: br, gzip\r\n");
+    uint8_t *unpacked = malloc(plain.body_size);
+    z_stream stream = {.next_in = (Bytef *)small.body,
+                       .avail_in = (uInt)small.body_size,
+                       .next_out = unpacked,
+                       .avail_out = (uInt)plain.body_size};
+    ck_assert_str_eq(case_header(&small, "Content-Encoding", value), "gzip");
+    ck_assert_uint_lt(small.body_size * 2, plain.body_size);
+    ck_assert_int_eq(inflateInit2(&stream, MAX_WBITS + 16), Z_OK);
+    ck_assert_int_eq(inflate(&stream, Z_FINISH), Z_STREAM_END);
+    ck_assert_mem_eq(unpacked, plain.body, plain.body_size);
+    inflateEnd(&stream);
+    free(unpacked);
+    case_header(&plain, "ETag", value);
+    ck_assert_ptr_null(strstr(value, "-z"));
+    ck_assert_ptr_nonnull(strstr(small.head, "-z\""));
+    case_reply_finish(&plain);
+    case_reply_finish(&small);
+    plain = case_request(port, "GET", "/assets/app.css", "Accept-Encoding: gzip;q=0\r\n");
+    ck_assert_str_eq(case_header(&plain, "Content-Encoding", value), "");
+    case_reply_finish(&plain);
 }
 END_TEST
 
@@ -670,25 +700,11 @@ int main(void) {
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 90);
     tcase_add_checked_fixture(tcase, start, stop);
-    TTest const *const tests[] = {empty,
-                                  methods,
-                                  problems,
-                                  gallery,
-                                  escaping,
-                                  frame,
-                                  blob,
-                                  signed_link,
-                                  rebinding,
-                                  password,
-                                  password_of_a_browser,
-                                  not_started,
-                                  too_long,
-                                  dribble,
-                                  a_crowd,
-                                  silence,
-                                  garbage,
-                                  machines,
-                                  health_says_why};
+    TTest const *const tests[] = {empty,       assets_packed, methods,  problems,
+                                  gallery,     escaping,      frame,    blob,
+                                  signed_link, rebinding,     password, password_of_a_browser,
+                                  not_started, too_long,      dribble,  a_crowd,
+                                  silence,     garbage,       machines, health_says_why};
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
         tcase_add_test(tcase, tests[i]);
     }
