@@ -185,7 +185,9 @@ int answer_sync_retry(const struct rooms *rooms, const json_t *request, json_t *
         code = store_outbox_retry(rooms->store, *what ? what : NULL, &released, err);
     } else if (!code) {
         code = frame_of(rooms, what, &why, err);
-        code = code ? code : frame_act(rooms, why, "", STORE_OUTBOX_RETRY, &released, err);
+        code = code ? code
+                    : frame_act(rooms, why, document_text(request, "remote"), STORE_OUTBOX_RETRY,
+                                &released, err);
     }
     if (!code) {
         *reply = json_pack("{s:I}", "released", (json_int_t)released);

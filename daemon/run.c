@@ -142,6 +142,22 @@ static json_t *hook_life(void *ctx, const struct store_why *why) {
     return why_life_json(why);
 }
 
+static int hook_uploads(void *ctx, enum webui_uploads what, const json_t *order, json_t **reply,
+                        struct err *err) {
+    static answer_fn *const answers[] = {[WEBUI_UPLOADS_ASIDE] = answer_sync_quarantine,
+                                         [WEBUI_UPLOADS_RETRY] = answer_sync_retry,
+                                         [WEBUI_UPLOADS_DROP] = answer_sync_drop};
+    const struct daemon *daemon = ctx;
+    struct rooms rooms = daemon->web_rooms;
+    struct control_bytes none = {0};
+    int code = store_reader_open(rooms.store, &rooms.reader, err);
+    if (!code) {
+        code = answers[what](&rooms, order, reply, &none, err);
+        store_reader_close(rooms.reader);
+    }
+    return code;
+}
+
 static json_t *hook_status(void *ctx) {
     struct rooms rooms;
     if (!rooms_borrow(ctx, &rooms)) {
@@ -244,6 +260,7 @@ static int start_doors(struct daemon *daemon, struct err *err) {
                                 .draw = hook_draw,
                                 .mint_link = hook_link,
                                 .life = hook_life,
+                                .uploads = hook_uploads,
                                 .health = hook_health,
                                 .live = hook_live,
                                 .live_picture = hook_live_picture,

@@ -2,6 +2,7 @@
 #include "webui/act.h"
 #include "webui/assets.h"
 #include "webui/pages.h"
+#include "webui/quarantine.h"
 #include "webui/removal.h"
 #include "webui/state.h"
 
@@ -12,6 +13,8 @@ const struct webui__route webui__web_routes[] = {
     {METHOD_GET, "/live/events", webui__on_live_events, 0, NULL},
     {METHOD_GET, "/live/picture/*", webui__on_live_picture, 0, NULL},
     {METHOD_GET, "/status", webui__on_status, 0, NULL},
+    {METHOD_GET | METHOD_POST, "/quarantine", webui__on_quarantine, ROUTE_BODY, NULL},
+    {METHOD_GET | METHOD_POST, "/api/v1/quarantine", webui__on_api_quarantine, ROUTE_BODY, NULL},
     {METHOD_GET, "/api/v1/frames", webui__on_api_frames, 0, NULL},
     {METHOD_GET, "/api/v1/frames/*", webui__on_api_frame, 0, NULL},
     {METHOD_GET | METHOD_POST, "/api/v1/frames/*/link", webui__on_api_link, ROUTE_LOOK, NULL},

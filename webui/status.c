@@ -6,6 +6,7 @@
 #include "webui/chart.h"
 #include "webui/html.h"
 #include "webui/pages.h"
+#include "webui/quarantine.h"
 #include "webui/state.h"
 #include <string.h>
 
@@ -71,7 +72,7 @@ static void waiting_tile(struct buf *page, const struct store_counts *counts) {
     if (aside) {
         buf_puts(page, "<p class=\"alarm\">");
         webui__html_count(page, aside);
-        buf_puts(page, " set aside: see why with <code>creel sync</code></p>");
+        buf_puts(page, " set aside: <a href=\"/quarantine\">see why</a></p>");
     }
     buf_puts(page, "</div>");
 }
@@ -192,7 +193,9 @@ static void account(struct buf *page, struct webui *webui) {
     json_decref(status);
 }
 
-static void part(struct buf *page, struct webui *webui, const struct store_counts *counts) {
+static void part(struct buf *page, struct webui__request *request,
+                 const struct store_counts *counts) {
+    struct webui *webui = request->webui;
     buf_puts(page, "<div class=\"tiles\">");
     tier_tile(page, counts, TIER_ANNOTATED);
     tier_tile(page, counts, TIER_UNANNOTATED);
@@ -200,6 +203,7 @@ static void part(struct buf *page, struct webui *webui, const struct store_count
     disk_tile(page, counts);
     buf_puts(page, "</div>");
     buf_puts(page, "<div class=\"panels\">");
+    webui__quarantine_write(page, request);
     account(page, webui);
     buf_puts(page, "</div>");
 }
@@ -213,11 +217,11 @@ void webui__on_status(struct webui__request *request) {
     }
     CLEANUP(buf_finish) struct buf page = BUF_INIT(WEBUI__PAGE_MAX);
     if (strcmp(webui__arg(request, "part"), "status") == 0) {
-        part(&page, request->webui, &counts);
+        part(&page, request, &counts);
     } else {
         webui__html_begin(&page, "Status", "/status");
         buf_puts(&page, "<h1>Status</h1><div id=\"status\">");
-        part(&page, request->webui, &counts);
+        part(&page, request, &counts);
         buf_puts(&page, "</div><div class=\"panels charts\">");
         webui__charts_write(&page, request->webui);
         buf_puts(&page, "</div>");

@@ -106,6 +106,9 @@ struct webui_dataset_ops {
     void (*close)(void *set); /* NULL accepted */
 };
 
+/* About uploads that were set aside. */
+enum webui_uploads { WEBUI_UPLOADS_ASIDE, WEBUI_UPLOADS_RETRY, WEBUI_UPLOADS_DROP };
+
 struct webui_hooks {
     void *ctx;
     /* Calls push->reply once, on any thread, unless it returns non-zero. Never waits: ERR_FULL when
@@ -140,6 +143,11 @@ struct webui_hooks {
     int (*remove_everywhere)(void *ctx, const struct frame_id *ids, size_t count, bool force,
                              webui_removed_fn *each, void *each_ctx, struct err *err);
     const struct webui_dataset_ops *dataset; /* NULL: no export */
+    /* Lists them, has them tried again, or gives them up: the orders and replies of `creel sync
+     * quarantine`, `retry` and `drop`. ERR_NOT_FOUND; ERR_REFUSED: only with force. Takes a second
+     * at most. May be NULL. */
+    int (*uploads)(void *ctx, enum webui_uploads what, const json_t *order, json_t **reply,
+                   struct err *err);
     /* Whether the daemon is alive and, with `ready`, does its work: 0, or err says what does not.
      * NULL: nothing to ask. */
     int (*health)(void *ctx, bool ready, struct err *err);

@@ -292,7 +292,7 @@ function startStatus() {
   const place = one("#status");
   if (!place) { return; }
   setInterval(async () => {
-    if (document.hidden) { return; }
+    if (document.hidden || place.contains(document.activeElement)) { return; } // a button is about to be pressed
     const answer = await fetch("/status?part=status").catch(() => null);
     if (answer && answer.ok) {
       place.innerHTML = await answer.text();
