@@ -1,5 +1,6 @@
 /* status: one document for `creel status`, the status page and, flattened, Prometheus. */
 #include "daemon/base/clock.h"
+#include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
 #include "daemon/requests.h"
 #include <inttypes.h>
@@ -82,10 +83,23 @@ static json_t *cameras_json(struct pipeline *pipeline) {
     return list;
 }
 
-static json_t *store_json(struct store *store, const char *dir, const struct store_counts *counts) {
+/* Of the file system, and what of it is to be left free. */
+static void room_add(json_t *out, const struct store_config *config) {
+    uint64_t total = 0, available = 0;
+    if (fs_space(config->dir, &total, &available, NULL) == 0) {
+        uint64_t floor = config->min_free_bytes
+                             ? config->min_free_bytes
+                             : (uint64_t)((double)total * config->min_free_fraction);
+        json_object_set_new(out, "free_bytes", number(available));
+        json_object_set_new(out, "floor_bytes", number(floor));
+    }
+}
+
+static json_t *store_json(struct store *store, const struct store_config *config,
+                          const struct store_counts *counts) {
     struct store_stats stats;
     store_stats_get(store, &stats);
-    json_t *out = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s}", "dir", dir, "seq",
+    json_t *out = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s}", "dir", config->dir, "seq",
                             number(counts->seq), "index_lag", number(stats.index_lag), "disk_bytes",
                             number(counts->disk_bytes), "quota_bytes", number(counts->quota_bytes),
                             "acknowledged", number(stats.acked), "failed", number(stats.failed),
@@ -97,6 +111,7 @@ static json_t *store_json(struct store *store, const char *dir, const struct sto
                                       number(stats.limits_held_of)));
     }
     if (out) {
+        room_add(out, config);
         json_object_set_new(out, "ages_rest", json_boolean(stats.ages_rest));
         json_object_set_new(out, "index_rebuilding", json_boolean(stats.index_rebuilding));
     }
@@ -254,7 +269,7 @@ json_t *status_json(const struct rooms *rooms) {
         json_object_set_new(out, "store_error", json_string(err_text(&err, why, sizeof(why))));
         return out;
     }
-    json_object_set_new(out, "store", store_json(rooms->store, rooms->values->store.dir, counts));
+    json_object_set_new(out, "store", store_json(rooms->store, &rooms->values->store, counts));
     json_object_set_new(out, "triage_last_hour", triage_json(rooms->store));
     json_object_set_new(out, "sync", sync_json(rooms->store, rooms->sync, counts));
     return out;

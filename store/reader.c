@@ -65,6 +65,15 @@ static const char *const reader_sql[READER_STATEMENTS] = {
     [READER_LOOK] = "SELECT b.local, b.pinned > 0, EXISTS (SELECT 1 FROM receipt r WHERE r.blob ="
                     " b.id AND r.remote = ?1), EXISTS (SELECT 1 FROM outbox o WHERE o.blob = b.id"
                     " AND o.remote = ?1) FROM blob b WHERE b.tier = ?2 AND b.sha = ?3",
+    [READER_EXPIRY_AGE] =
+        "SELECT kept_utc, bytes, replicated, uploaded_utc FROM blob WHERE tier = ?"
+        " AND local = 1 AND owed = 0 AND pinned = 0 AND kept_utc < ? AND"
+        " kept_clock = 1 ORDER BY kept_utc LIMIT ?",
+    [READER_EXPIRY_UPLOADED] = "SELECT kept_utc, bytes, replicated, uploaded_utc FROM blob WHERE"
+                               " tier = ? AND local = 1 AND owed = 0 AND pinned = 0 AND"
+                               " replicated = 1 AND uploaded_utc < ? ORDER BY uploaded_utc LIMIT ?",
+    [READER_EXPIRY_FILES] = "SELECT coalesce(sum(live), 0), coalesce(sum(live_bytes), 0) FROM"
+                            " segment WHERE stream = ? AND live > 0 AND newest < ?",
     [READER_WHY_WITHDRAWN] = "SELECT remote.name, remote.active, remote.required, w.action, w.utc"
                              " FROM withdrawn w JOIN remote ON remote.id = w.remote WHERE w.blob ="
                              " ? ORDER BY w.utc LIMIT ?",

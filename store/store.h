@@ -514,6 +514,21 @@ int store_label_put(struct store *store, const struct frame_id *id, const struct
 int store_label_get(struct store_reader *reader, const struct frame_id *id, struct store_label *out,
                     struct err *err);
 
+#define STORE_EXPIRY_LOOKS 4000 /* blobs, by tier and limit */
+
+struct store_expiry { /* what goes within a span */
+    uint64_t blobs, bytes;
+    bool about; /* not all could be looked at: by the ages of the files, with what is owed or pinned
+                 */
+    bool more;  /* there are more than these */
+};
+/* What the tier's ages take of what is here now and neither owed nor pinned, within each of `count`
+ * (at least 1) spans that grow; and the tier's limits. It takes some milliseconds. What goes for
+ * want of room is not foretold. */
+int store_expiry_read(struct store_reader *reader, enum frame_tier tier, const int64_t *within_us,
+                      size_t count, struct store_expiry *out, struct store_tier_config *limits,
+                      struct err *err);
+
 struct store_removal {
     uint64_t frames; /* all that share the blobs */
     uint64_t blobs, bytes;

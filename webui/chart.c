@@ -176,7 +176,7 @@ static void chart_make(struct buf *text, struct store *store, const struct span 
 }
 
 void webui__charts_write(struct buf *page, struct webui *webui) {
-    struct webui__charts *charts = &webui->charts;
+    struct webui__made *charts = &webui->charts;
     int64_t now = clock_boot_us();
     pthread_mutex_lock(&charts->lock);
     if (!charts->text.len || now - charts->made_boot_us >= AGE_US) {

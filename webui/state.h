@@ -57,8 +57,8 @@ struct webui__viewers {
     bool closed;
 };
 
-/* The charts as they were last made (chart.c). */
-struct webui__charts {
+/* A part of a page as it was last made. */
+struct webui__made {
     pthread_mutex_t lock;
     struct buf text;
     int64_t made_boot_us;
@@ -84,9 +84,9 @@ struct webui {
     struct webui__names names;
     struct webui__waiting waiting;
     struct webui__viewers viewers;
-    struct webui__charts charts;
-    char *alerts; /* owned; "person,dog" */
-    char *policy; /* owned; the Content-Security-Policy */
+    struct webui__made charts, expiry; /* chart.c, expiry.c */
+    char *alerts;                      /* owned; "person,dog" */
+    char *policy;                      /* owned; the Content-Security-Policy */
     struct webui__paint paint;
     struct webui__aside aside[ASIDE_KINDS];
     struct webui__score_counts scored;

@@ -82,6 +82,7 @@ static void locks_init(struct webui *webui) {
     pthread_mutex_init(&webui->names.lock, NULL);
     pthread_mutex_init(&webui->waiting.lock, NULL);
     pthread_mutex_init(&webui->charts.lock, NULL);
+    pthread_mutex_init(&webui->expiry.lock, NULL);
     pthread_mutex_init(&webui->viewers.lock, NULL);
     pthread_mutex_init(&webui->sweep_lock, NULL);
     pthread_condattr_init(&attr);
@@ -98,7 +99,9 @@ static void destroy(struct webui *webui) {
     pthread_cond_destroy(&webui->sweep_wake);
     pthread_mutex_destroy(&webui->sweep_lock);
     buf_finish(&webui->charts.text);
+    buf_finish(&webui->expiry.text);
     pthread_mutex_destroy(&webui->charts.lock);
+    pthread_mutex_destroy(&webui->expiry.lock);
     pthread_mutex_destroy(&webui->viewers.lock);
     pthread_mutex_destroy(&webui->waiting.lock);
     free(webui->alerts);

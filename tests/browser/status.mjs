@@ -23,7 +23,11 @@ cameras:
   gate: {source: "rtsp://127.0.0.1:9/none", fps: 2}
 model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
 triage: {budget: {per: off, day: off}, empty_fraction: 1.0}
-store: {dir: ${dir}/store, quota: 512MiB, min_free: off}
+store:
+  dir: ${dir}/store
+  quota: 512MiB
+  min_free: 1MiB
+  tiers: {annotated: {max_age: 30d, keep_after_upload: 60m}, unannotated: {max_age: 1h}}
 sync:
   remotes:
     first: {type: directory, path: ${dir}/first}
@@ -76,12 +80,21 @@ await main(async () => {
   const browser = await chromium.launch({ executablePath: chrome, args: ['--headless', '--no-sandbox', '--disable-quic'] });
   try {
     const page = await open(browser, `${base}/status`);
-    await shot(page, 'status-paused');
+    await page.waitForSelector('.remote:has-text("second") .alarm:has-text("Paused")');
+    const backlog = await page.locator('.remote', { hasText: 'second' }).innerText();
+    assert.match(backlog, /Waiting\s+[1-9]/);
+    assert.match(backlog, /Bytes waiting\s+[\d.]+ [KM]iB/);
+    assert.match(backlog, /Oldest waits for\s+\d+ s/);
+    assert.match(await page.locator('#expiry').innerText(), /Annotated\s+after 30 d 0 h, once uploaded, after 1 h 0 min/);
     assert.strictEqual(run('sync', 'resume', '--config', config).status, 0);
     await until('the quarantine', async () => (await second()).quarantined === planted.length);
 
     // listed with the reason; a press of Retry sends it again
     await page.reload();
+    for (const [section, text] of [['Inference', /Frames a second\s+\d/], ['Workers', /creel-worker-cpu/], ['Model', /Name\s+demo/],
+      ['Storage', /Kept free\s+1\.0 MiB/], ['Cameras', /gate\s[^]*Connection refused/]]) {
+      assert.match(await page.locator('.panel', { has: page.locator(`h2:text-is("${section}")`) }).innerText(), text, section);
+    }
     assert.strictEqual(await rows(page).count(), 5, 'the first few');
     assert.match(await rows(page).first().locator('.reason').innerText(), /other bytes/);
     await shot(page, 'status-light');
