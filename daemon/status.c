@@ -3,6 +3,7 @@
 #include "daemon/base/fs.h"
 #include "daemon/base/mem.h"
 #include "daemon/requests.h"
+#include "daemon/watch.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -425,6 +426,10 @@ static void pipeline_metrics(struct buf *out, struct pipeline *pipeline) {
         buf_printf(out, "creel_worker_restarts_total{worker=\"%zu\"} %" PRIu64 "\n", i,
                    stats->workers[i].restarts);
     }
+    buf_printf(out,
+               "# HELP creel_live_held_bytes Pictures held for who looks at the live view\n"
+               "# TYPE creel_live_held_bytes gauge\ncreel_live_held_bytes %" PRIu64 "\n",
+               watch_bytes(pipeline_watch(pipeline)));
     size_t count = pipeline_cameras_get(pipeline, cameras, room);
     buf_puts(out, "# HELP creel_camera_frames_total Frames looked at, by camera\n"
                   "# TYPE creel_camera_frames_total counter\n");

@@ -16,6 +16,7 @@ int viewing_each(struct pipeline *pipeline, webui_live_fn *each, void *each_ctx,
         bool seen = watch_get(watch, camera->name, look);
         const struct webui_live live = {.camera = camera->name,
                                         .source = camera->source,
+                                        .error = camera->from.last_error,
                                         .per_second = camera->rate.per_second,
                                         .latency_ms = camera->latency_ms,
                                         .seen = camera->seen,

@@ -81,8 +81,12 @@ static bool wanted(struct watch *watch) {
     return atomic_load(&watch->wanted_until_boot_us) > clock_boot_us();
 }
 
+void watch_want_for(struct watch *watch, int64_t linger_us) {
+    atomic_store(&watch->wanted_until_boot_us, clock_boot_us() + linger_us);
+}
+
 void watch_want(struct watch *watch) {
-    atomic_store(&watch->wanted_until_boot_us, clock_boot_us() + WATCH_LINGER_US);
+    watch_want_for(watch, WATCH_LINGER_US);
 }
 
 uint64_t watch_bytes(const struct watch *watch) {

@@ -27,6 +27,8 @@ void watch_destroy(struct watch *watch); /* NULL accepted */
 
 /* Somebody looks: what comes from now on is held. */
 void watch_want(struct watch *watch);
+/* The same for so long, not WATCH_LINGER_US. */
+void watch_want_for(struct watch *watch, int64_t linger_us);
 
 /* A verdict, by a worker; the frame stays the caller's. */
 void watch_see(struct watch *watch, const struct frame *frame);

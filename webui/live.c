@@ -95,12 +95,16 @@ static void camera_tell(void *ctx, const struct webui_live *live) {
     if (live->last_utc_us) {
         clock_format_rfc3339(live->last_utc_us, last);
     }
+    /* By this clock: the viewer's may be another. */
+    int64_t silent_ms = live->last_utc_us ? (clock_utc_us() - live->last_utc_us) / 1000 : -1;
     json_t *camera = json_pack(
-        "{s:o,s:o,s:f,s:f,s:I,s:I,s:I,s:I,s:s}", "camera", frame_json_text(live->camera), "source",
-        frame_json_text(live->source), "per_second", frame_json_rounded(live->per_second),
-        "latency_ms", frame_json_rounded(live->latency_ms), "seen", (json_int_t)live->seen, "kept",
-        (json_int_t)live->kept, "dropped", (json_int_t)live->dropped, "bad", (json_int_t)live->bad,
-        "last", last);
+        "{s:o,s:o,s:o,s:I,s:f,s:f,s:I,s:I,s:I,s:I,s:s}", "camera", frame_json_text(live->camera),
+        "source", frame_json_text(live->source), "error",
+        frame_json_text(live->error ? live->error : ""), "silent_ms",
+        (json_int_t)(live->last_utc_us && silent_ms < 0 ? 0 : silent_ms), "per_second",
+        frame_json_rounded(live->per_second), "latency_ms", frame_json_rounded(live->latency_ms),
+        "seen", (json_int_t)live->seen, "kept", (json_int_t)live->kept, "dropped",
+        (json_int_t)live->dropped, "bad", (json_int_t)live->bad, "last", last);
     if (camera && live->record) {
         look_add(camera, telling->webui, live);
     }
@@ -297,7 +301,8 @@ static void card(void *ctx, const struct webui_live *live) {
     buf_puts(page, "\"><h2>");
     buf_puts_html(page, live->camera);
     buf_puts(page, "</h2><div class=\"view\"><p class=\"quiet\">Waits for a frame</p></div>"
-                   "<p class=\"found\"></p><dl class=\"rates\"></dl></article>");
+                   "<p class=\"silent\" role=\"status\"></p><p class=\"found\"></p><dl "
+                   "class=\"rates\"></dl></article>");
 }
 
 void webui__on_live(struct webui__request *request) {

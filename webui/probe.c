@@ -149,6 +149,12 @@ static void own_metrics(struct metrics *metrics, struct webui *webui) {
               atomic_load(&web->watches.pushed_out), atomic_load(&ingest->watches.pushed_out));
     by_server(metrics, "creel_http_active", "gauge", "Requests under way.",
               atomic_load(&web->active), atomic_load(&ingest->active));
+    pthread_mutex_lock(&webui->viewers.lock);
+    size_t viewers = webui->viewers.count;
+    pthread_mutex_unlock(&webui->viewers.lock);
+    plain(metrics, "creel_live_viewers", "gauge", "Streams of the live view that are open.",
+          viewers);
+    plain(metrics, "creel_live_viewers_max", "gauge", "So many may be.", WEBUI__VIEWERS);
     plain(metrics, "creel_score_waiting", "gauge", "Callers that wait for a verdict.",
           atomic_load(&scored->waiting));
     plain(metrics, "creel_score_frames_total", "counter", "Frames pushed to /score.",

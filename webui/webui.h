@@ -78,6 +78,7 @@ struct webui_push {
 /* A camera as the live view shows it. */
 struct webui_live {
     const char *camera, *source;
+    const char *error;             /* the last one of its source; "": none */
     double per_second, latency_ms; /* from capture to verdict, of its latest frame */
     uint64_t seen, kept, dropped, bad;
     int64_t last_utc_us;               /* 0: no frame yet */

@@ -17,7 +17,8 @@ function config(dir, webPort, alerts) {
   return writeConfig(dir, `
 version: 1
 device: {id: test-device, clock: trusted}
-cameras: {dock: {source: "demo:", fps: 8, seed: 3}, gate: {source: "demo:", fps: 8, seed: 11}}
+cameras: {dock: {source: "demo:", fps: 8, seed: 3}, gate: {source: "demo:", fps: 8, seed: 11},
+  yard: {source: "rtsp://127.0.0.1:9/none", fps: 2}}
 model: {dir: ${path.join(sourceDir, 'inference/models/demo')}}
 store: {dir: ${dir}/store, quota: 1GiB, min_free: off}
 web: {listen: "127.0.0.1:${webPort}", alerts: ${alerts}}
@@ -58,6 +59,7 @@ await main(async () => {
     await page.waitForFunction((old) => [...document.querySelectorAll('.camera .view img')]
       .every((image, at) => image.src !== old[at] && image.naturalWidth > 0), before, { timeout: 20000 });
     await page.waitForFunction(() => document.querySelectorAll('.camera .box').length > 0, null, { timeout: 20000 });
+    await page.waitForSelector('.camera[data-camera=yard].dead .silent:text-matches("^No picture yet: .*refused")');
     await page.waitForSelector('.camera.alarmed .chip.alert');
     assert.match(await page.locator('.chip.alert').first().innerText(), /^Alert: /);
     await until('frames a second', async () => {
@@ -82,9 +84,11 @@ await main(async () => {
       await other.context().close();
     }
 
-    await until('nothing is held for viewers that went', async () => (await fetch(`${base}/live/picture/dock`)).status === 404 ||
-      await new Promise((done) => setTimeout(() => done(false), 4500)), 30000);
-    const metrics = await (await fetch(`${base}/metrics`)).text();
+    const metrics = await until('nothing is held for viewers that went', async () => {
+      const text = await (await fetch(`${base}/metrics`)).text();
+      return /^creel_live_held_bytes 0$/m.test(text) && text;
+    }, 30000);
+    assert.match(metrics, /^creel_live_viewers 0$/m);
     assert.match(metrics, /^creel_detect_seconds_bucket\{le="\+Inf"\} [1-9]/m);
     assert.match(metrics, /^creel_latency_seconds_count [1-9]/m);
     assert.deepStrictEqual(faults, []);

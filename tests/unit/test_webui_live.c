@@ -131,15 +131,35 @@ START_TEST(events) {
 }
 END_TEST
 
+static long viewers(void) {
+    struct case_reply reply = case_get(port, "/metrics");
+    const char *name = "\ncreel_live_viewers ";
+    const char *at = strstr(reply.body, name);
+    ck_assert_ptr_nonnull(at);
+    long count = strtol(at + strlen(name), NULL, 10);
+    case_reply_finish(&reply);
+    return count;
+}
+
+/* Looks go on, so that who has gone is found out at the next ones that cannot be sent. */
+static void viewers_become(long count) {
+    for (int i = 0; i < 200 && viewers() != count; i++) {
+        atomic_fetch_add(&number, 1);
+        usleep(50000);
+    }
+    ck_assert_int_eq(viewers(), count);
+}
+
 /* A connection that nobody reads from costs no more; a viewer that went is not asked for. */
 START_TEST(nobody_looks) {
     int fd = follow();
     static char text[1 << 16];
     read_until(fd, "data: ", 1, text, sizeof(text));
     close(fd);
-    usleep(2600000); /* an event a second: the next ones cannot be sent */
+    viewers_become(0);
     unsigned before = atomic_load(&asked);
-    usleep(1200000);
+    atomic_fetch_add(&number, 1);
+    usleep(600000); /* two sweeps */
     ck_assert_uint_le(atomic_load(&asked), before);
 }
 END_TEST
@@ -154,7 +174,7 @@ START_TEST(many_viewers) {
     case_status(port, "GET", "/live/events", "", 503);
     case_status(port, "GET", "/live", "", 200);
     close(fds[0]);
-    usleep(2600000); /* one of its next events finds that it has gone */
+    viewers_become(15);
     fds[0] = follow();
     read_until(fds[0], "data: ", 1, text, sizeof(text));
     ck_assert_ptr_nonnull(strstr(text, "200 OK"));

@@ -15,12 +15,18 @@
     return node;
   };
 
+  function silence() {
+    const node = make("p", "silent");
+    node.setAttribute("role", "status");
+    return node;
+  }
+
   function cardOf(name) {
     const known = [...place.children].find((card) => card.dataset.camera === name);
     if (known) { return known; }
     const card = make("article", "camera");
     card.dataset.camera = name;
-    card.append(make("h2", "", name), make("div", "view"), make("p", "found"), make("dl", "rates"));
+    card.append(make("h2", "", name), make("div", "view"), silence(), make("p", "found"), make("dl", "rates"));
     place.append(card);
     document.querySelector(".notice")?.remove();
     return card;
@@ -83,12 +89,30 @@
     }));
   }
 
+  // A camera that says nothing: since when, and why as far as its source told. What it found last is no news any more.
+  const silentMs = 10000; // or thrice what lay between its last two frames: some are slow by order
+  const span = (ms) => (ms < 120000 ? `${Math.round(ms / 1000)} s` : ms < 7200000 ? `${Math.round(ms / 60000)} min` : `${Math.round(ms / 3600000)} h`);
+
+  function hush(card, camera) {
+    if (card.last && camera.last !== card.last) { card.gap = Date.parse(camera.last) - Date.parse(card.last); }
+    card.last = camera.last;
+    const never = camera.silent_ms < 0;
+    const silent = never ? camera.error !== "" : camera.silent_ms > Math.max(silentMs, 3 * (card.gap ?? 0));
+    const since = never ? "No picture yet" : `Silent for ${span(camera.silent_ms)}`;
+    const said = silent ? `${since}${camera.error && `: ${camera.error}`}` : "";
+    const note = card.querySelector(".silent");
+    if (note.textContent !== said) { note.textContent = said; }
+    card.classList.toggle("dead", silent);
+    if (silent) { card.classList.remove("alarmed"); }
+    return silent;
+  }
+
   function take(event) {
     said.textContent = "";
     for (const camera of JSON.parse(event.data).cameras) {
       const card = cardOf(camera.camera);
       rates(card, camera);
-      if (camera.look) {
+      if (!hush(card, camera) && camera.look) {
         list(card, camera.look);
         show(card, camera.camera, camera.look);
       }
