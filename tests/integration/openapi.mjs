@@ -81,17 +81,23 @@ async function ask(base, method, where, { values = [], query = '', status = 200,
   return { ...answer, get json() { return JSON.parse(answer.bytes.toString()); } };
 }
 
-// What needs nothing to be known: all GETs without parameters in their path.
+// What needs nothing to be known: all GETs without parameters in their path; of a query, what must be there.
 async function plain(base) {
   for (const [where, item] of Object.entries(document.paths)) {
-    if (item.get && !/[{]|events/.test(where)) await ask(base, 'GET', where);
+    if (!item.get || /[{]|events/.test(where)) continue;
+    const needed = (item.get.parameters ?? []).map(resolve).filter(({ required }) => required);
+    const query = needed.map(({ name, schema }, at) => `${at ? '&' : '?'}${name}=${schema.enum[0]}`).join('');
+    await ask(base, 'GET', where, { query });
+    if (query) await ask(base, 'GET', where, { status: 400 });
   }
 }
 
 // ---- the gallery's server ----
 
 async function pages(base) {
-  const until = encodeURIComponent(new Date().toISOString());
+  // Before the newest few: what comes later comes in front of them, also what was captured already.
+  const newest = (await ask(base, 'GET', '/api/v1/frames', { query: '?limit=5' })).json.frames;
+  const until = encodeURIComponent(newest.at(-1).captured);
   const whole = (await ask(base, 'GET', '/api/v1/frames', { query: `?limit=500&until=${until}` })).json.frames;
   const seen = [];
   let next = '', count = 0;
@@ -129,7 +135,7 @@ async function pictures(base, frame) {
   return bytes;
 }
 
-async function orders(base, frame) {
+async function orders(base, [frame, another]) {
   const post = (where, options) => ask(base, 'POST', where, options);
   const json = (body) => ({ headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
   const form = (fields) => ({ body: new URLSearchParams(fields) });
@@ -142,6 +148,12 @@ async function orders(base, frame) {
   await post('/api/v1/actions', json({ act: 'remove', frames: [frame.id], dry_run: true }));
   await post('/api/v1/actions', { ...json({ act: 'burn', frames: [frame.id] }), status: 400 });
   await post('/api/v1/actions', { body: '{}', status: 415 });
+  for (const format of ['coco', 'yolo']) await post('/export', form({ format, frames: `${frame.id},${another.id}` }));
+  await post('/export', { ...form({ format: 'zip', frames: frame.id }), status: 400 });
+  const removal = (await post('/api/v1/removals', { ...json({ frames: [another.id], force: true }), status: 202 })).json;
+  await ask(base, 'GET', '/api/v1/removals/{removal}', { values: [removal.id] });
+  await ask(base, 'GET', '/api/v1/removals/{removal}', { values: ['nothing'], status: 404 });
+  await post('/api/v1/removals', { ...json({ frames: [] }), status: 400 });
   const share = (await post('/api/v1/shares', { ...form({ title: 'For you', query: '', ttl: 600 }), status: 201 })).json;
   await post('/api/v1/shares', { ...form({ ttl: 1 }), status: 400 });
   await post('/shares', { ...form({ title: 'And you', ttl: 600 }), status: 303 });
@@ -167,8 +179,9 @@ async function live(base) {
   let text = '', look;
   for await (const some of stream.body) {
     text += Buffer.from(some).toString();
-    const [, data] = /data: (.*)\n\n(?!.*data: )/s.exec(text) ?? [];
-    look = data && JSON.parse(data.split('\n')[0]).cameras[0].look;
+    const events = text.split('\n\n');
+    text = events.pop(); // its end has not come yet
+    look = events.map((event) => JSON.parse(event.slice('data: '.length)).cameras[0].look).find(Boolean);
     if (look) break;
   }
   end.abort();
@@ -294,9 +307,9 @@ ingest: {listen: "127.0.0.1:${ingest}"}
 `), answers(`${base}/readyz`));
   await until('frames', async () => (await (await fetch(`${base}/api/v1/frames?limit=30`)).json()).frames.length >= 30);
   await plain(base);
-  const [frame] = await pages(base);
+  const [frame, another] = await pages(base);
   const picture = await pictures(base, frame);
-  await orders(base, frame);
+  await orders(base, [frame, another]);
   await live(base);
   await pushed(`http://127.0.0.1:${ingest}`, picture);
   const families = metricsRight((await ask(base, 'GET', '/metrics')).bytes.toString());
