@@ -182,3 +182,28 @@ void webui__on_api_link(struct webui__request *request) {
     }
     webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, json);
 }
+
+/* The picture as it came in, wherever it is: from here, else by way of a link into the cloud. */
+void webui__on_original(struct webui__request *request) {
+    char path[160], hex[HASH_HEX_SIZE];
+    struct webui__mint *mint = webui__mint_result(request);
+    if (mint && mint->code == 0) {
+        webui__reply_redirect(request, MHD_HTTP_FOUND, mint->url);
+        return;
+    }
+    if (mint) {
+        err_wrap(&mint->err, "the picture is no longer on this device");
+        webui__reply_err(request, &mint->err);
+        return;
+    }
+    struct store_row *row = webui__frame_named(request);
+    if (row && row->place != STORE_PLACE_LOCAL) {
+        webui__mint_put(request, row, request->webui->link_ttl_s);
+    } else if (row) {
+        snprintf(path, sizeof(path), "/blob/%s?tier=%s&download=1",
+                 hash_hex(row->record.blob.bytes, sizeof(row->record.blob.bytes), hex),
+                 webui__tier_name(row->record.tier));
+        store_row_destroy(row);
+        webui__reply_redirect(request, MHD_HTTP_FOUND, path);
+    }
+}

@@ -154,6 +154,11 @@ static void actions(struct buf *page, const struct store_row *row) {
                    "href=\"#i-download\"/></svg>Original</a>",
                    hash_hex(row->record.blob.bytes, sizeof(row->record.blob.bytes), hex),
                    webui__tier_name(row->record.tier));
+    } else if (row->place == STORE_PLACE_REMOTE) {
+        buf_printf(page,
+                   "<a class=\"button plain\" id=\"download\" href=\"/frames/%s/original\"><svg "
+                   "aria-hidden=\"true\"><use href=\"#i-cloud\"/></svg>Original in the cloud</a>",
+                   id);
     }
     buf_puts(page, "<output id=\"link-said\" role=\"status\"></output><input id=\"link-text\" "
                    "readonly hidden aria-label=\"The link\"></div>");

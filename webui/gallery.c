@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define CARDS_PER_PAGE  60
-#define BOXES_PER_CARD  24
+#define BOXES_PER_CARD  12
 #define LABELS_PER_CARD 3
 #define THUMB_WIDTH     320
 
@@ -81,7 +81,7 @@ static void card_image(struct buf *page, const struct frame_record *record) {
     webui__shown_size(record, true, &width, &height);
     buf_printf(page,
                "<span class=\"thumb\"><img src=\"/thumb/%s\" width=\"%d\" height=\"%u\" "
-               "loading=\"lazy\" decoding=\"async\" alt=\"\">",
+               "loading=\"lazy\" alt=\"\">",
                hash_hex(record->blob.bytes, sizeof(record->blob.bytes), hex), THUMB_WIDTH,
                (unsigned)((uint64_t)THUMB_WIDTH * height / width));
     buf_printf(page,
@@ -96,8 +96,8 @@ static void card(struct buf *page, const struct store_row *row, const char *quer
     const struct frame_record *record = &row->record;
     char id[HASH_ID_SIZE];
     frame_id_format(&record->id, id);
-    buf_printf(page, "<li class=\"card\" data-frame=\"%s\"><a href=\"/frames/%s%s", id, id,
-               query[0] ? "?" : "");
+    buf_printf(page, "<li class=\"card%s\" data-frame=\"%s\"><a href=\"/frames/%s%s",
+               row->place == STORE_PLACE_LOCAL ? "" : " away", id, id, query[0] ? "?" : "");
     buf_puts_html(page, query);
     buf_puts(page, "\">");
     card_image(page, record);
@@ -111,26 +111,30 @@ static void card(struct buf *page, const struct store_row *row, const char *quer
     buf_puts_html(page, record->camera);
     buf_puts(page, "</span>");
     webui__html_time(page, record->captured.utc_us);
-    buf_puts(page, "</span></a><label class=\"pick\"><input type=\"checkbox\"><span "
-                   "class=\"hidden\">Select this frame of ");
+    buf_puts(page, "</span></a><label class=\"pick\"><input type=\"checkbox\" "
+                   "aria-label=\"Select this frame of ");
     buf_puts_html(page, record->camera);
-    buf_puts(page, "</span></label></li>");
+    buf_puts(page, "\"></label></li>");
 }
 
+/* A list for each page: what is far away costs a browser nothing, and adding to thousands little.
+ */
 static void cards(struct buf *page, const struct store_page *rows,
                   const struct store_filter *filter) {
     CLEANUP(buf_finish) struct buf query = BUF_INIT(WEBUI__URI_MAX);
     webui__query_write(&query, filter);
     const char *text = query.len ? query.data : "";
+    buf_puts(page, "<ul class=\"grid\">");
     for (size_t i = 0; i < rows->count; i++) {
         card(page, &rows->rows[i], text);
     }
+    buf_puts(page, "</ul>");
     if (rows->more) {
-        buf_puts(page, "<li class=\"more\"><a class=\"button\" rel=\"next\" href=\"/?");
+        buf_puts(page, "<p class=\"more\"><a class=\"button\" rel=\"next\" href=\"/?");
         buf_puts_html(page, text);
         buf_puts(page, text[0] ? "&amp;after=" : "after=");
         webui__cursor_write(page, &rows->next);
-        buf_printf(page, "\">%s frames</a></li>", filter->oldest_first ? "Newer" : "Older");
+        buf_printf(page, "\">%s frames</a></p>", filter->oldest_first ? "Newer" : "Older");
     }
 }
 
@@ -337,7 +341,7 @@ static void whole_page(struct buf *page, const struct webui__request *request,
                                     .exports = webui->hooks.dataset != NULL,
                                     .remotes = webui->hooks.remove_everywhere != NULL};
     webui__html_begin(page, "Frames", "/");
-    if (rows->count || !webui__query_empty(filter)) {
+    if (rows->count || rows->more || !webui__query_empty(filter)) {
         buf_puts(page, "<h1 class=\"hidden\">Frames</h1>");
         bar(page, webui, filter, counts, &may);
     }
@@ -346,12 +350,12 @@ static void whole_page(struct buf *page, const struct webui__request *request,
                        "hidden></nav>");
     }
     buf_puts(page, "<p class=\"fresh\" id=\"fresh\" role=\"status\" hidden></p>");
-    if (rows->count == 0) {
+    if (rows->count == 0 && !rows->more) {
         nothing(page, webui, filter);
     } else {
-        buf_puts(page, "<ul class=\"grid\" id=\"grid\">");
+        buf_puts(page, "<div id=\"grid\">");
         cards(page, rows, filter);
-        buf_puts(page, "</ul>");
+        buf_puts(page, "</div>");
         webui__html_bulk(page, &may);
         buf_printf(page, "<script src=\"/assets/bulk.js?v=%s\" defer></script>",
                    webui__assets_version());

@@ -97,16 +97,18 @@ void webui__html_option(struct buf *page, const char *value, const char *text, c
     buf_puts(page, "</option>");
 }
 
+/* What is no longer here comes first: then the others say something else. */
 void webui__html_sync(struct buf *page, const struct store_row *row) {
     static const struct {
         const char *state, *text;
     } marks[] = {
-        {"quarantined", "set aside"},
-        {"pending", "waiting"},
-        {"done", "replicated"},
-        {"none", "only here"},
+        {"cloud", "at a remote only"}, {"gone", "the picture is gone"},
+        {"quarantined", "set aside"},  {"pending", "waiting"},
+        {"done", "replicated"},        {"none", "only here"},
     };
-    const char *state = webui__sync_state(row);
+    const char *state = row->place == STORE_PLACE_REMOTE ? "cloud"
+                        : row->place == STORE_PLACE_GONE ? "gone"
+                                                         : webui__sync_state(row);
     for (size_t i = 0; i < ARRAY_LENGTH(marks); i++) {
         if (strcmp(marks[i].state, state) == 0) {
             buf_printf(page,
@@ -333,11 +335,13 @@ void webui__svg_boxes(struct buf *page, const struct frame_record *record, bool 
         }
         struct frame_box box = turned(found->box, as_stored ? 1 : record->orientation);
         double x = box.x * width, y = box.y * height, confidence = (double)found->confidence;
-        buf_printf(page,
-                   "<g class=\"box c%u%s\" data-row=\"%zu\" data-confidence=\"%.6f\"%s><rect "
-                   "x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>",
-                   webui__class_colour(found->class_index), confidence < WEAK_BELOW ? " weak" : "",
-                   i, confidence, confidence < threshold ? " display=\"none\"" : "", x, y,
+        buf_printf(page, "<g class=\"box c%u%s\"", webui__class_colour(found->class_index),
+                   confidence < WEAK_BELOW ? " weak" : "");
+        if (labels) { /* script finds it by these */
+            buf_printf(page, " data-row=\"%zu\" data-confidence=\"%.6f\"%s", i, confidence,
+                       confidence < threshold ? " display=\"none\"" : "");
+        }
+        buf_printf(page, "><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", x, y,
                    box.w * width, box.h * height);
         if (labels) {
             buf_printf(page, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\">", x, y, width / 56.0);

@@ -40,7 +40,7 @@ unsigned webui__class_colour(uint16_t class_index);
 
 /* The boxes as SVG groups in pixels of the image as a browser shows it: turned by the EXIF
  * orientation unless `as_stored`. At most `limit` of them, those below `threshold` not displayed;
- * with text when `labels`. */
+ * with text, and what script finds them by, when `labels`. */
 void webui__svg_boxes(struct buf *page, const struct frame_record *record, bool as_stored,
                       bool labels, size_t limit, double threshold);
 /* The size at which a browser shows the image. */

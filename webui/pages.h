@@ -17,6 +17,7 @@ void webui__on_api_frames(struct webui__request *request); /* api.c */
 void webui__on_api_frame(struct webui__request *request);
 void webui__on_api_hours(struct webui__request *request);
 void webui__on_api_link(struct webui__request *request);
+void webui__on_original(struct webui__request *request);
 /* "http://host:port", or https, of this request; "" when the Host header is odd: then a link is
  * relative. */
 void webui__origin(struct webui__request *request, char *out, size_t size);

@@ -9,6 +9,7 @@
 const struct webui__route webui__web_routes[] = {
     {METHOD_GET, "/", webui__on_gallery, 0, NULL},
     {METHOD_GET, "/frames/*", webui__on_frame, 0, NULL},
+    {METHOD_GET, "/frames/*/original", webui__on_original, 0, NULL},
     {METHOD_GET, "/live", webui__on_live, 0, NULL},
     {METHOD_GET, "/live/events", webui__on_live_events, 0, NULL},
     {METHOD_GET, "/live/picture/*", webui__on_live_picture, 0, NULL},

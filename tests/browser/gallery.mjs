@@ -82,7 +82,7 @@ async function open(browser, base, options = {}) {
 async function settle(page) {
   const seen = await page.evaluate(() => window.seen);
   assert.deepStrictEqual(seen.violations, [], 'the Content-Security-Policy was violated');
-  assert.ok(seen.shift < 0.05, `the layout shifted by ${seen.shift} at ${page.url()}`);
+  assert.ok(seen.shift < 0.01, `the layout shifted by ${seen.shift} at ${page.url()}`);
   return seen;
 }
 
@@ -139,7 +139,12 @@ async function copyLink(page) {
 
 async function gallery(browser, base) {
   const page = await open(browser, base);
-  await page.goto(`${base}/`);
+  const sizes = [];
+  page.on('response', (answer) => { if (!/thumb/.test(answer.url())) sizes.push(answer.body().then((body) => body.length, () => 0)); });
+  await page.goto(`${base}/`, { waitUntil: 'networkidle' });
+  const bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  console.log(`first view: ${(bytes / 1000).toFixed(0)} kB without the thumbnails`);
+  assert.ok(bytes < 150e3, `the first view has ${bytes} bytes`);
   assert.strictEqual(await cards(page).count() >= PER_PAGE, true);
   const broken = await page.$$eval('#grid img', (images) => images.slice(0, 12).filter((image) => !image.complete || !image.naturalWidth).length);
   assert.ok(broken <= 12);

@@ -244,6 +244,31 @@ START_TEST(what_may_not_be_shared) {
 }
 END_TEST
 
+/* Here while it is here; then by way of a link into the cloud, where there is one. */
+START_TEST(the_way_to_the_original) {
+    char id[64], target[128], value[512];
+    struct frame_id frame;
+    struct store_removal removal;
+    first_of("dock", id);
+    snprintf(target, sizeof(target), "/frames/%s/original", id);
+    case_status(port, "GET", target, "", 401);
+    struct case_reply reply = case_request(port, "GET", target, admin);
+    ck_assert_int_eq(reply.status, 302);
+    ck_assert_int_eq(strncmp(case_header(&reply, "Location", value), "/blob/", 6), 0);
+    case_reply_finish(&reply);
+    ck_assert(frame_id_parse(id, &frame));
+    ck_assert_int_eq(store_remove(store, &frame, 1, true, false, &removal, NULL), 0);
+    ck_assert_int_eq(store_flush(store, NULL), 0);
+    case_status(port, "GET", target, admin, 404);
+    cloud = true;
+    reply = case_request(port, "GET", target, admin);
+    ck_assert_int_eq(reply.status, 302);
+    ck_assert_int_eq(strncmp(case_header(&reply, "Location", value), "https://a.example/", 18), 0);
+    case_reply_finish(&reply);
+    ck_assert_int_eq(cloud_ttl_s, 900);
+}
+END_TEST
+
 /* Frames by name, whatever their camera; over several pages; not one more. */
 START_TEST(frames_by_name) {
     char dock[64], gate[64], body[400], path[128], target[300];
@@ -332,6 +357,7 @@ int main(void) {
     tcase_add_test(server, forged_and_ended);
     tcase_add_test(server, what_may_not_be_shared);
     tcase_add_test(server, frames_by_name);
+    tcase_add_test(server, the_way_to_the_original);
     tcase_add_test(server, pages_of_frames_by_name);
     suite_add_tcase(suite, server);
     return case_run(suite);

@@ -76,7 +76,7 @@ function startFilters() {
 
 async function appendPage(more) {
   const link = one("a", more);
-  const answer = await fetch(`${link.href}&part=cards`);
+  const answer = await ask(`${link.href}&part=cards`);
   if (!answer.ok) { throw new Error(`the server said ${answer.status}`); }
   const template = document.createElement("template");
   template.innerHTML = await answer.text();
@@ -110,24 +110,29 @@ async function startHours() {
   if (!place) { return; }
   const query = new URLSearchParams(location.search);
   for (const name of ["after", "limit", "order"]) { query.delete(name); }
-  const answer = await fetch(`/api/v1/hours?${query}`).catch(() => null);
+  const answer = await ask(`/api/v1/hours?${query}`).catch(() => null);
   if (!answer || !answer.ok) { return; }
   const { hours, more } = await answer.json();
   const most = Math.max(...hours.map((hour) => hour.frames));
+  const here = query.get("since");
   for (const hour of hours.reverse()) {
     const link = document.createElement("a");
     const from = new Date(hour.from);
-    const here = new URLSearchParams(query);
-    here.set("since", from.toISOString());
-    here.set("until", new Date(from.getTime() + 3600000).toISOString());
-    link.href = `/?${here}`;
+    const there = new URLSearchParams(query);
+    there.set("since", from.toISOString());
+    there.set("until", new Date(from.getTime() + 3600000).toISOString());
+    link.href = `/?${there}`;
+    if (here && new Date(here).getTime() === from.getTime()) { link.setAttribute("aria-current", "true"); }
     link.title = `${dayAndTime.format(from)}: ${hour.frames} ${hour.frames === 1 ? "frame" : "frames"}`;
     link.setAttribute("aria-label", link.title);
     link.style.setProperty("--share", `${100 * hour.frames / most}%`);
     place.append(link);
   }
   const note = document.createElement("span");
-  note.textContent = hours.length ? `${more ? "the latest " : ""}by hour, at most ${most}` : "";
+  if (hours.length) {
+    const [first, last] = [hours[0], hours.at(-1)].map((hour) => dayAndTime.format(new Date(hour.from)));
+    note.textContent = `${first === last ? `from ${first}` : `${first} to ${last}`}${more ? " and before" : ""}, at most ${most} in an hour`;
+  }
   place.append(note);
   place.hidden = false;
   place.scrollLeft = place.scrollWidth; // the latest are on the right
@@ -143,7 +148,7 @@ function startFresh() {
   query.set("limit", "100");
   const look = async () => {
     if (document.hidden) { return; }
-    const answer = await fetch(`/api/v1/frames?${query}`).catch(() => null);
+    const answer = await ask(`/api/v1/frames?${query}`).catch(() => null);
     if (!answer || !answer.ok) { return; }
     const { frames } = await answer.json();
     const known = frames.findIndex((frame) => frame.id === top);
@@ -273,7 +278,7 @@ function startLink() {
   button.addEventListener("click", async (event) => {
     event.preventDefault();
     said.textContent = "…";
-    const answer = await fetch(`${button.pathname}?ttl=${one("#link-ttl").value}`, { method: "POST" }).catch(() => null);
+    const answer = await ask(`${button.pathname}?ttl=${one("#link-ttl").value}`, { method: "POST" }).catch(() => null);
     const link = answer && await answer.json().catch(() => null);
     if (!link || !link.url) {
       said.textContent = link?.detail ?? "The server did not answer.";
@@ -293,7 +298,7 @@ function startStatus() {
   if (!place) { return; }
   setInterval(async () => {
     if (document.hidden || place.contains(document.activeElement)) { return; } // a button is about to be pressed
-    const answer = await fetch("/status?part=status").catch(() => null);
+    const answer = await ask("/status?part=status").catch(() => null);
     if (answer && answer.ok) {
       place.innerHTML = await answer.text();
       showTimes(place);

@@ -52,7 +52,7 @@ async function makeShare(cards) {
   const body = new URLSearchParams({ title: one("#share-name").value, ttl: one("#share-ttl").value });
   if (cards) { body.set("frames", cards.map((card) => card.dataset.frame).join(",")); } else { body.set("query", filterNow()); }
   said.textContent = "…";
-  const answer = await fetch("/api/v1/shares", { method: "POST", body }).catch(() => null);
+  const answer = await ask("/api/v1/shares", { method: "POST", body }).catch(() => null);
   const share = answer && await answer.json().catch(() => null);
   if (!share?.url) {
     said.textContent = share?.detail ?? "The server did not answer.";

@@ -5,7 +5,7 @@
 const PER_REQUEST = 100;
 
 async function post(act, frames, more = {}) {
-  const answer = await fetch("/api/v1/actions", {
+  const answer = await ask("/api/v1/actions", {
     method: "POST", headers: { "Content-Type": "application/json" }, keepalive: true,
     body: JSON.stringify({ act, frames, ...more }),
   });
@@ -84,7 +84,7 @@ async function removeEverywhere(cards, force, say) {
   const failed = [];
   for (let at = 0; at < cards.length; at += PER_REQUEST) {
     const piece = cards.slice(at, at + PER_REQUEST);
-    const answer = await fetch("/api/v1/removals", {
+    const answer = await ask("/api/v1/removals", {
       method: "POST", headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ frames: piece.map((card) => card.dataset.frame), force }),
     });
@@ -92,7 +92,7 @@ async function removeEverywhere(cards, force, say) {
     if (!answer.ok) { throw new Error(order.detail ?? `the server said ${answer.status}`); }
     while (order.state !== "done") {
       await wait(300);
-      order = await (await fetch(`/api/v1/removals/${order.id}`)).json();
+      order = await (await ask(`/api/v1/removals/${order.id}`)).json();
       if (!order.state) { throw new Error("creel was restarted meanwhile: delete them again"); }
       say(`Deleting everywhere: ${at + order.done + order.failed.length} of ${cards.length}`);
     }
@@ -156,7 +156,7 @@ async function bulkAct(act) {
 // ---- the gallery by keyboard ----
 
 function columns() {
-  return getComputedStyle(one("#grid")).gridTemplateColumns.split(" ").length;
+  return getComputedStyle(one("#grid .grid")).gridTemplateColumns.split(" ").length;
 }
 
 function step(card, by) {
@@ -220,7 +220,7 @@ function startPicking() {
 let ahead = null;
 
 async function fetchFrame(href) {
-  const answer = await fetch(href, { headers: { Accept: "text/html" } });
+  const answer = await ask(href, { headers: { Accept: "text/html" } });
   if (!answer.ok) { throw new Error(`the server said ${answer.status}`); }
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const picture = one("#picture", page);
