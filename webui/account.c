@@ -42,10 +42,12 @@ static void put_facts(struct buf *page, const json_t *object, const struct fact 
     buf_puts(page, "</dl>");
 }
 
-static void put_table(struct buf *page, const json_t *list, const struct fact *columns) {
+static void put_table(struct buf *page, const char *label, const json_t *list,
+                      const struct fact *columns) {
     size_t index = 0;
     json_t *row = NULL;
-    buf_puts(page, "<div class=\"wide\"><table><thead><tr>");
+    webui__html_wide_begin(page, label, "");
+    buf_puts(page, "<table><thead><tr>");
     for (const struct fact *column = columns; column->key; column++) {
         bool number = json_is_number(json_object_get(json_array_get(list, 0), column->key));
         buf_printf(page, "<th scope=\"col\"%s>%s</th>", number ? " class=\"number\"" : "",
@@ -183,7 +185,7 @@ static void put_inference(struct buf *page, const json_t *status) {
     webui__times_write(page, "Time in the worker", json_object_get(pipeline, "detect"));
     webui__times_write(page, "From capture to verdict", json_object_get(pipeline, "latency"));
     panel_begin(page, true, "Workers");
-    put_table(page, json_object_get(pipeline, "workers"), workers);
+    put_table(page, "Workers", json_object_get(pipeline, "workers"), workers);
     buf_puts(page, "</section>");
 }
 
@@ -208,7 +210,7 @@ static void put_list(struct buf *page, const json_t *status, const char *key, co
     const json_t *list = json_object_get(status, key);
     if (json_array_size(list)) {
         panel_begin(page, true, title);
-        put_table(page, list, columns);
+        put_table(page, title, list, columns);
         buf_puts(page, "</section>");
     }
 }

@@ -90,8 +90,9 @@ static void put_notes(struct buf *page, struct store *store) {
 static int make(struct buf *text, struct webui *webui, struct err *err) {
     struct store_reader *reader = NULL;
     int code = webui__reader_take(webui, &reader, err);
-    buf_puts(text, "<section class=\"panel broad\" id=\"expiry\"><h2>What expires when</h2><div "
-                   "class=\"wide\"><table><thead><tr><th scope=\"col\">Tier</th><th "
+    buf_puts(text, "<section class=\"panel broad\" id=\"expiry\"><h2>What expires when</h2>");
+    webui__html_wide_begin(text, "What expires when", "");
+    buf_puts(text, "<table><thead><tr><th scope=\"col\">Tier</th><th "
                    "scope=\"col\">Goes</th><th scope=\"col\" class=\"number\">Within an hour</th>"
                    "<th scope=\"col\" class=\"number\">A day</th><th scope=\"col\" "
                    "class=\"number\">A week</th><th scope=\"col\" class=\"number\">30 days</th>"

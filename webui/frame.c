@@ -171,8 +171,8 @@ static void detections(struct buf *page, const struct frame_record *record, doub
         buf_puts(page, "<p class=\"quiet\">The model found nothing, down to its floor.</p>");
         return;
     }
-    buf_puts(page, "<div class=\"wide tall\" tabindex=\"0\" role=\"group\" "
-                   "aria-label=\"Detections\"><table class=\"detections\" id=\"detections\"><thead>"
+    webui__html_wide_begin(page, "Detections", " tall");
+    buf_puts(page, "<table class=\"detections\" id=\"detections\"><thead>"
                    "<tr><th scope=\"col\">Class</th><th scope=\"col\">Confidence</th><th "
                    "scope=\"col\">Box in pixels</th></tr></thead><tbody>");
     for (size_t i = 0; i < record->detection_count; i++) {

@@ -222,15 +222,19 @@ static bool is_scalar(const json_t *value) {
     return !json_is_object(value) && !json_is_array(value);
 }
 
-/* A row of every scalar in the objects; the first object names the columns. It may be wider than
- * the screen: who has no mouse scrolls what has the focus. */
+void webui__html_wide_begin(struct buf *page, const char *label, const char *more) {
+    buf_printf(page, "<div class=\"wide%s\" tabindex=\"0\" role=\"group\" aria-label=\"", more);
+    buf_puts_html(page, label);
+    buf_puts(page, "\">");
+}
+
+/* A row of every scalar in the objects; the first object names the columns. */
 static void table(struct buf *page, const char *name, const json_t *list) {
     size_t index = 0;
     json_t *row = NULL, *cell = NULL;
     const char *key = NULL;
-    buf_puts(page, "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"");
-    key_text(page, name);
-    buf_puts(page, "\"><table><thead><tr>");
+    webui__html_wide_begin(page, name, "");
+    buf_puts(page, "<table><thead><tr>");
     json_object_foreach(json_array_get(list, 0), key, cell) {
         buf_puts(page, "<th scope=\"col\">");
         key_text(page, key);

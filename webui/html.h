@@ -32,6 +32,9 @@ void webui__html_sync(struct buf *page, const struct store_row *row);
 void webui__html_said(struct buf *page, const struct store_row *row);
 void webui__html_tier(struct buf *page, enum frame_tier tier);
 
+/* Opens a <div> for what may be wider than the screen: who has no mouse scrolls what has the focus.
+ * `more`: further classes, each after a space. */
+void webui__html_wide_begin(struct buf *page, const char *label, const char *more);
 /* Any JSON as tables and lists, numbers shown by the unit in their key's name. */
 void webui__html_json(struct buf *page, const char *key, const json_t *value);
 

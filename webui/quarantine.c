@@ -84,7 +84,8 @@ static void put_row(struct buf *page, const struct webui__request *request, cons
 
 static void put_rows(struct buf *page, const struct webui__request *request, const json_t *rows,
                      size_t most) {
-    buf_puts(page, "<div class=\"wide\"><table class=\"aside\"><thead><tr><th scope=\"col\">Frame"
+    webui__html_wide_begin(page, "Set aside", "");
+    buf_puts(page, "<table class=\"aside\"><thead><tr><th scope=\"col\">Frame"
                    "</th><th scope=\"col\">Remote</th><th scope=\"col\">Kept</th><th scope=\"col\" "
                    "class=\"number\">Size</th><th scope=\"col\" class=\"number\">Attempts</th><th "
                    "scope=\"col\">Reason</th>");

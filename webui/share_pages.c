@@ -519,8 +519,8 @@ static void put_list(struct buf *page, struct webui__request *request, const jso
     size_t i = 0;
     json_t *share = NULL;
     int64_t now = now_s();
-    buf_puts(page, "<div class=\"wide\" tabindex=\"0\" role=\"group\" "
-                   "aria-label=\"Shares\"><table><thead><tr><th scope=\"col\">Title</th><th "
+    webui__html_wide_begin(page, "Shares", "");
+    buf_puts(page, "<table><thead><tr><th scope=\"col\">Title</th><th "
                    "scope=\"col\">Filter</th><th scope=\"col\">Made by</th><th "
                    "scope=\"col\">Made</th><th scope=\"col\">Ends</th><th scope=\"col\">Opened"
                    "</th><th scope=\"col\">Link</th></tr></thead><tbody>");

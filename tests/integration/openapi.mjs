@@ -142,6 +142,7 @@ async function orders(base, [frame, another]) {
   await ask(base, 'GET', '/frames/{frame}', { values: [frame.id] });
   assert.deepStrictEqual((await ask(base, 'GET', '/api/v1/frames/{frame}', { values: [frame.id] })).json.id, frame.id);
   await ask(base, 'GET', '/api/v1/frames/{frame}', { values: ['00000000-0000-7000-8000-000000000000'], status: 404 });
+  await ask(base, 'GET', '/frames/{frame}/original', { values: [frame.id], status: 302 });
   for (const method of ['GET', 'POST']) await ask(base, method, '/api/v1/frames/{frame}/link', { values: [frame.id], query: '?ttl=60' });
   await post('/api/v1/frames/{frame}/link', { values: [frame.id], query: '?ttl=1', status: 400 });
   for (const act of ['pin', 'unpin', 'accepted', 'none']) await post('/api/v1/actions', json({ act, frames: [frame.id] }));
