@@ -24,7 +24,7 @@ export LC_ALL DEBIAN_FRONTEND
 build_packages='
     gcc:gcc libc6-dev cmake:cmake ninja:ninja-build pkg-config:pkg-config readelf:binutils
     libsqlite3-dev libcurl4-openssl-dev libssl-dev libyaml-dev libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev
-    libmicrohttpd-dev libjansson-dev libexpat1-dev libseccomp-dev libsystemd-dev ca-certificates
+    libmicrohttpd-dev libjansson-dev libexpat1-dev libarchive-dev libseccomp-dev libsystemd-dev ca-certificates
     libavformat-dev libavcodec-dev libavdevice-dev libswscale-dev'
 test_packages='
     check clang-format:clang-format curl:curl openssl:openssl

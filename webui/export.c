@@ -17,6 +17,9 @@
 #include "webui/pages.h"
 #include "webui/query.h"
 #include "webui/state.h"
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +30,6 @@
 #define PIECE_MAX   (256u << 20)
 #define NOTE_MAX    (1u << 20)
 #define BLOCK       (256u << 10)
-#define TAR_BLOCK   512
 #define PAGE        200
 #define TURNS       8 /* looks at the store between two looks at the socket */
 
@@ -41,49 +43,59 @@ struct export {
     size_t id_count, id_at;
     struct store_page *page;
     size_t page_at, seen, left_out;
-    bool more;        /* the filter picks frames beyond the bound */
+    bool more; /* the filter picks frames beyond the bound */
+    struct archive *tar;
     struct buf note;  /* the frames that are left out */
     struct buf piece; /* what is being sent */
     size_t sent;
     enum { PICTURES, FILES, NOTE, END } state;
 };
 
-/* ---- tar (POSIX.1-2017, pax, "ustar Interchange Format") ---- */
+/* ---- tar ---- */
 
-struct tar_header {
-    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], type, link[100], magic[6],
-        version[2], user[32], group[32], major[8], minor[8], prefix[155], pad[12];
-};
-_Static_assert(sizeof(struct tar_header) == TAR_BLOCK, "a header is a block");
-
-static void tar_add(struct buf *out, const char *name, const void *bytes, size_t size,
-                    int64_t utc_us) {
-    static const char nothing[TAR_BLOCK];
-    struct tar_header header = {.mode = "0000644",
-                                .uid = "0000000",
-                                .gid = "0000000",
-                                .sum = "        ", /* fills the field: seven and its NUL */
-                                .type = '0',
-                                .magic = "ustar",
-                                .version = {'0', '0'}};
-    unsigned sum = 0;
-    header.sum[7] = ' ';
-    snprintf(header.name, sizeof(header.name), "%s", name);
-    snprintf(header.size, sizeof(header.size), "%011llo", (unsigned long long)size);
-    snprintf(header.mtime, sizeof(header.mtime), "%011llo",
-             (unsigned long long)(utc_us / 1000000) & 077777777777);
-    for (size_t i = 0; i < sizeof(header); i++) {
-        sum += ((const unsigned char *)&header)[i];
+static la_ssize_t tar_take(struct archive *tar, void *ctx, const void *bytes, size_t size) {
+    struct export *export = ctx;
+    buf_append(&export->piece, bytes, size);
+    if (export->piece.failed) {
+        archive_set_error(tar, ENOMEM, "a piece is larger than %u bytes", PIECE_MAX);
+        return -1;
     }
-    snprintf(header.sum, sizeof(header.sum), "%06o", sum & 0777777);
-    buf_append(out, &header, sizeof(header));
-    buf_append(out, bytes, size);
-    buf_append(out, nothing, (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK);
+    return (la_ssize_t)size;
 }
 
-static void tar_end(struct buf *out) {
-    static const char nothing[2 * TAR_BLOCK];
-    buf_append(out, nothing, sizeof(nothing));
+static int tar_fault(struct export *export, struct err *err) {
+    return err_set(err, ERR_NOMEM, "a data set cannot be written: %s",
+                   archive_error_string(export->tar));
+}
+
+/* Unbuffered: what was written is in the piece. */
+static int tar_open(struct export *export, struct err *err) {
+    export->tar = archive_write_new();
+    if (!export->tar) {
+        return err_set(err, ERR_NOMEM, "no memory for a data set");
+    }
+    bool open = archive_write_set_format_ustar(export->tar) == ARCHIVE_OK &&
+                archive_write_set_bytes_per_block(export->tar, 0) == ARCHIVE_OK &&
+                archive_write_open(export->tar, export, NULL, tar_take, NULL) == ARCHIVE_OK;
+    return open ? 0 : tar_fault(export, err);
+}
+
+static int tar_add(struct export *export, const char *name, const void *bytes, size_t size,
+                   int64_t utc_us, struct err *err) {
+    struct archive_entry *entry = archive_entry_new();
+    if (!entry) {
+        return err_set(err, ERR_NOMEM, "no memory for a data set");
+    }
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    archive_entry_set_size(entry, (la_int64_t)size);
+    archive_entry_set_mtime(entry, utc_us / 1000000, 0);
+    bool written = archive_write_header(export->tar, entry) == ARCHIVE_OK &&
+                   archive_write_data(export->tar, bytes, size) == (la_ssize_t)size &&
+                   archive_write_finish_entry(export->tar) == ARCHIVE_OK;
+    archive_entry_free(entry);
+    return written ? 0 : tar_fault(export, err);
 }
 
 /* ---- the frames ---- */
@@ -109,7 +121,7 @@ static int picture_add(struct export *export, struct store_reader *reader,
     }
     code = code ? code : export->ops->add(export->set, record, name, err);
     if (!code && name[0]) {
-        tar_add(&export->piece, name, bytes, size, record->captured.utc_us);
+        code = tar_add(export, name, bytes, size, record->captured.utc_us, err);
     }
     free(bytes);
     return code;
@@ -187,7 +199,7 @@ static int file_next(struct export *export, struct err *err) {
     size_t size = 0;
     int code = export->ops->file(export->set, name, &bytes, &size, err);
     if (!code && bytes) {
-        tar_add(&export->piece, name, bytes, size, clock_utc_us());
+        code = tar_add(export, name, bytes, size, clock_utc_us(), err);
     } else if (!code) {
         export->state = NOTE;
     }
@@ -195,7 +207,8 @@ static int file_next(struct export *export, struct err *err) {
     return code;
 }
 
-static void note_add(struct export *export) {
+static int note_add(struct export *export, struct err *err) {
+    int code = 0;
     CLEANUP(buf_finish) struct buf text = BUF_INIT(NOTE_MAX + 4096);
     if (export->more) {
         CLEANUP(buf_finish) struct buf query = BUF_INIT(WEBUI__URI_MAX);
@@ -210,27 +223,20 @@ static void note_add(struct export *export) {
         buf_append(&text, export->note.data, export->note.len);
     }
     if (text.len) {
-        tar_add(&export->piece, "left-out.txt", text.data, text.len, clock_utc_us());
+        code = tar_add(export, "left-out.txt", text.data, text.len, clock_utc_us(), err);
     }
-    tar_end(&export->piece);
     export->state = END;
+    return !code && archive_write_close(export->tar) != ARCHIVE_OK ? tar_fault(export, err) : code;
 }
 
 /* ---- the stream ---- */
 
 static int piece_make(struct export *export, struct err *err) {
-    int code = 0;
     buf_reset(&export->piece);
     export->sent = 0;
-    if (export->state == PICTURES) {
-        code = picture_next(export, err);
-    } else if (export->state == FILES) {
-        code = file_next(export, err);
-    } else {
-        note_add(export);
-    }
-    return !code && export->piece.failed ? err_set(err, ERR_NOMEM, "no memory for a data set")
-                                         : code;
+    return export->state == PICTURES ? picture_next(export, err)
+           : export->state == FILES  ? file_next(export, err)
+                                     : note_add(export, err);
 }
 
 static ssize_t export_read(void *ctx, uint64_t at, char *out, size_t room) {
@@ -264,6 +270,7 @@ static void export_done(void *ctx) {
     if (export->ops) {
         export->ops->close(export->set);
     }
+    archive_write_free(export->tar);
     store_page_destroy(export->page);
     buf_finish(&export->note);
     buf_finish(&export->piece);
@@ -332,6 +339,7 @@ void webui__on_export(struct webui__request *request) {
     code = code            ? code
            : request->post ? form_read(request, export, format, &err)
                            : query_read(request, export, format, &err);
+    code = code ? code : tar_open(export, &err);
     code = code ? code : export->ops->open(webui->hooks.ctx, format, &export->set, &err);
     if (code) {
         export_done(export);

@@ -69,6 +69,7 @@ confined darknet.h 0 inference
 confined turbojpeg.h 0 inference
 confined jpeglib.h 1 inference
 confined png.h 0 inference
+confined archive.h 1 webui
 
 # FFmpeg's libraries: the capture program alone.
 for file in $(sources daemon store sync inference webui config schemas | xargs grep -lE '<lib(av|sw)[a-z]+/'); do
