@@ -16,6 +16,7 @@
 #include <libavutil/opt.h>
 #include <libavutil/time.h>
 #include <netdb.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -436,11 +437,21 @@ static int devices_load(struct err *err) {
     return 0;
 }
 
+/* Without the object's address, which FFmpeg's own puts before each line: it says nothing to a
+ * person, and makes each error look like a new one. */
+ERR_PRINTF(3, 0)
+static void say(void *object, int level, const char *fmt, va_list args) {
+    (void)object;
+    if (level <= AV_LOG_WARNING) {
+        vfprintf(stderr, fmt, args);
+    }
+}
+
 int stream_prepare(struct capture *capture, struct err *err) {
     struct stream *self = &stream;
     self->capture = capture;
     self->began_at = -1;
-    av_log_set_level(AV_LOG_WARNING);
+    av_log_set_callback(say);
     if (capture->start.source < CAPTURE_FILE || capture->start.source > CAPTURE_DEVICE) {
         return err_set(err, ERR_INVALID, "no such kind of source");
     }
