@@ -248,7 +248,7 @@ static void put_storage(struct buf *page, const json_t *store) {
         {"index_lag", "Not yet in the index", NULL},
         {"failed", "Could not be kept", NULL},
         {"refused_full", "Refused for want of room", NULL},
-        {"evicted_frames", "Removed to make room", NULL},
+        {"evicted_frames", "Evicted since the start", NULL},
         {"dir", "Where", NULL},
         {"last_error", "Last error", NULL},
         {NULL, NULL, NULL},

@@ -154,15 +154,20 @@ void webui__html_tier(struct buf *page, enum frame_tier tier) {
 
 /* ---- any JSON ---- */
 
+/* In its greatest unit and the next smaller one, where there is something of that. */
 static void duration_text(struct buf *page, uint64_t seconds) {
-    if (seconds < 60) {
-        buf_printf(page, "%" PRIu64 " s", seconds);
-    } else if (seconds < 3600) {
-        buf_printf(page, "%" PRIu64 " min %" PRIu64 " s", seconds / 60, seconds % 60);
-    } else if (seconds < 86400) {
-        buf_printf(page, "%" PRIu64 " h %" PRIu64 " min", seconds / 3600, seconds / 60 % 60);
-    } else {
-        buf_printf(page, "%" PRIu64 " d %" PRIu64 " h", seconds / 86400, seconds / 3600 % 24);
+    static const struct {
+        uint64_t seconds;
+        const char *name;
+    } units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+    size_t unit = 0;
+    while (unit + 1 < ARRAY_LENGTH(units) && seconds < units[unit].seconds) {
+        unit++;
+    }
+    buf_printf(page, "%" PRIu64 " %s", seconds / units[unit].seconds, units[unit].name);
+    uint64_t rest = seconds % units[unit].seconds;
+    if (unit + 1 < ARRAY_LENGTH(units) && rest >= units[unit + 1].seconds) {
+        buf_printf(page, " %" PRIu64 " %s", rest / units[unit + 1].seconds, units[unit + 1].name);
     }
 }
 

@@ -48,7 +48,7 @@ static void disk_tile(struct buf *page, const struct store_counts *counts) {
     uint64_t evicted = counts->evicted[TIER_ANNOTATED] + counts->evicted[TIER_UNANNOTATED];
     buf_puts(page, "<p class=\"quiet\">");
     webui__html_count(page, evicted);
-    buf_puts(page, " removed to make room</p></div>");
+    buf_puts(page, " frames have left this device</p></div>");
 }
 
 static void waiting_tile(struct buf *page, const struct store_counts *counts) {
@@ -85,8 +85,9 @@ static void part(struct buf *page, struct webui__request *request,
     tier_tile(page, counts, TIER_UNANNOTATED);
     waiting_tile(page, counts);
     disk_tile(page, counts);
-    buf_puts(page, "</div>");
-    buf_puts(page, "<div class=\"panels\">");
+    buf_puts(page, "</div><div class=\"panels charts\">");
+    webui__charts_write(page, request->webui);
+    buf_puts(page, "</div><div class=\"panels\">");
     webui__quarantine_write(page, request);
     webui__account_write(page, request->webui);
     buf_puts(page, "</div>");
@@ -106,8 +107,6 @@ void webui__on_status(struct webui__request *request) {
         webui__html_begin(&page, "Status", "/status");
         buf_puts(&page, "<h1>Status</h1><div id=\"status\">");
         part(&page, request, &counts);
-        buf_puts(&page, "</div><div class=\"panels charts\">");
-        webui__charts_write(&page, request->webui);
         buf_puts(&page, "</div>");
         webui__html_end(&page);
     }

@@ -384,8 +384,9 @@ async function bulk(browser, base) {
 
   // Deleting asks, keeps on "Keep", and what is pinned needs a second word.
   await page.goto(`${base}/?pinned=yes`);
-  await cards(page).first().locator('.pick input').check();
-  const id = await cards(page).first().getAttribute('data-frame');
+  const pinned = (await (await fetch(`${base}/api/v1/frames?pinned=yes`)).json()).frames;
+  const { id } = pinned.find((frame) => frame.place === 'local'); // one may have given way before it was pinned
+  await page.locator(`#grid .card[data-frame="${id}"] .pick input`).check();
   const place = async () => (await (await fetch(`${base}/api/v1/frames/${id}`)).json()).place;
   await page.click('#bulk [data-act=remove]');
   await page.locator('#ask[open]').waitFor();
