@@ -22,7 +22,8 @@ void webui__watches_finish(struct webui__watches *watches) {
 
 /* ---- under the lock ---- */
 
-static void take_out(struct webui__watch *watch) {
+static void take_out(struct webui__watches *watches, struct webui__watch *watch) {
+    watches->waiting[watch->phase] -= watch->fd >= 0; /* one that was ended is in no ring */
     watch->prev->next = watch->next;
     watch->next->prev = watch->prev;
 }
@@ -31,6 +32,7 @@ static void put_last(struct webui__watches *watches, struct webui__watch *watch,
                      enum webui__phase phase) {
     struct webui__watch *head = &watches->heads[phase];
     watch->phase = phase;
+    watches->waiting[phase]++;
     watch->prev = head->prev;
     watch->next = head;
     watch->prev->next = head->prev = watch;
@@ -39,22 +41,29 @@ static void put_last(struct webui__watches *watches, struct webui__watch *watch,
 }
 
 /* microhttpd sees the end and closes; until then it is counted, and keeps its place in no row. */
-static void end(struct webui__watch *watch) {
+static void end(struct webui__watches *watches, struct webui__watch *watch) {
     shutdown(watch->fd, SHUT_RDWR);
+    take_out(watches, watch);
     watch->fd = -1;
     watch->deadline_boot_us = 0;
-    take_out(watch);
     watch->next = watch->prev = watch;
 }
 
+/* Without those that were ended, and leave as soon as microhttpd comes to them. */
+static size_t live(const struct webui__watches *watches) {
+    size_t sum = 0;
+    for (size_t i = 0; i < WATCH_PHASES; i++) {
+        sum += watches->waiting[i];
+    }
+    return sum;
+}
+
 static void push_out(struct webui__watches *watches) {
-    for (enum webui__phase phase = WATCH_HEAD; phase < WATCH_TOLD; phase++) {
-        struct webui__watch *first = watches->heads[phase].next;
-        if (first != &watches->heads[phase]) {
-            end(first);
-            atomic_fetch_add(&watches->pushed_out, 1);
-            return;
-        }
+    const size_t *waiting = watches->waiting;
+    enum webui__phase crowd = waiting[WATCH_BODY] > waiting[WATCH_HEAD] ? WATCH_BODY : WATCH_HEAD;
+    if (waiting[crowd]) {
+        end(watches, watches->heads[crowd].next);
+        atomic_fetch_add(&watches->pushed_out, 1);
     }
 }
 
@@ -67,7 +76,8 @@ struct webui__watch *webui__watch_enter(struct webui__watches *watches, int fd) 
     }
     watch->fd = fd;
     pthread_mutex_lock(&watches->lock);
-    if (++watches->count > watches->room) {
+    watches->count++;
+    if (live(watches) >= watches->room) {
         push_out(watches);
     }
     put_last(watches, watch, WATCH_HEAD);
@@ -82,7 +92,7 @@ void webui__watch_move(struct webui__watches *watches, struct webui__watch *watc
     }
     pthread_mutex_lock(&watches->lock);
     if (watch->fd >= 0) {
-        take_out(watch);
+        take_out(watches, watch);
         put_last(watches, watch, phase);
     }
     pthread_mutex_unlock(&watches->lock);
@@ -93,7 +103,7 @@ void webui__watch_leave(struct webui__watches *watches, struct webui__watch *wat
         return;
     }
     pthread_mutex_lock(&watches->lock);
-    take_out(watch);
+    take_out(watches, watch);
     watches->count--;
     pthread_mutex_unlock(&watches->lock);
     free(watch);
@@ -106,7 +116,7 @@ void webui__watches_sweep(struct webui__watches *watches) {
     for (enum webui__phase phase = WATCH_HEAD; phase < WATCH_TOLD; phase++) {
         struct webui__watch *head = &watches->heads[phase];
         while (head->next != head && head->next->deadline_boot_us < now) {
-            end(head->next);
+            end(watches, head->next);
             atomic_fetch_add(&watches->cut, 1);
         }
     }

@@ -3,9 +3,10 @@
  *
  * microhttpd ends a connection that is silent for timeout_s. What dribbles is ended here, by its
  * deadline. And when the server is nearly full, a newcomer takes the place of the connection that
- * has brought nothing for the longest: first of those that have not sent a whole head (idle ones,
- * slow ones, a browser's spare ones, which it opens again), then of those that are sending a body.
- * Whoever waits for an answer is left alone. Thread: any; a lock of its own.
+ * has been longest where the crowd is: among those that have not sent a whole head (idle ones, slow
+ * ones, a browser's spare ones, which it opens again), or, where these are more, among those that
+ * are sending a body; so that a crowd of either kind ends its own, not who has just come. Whoever
+ * waits for an answer is left alone. Thread: any; a lock of its own.
  */
 #ifndef CREEL_WEBUI_WATCH_H
 #define CREEL_WEBUI_WATCH_H
@@ -33,6 +34,7 @@ struct webui__watch {
 struct webui__watches {
     pthread_mutex_t lock;
     struct webui__watch heads[WATCH_PHASES]; /* rings, the longest there first */
+    size_t waiting[WATCH_PHASES];            /* in each ring */
     size_t count, room;                      /* with more than `room` of them somebody goes */
     int timeout_s;
     atomic_ullong cut, pushed_out; /* ended for being slow; for being idle when others came */

@@ -88,6 +88,27 @@ START_TEST(those_who_work_stay) {
 }
 END_TEST
 
+/* Those who only announce bodies push each other out, and nobody who comes meanwhile. */
+START_TEST(a_crowd_ends_its_own) {
+    webui__watches_init(&watches, 3, 60);
+    for (int i = 0; i < 3; i++) {
+        enter(i);
+        webui__watch_move(&watches, all[i], WATCH_BODY);
+    }
+    enter(3);
+    ends("x...");
+    enter(4);
+    ends("xx...");
+    enter(5); /* now more of them have sent no head */
+    ends("xx.x..");
+    for (int i = 0; i < MANY; i++) {
+        leave(i);
+    }
+    ck_assert_uint_eq(watches.waiting[WATCH_HEAD] + watches.waiting[WATCH_BODY], 0);
+    webui__watches_finish(&watches);
+}
+END_TEST
+
 START_TEST(deadlines) {
     webui__watches_init(&watches, MANY, 0); /* each passes at once */
     for (int i = 0; i < 4; i++) {
@@ -131,6 +152,7 @@ int main(void) {
     TCase *tcase = tcase_create("watch");
     tcase_add_test(tcase, the_longest_there_makes_room);
     tcase_add_test(tcase, those_who_work_stay);
+    tcase_add_test(tcase, a_crowd_ends_its_own);
     tcase_add_test(tcase, deadlines);
     tcase_add_test(tcase, patient_ones);
     suite_add_tcase(suite, tcase);
