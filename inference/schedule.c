@@ -1,40 +1,10 @@
 #include "inference/schedule.h"
+#include "daemon/base/week.h"
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 enum { DAY_MINUTES = 1440, ENTRY_SIZE = 64 };
-
-static const char *const names[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
-
-static int day_of(const char *text) {
-    for (int i = 0; i < 7; i++) {
-        if (strncasecmp(text, names[i], 3) == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-/* "mon", "mon-fri" or "daily" of `length` bytes; 0: none of them. */
-static uint8_t days_parse(const char *text, size_t length) {
-    if (length == 5 && strncasecmp(text, "daily", 5) == 0) {
-        return 0x7f;
-    }
-    int first = length >= 3 ? day_of(text) : -1;
-    int last = length == 3 ? first : length == 7 && text[3] == '-' ? day_of(text + 4) : -1;
-    if (first < 0 || last < 0) {
-        return 0;
-    }
-    uint8_t days = 0;
-    for (int day = first;; day = (day + 1) % 7) {
-        days = (uint8_t)(days | 1u << day);
-        if (day == last) {
-            return days;
-        }
-    }
-}
 
 static bool hours_parse(const char *text, struct schedule_span *out) {
     unsigned from_hour, from_minute, to_hour, to_minute;
@@ -51,13 +21,14 @@ static bool hours_parse(const char *text, struct schedule_span *out) {
 }
 
 static bool entry_parse(const char *entry, struct schedule_span *out) {
-    *out = (struct schedule_span){.days = days_parse("daily", 5)};
+    *out = (struct schedule_span){.days = WEEK_EVERY_DAY};
     if (hours_parse(entry, out)) {
         return true;
     }
     size_t days = strcspn(entry, " ");
     const char *hours = entry + days + strspn(entry + days, " ");
-    *out = (struct schedule_span){.days = days_parse(entry, days), .from = 0, .to = DAY_MINUTES};
+    *out =
+        (struct schedule_span){.days = week_days_parse(entry, days), .from = 0, .to = DAY_MINUTES};
     return out->days != 0 && (*hours == '\0' || hours_parse(hours, out));
 }
 

@@ -1,18 +1,16 @@
 #include "sync/timetable.h"
 #include "daemon/base/mem.h"
+#include "daemon/base/week.h"
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #define DAY_MINUTES  1440
 #define WEEK_MINUTES (7 * DAY_MINUTES)
 #define WORD_MAX     40
-
-static const char *const days[7] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 
 /* ---- words ---- */
 
@@ -26,38 +24,6 @@ static bool word_next(const char **at, char *out) {
     out[size] = '\0';
     *at += size;
     return true;
-}
-
-static int day_of(const char *text, size_t size) {
-    for (int i = 0; i < 7; i++) {
-        if (size == 3 && strncasecmp(days[i], text, 3) == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-/* "mon", "mon-fri", "sat-mon", "daily" as a set of bits. */
-static bool days_of(const char *word, unsigned *set) {
-    if (strcasecmp(word, "daily") == 0) {
-        *set = 0x7f;
-        return true;
-    }
-    size_t first_size = strcspn(word, "-");
-    int first = day_of(word, first_size), last = first;
-    if (word[first_size] == '-') {
-        last = day_of(word + first_size + 1, strlen(word + first_size + 1));
-    }
-    if (first < 0 || last < 0) {
-        return false;
-    }
-    *set = 0;
-    for (int day = first;; day = (day + 1) % 7) {
-        *set |= 1u << day;
-        if (day == last) {
-            return true;
-        }
-    }
 }
 
 static bool time_of(const char *word, unsigned *minute) {
@@ -110,8 +76,8 @@ static int by_minute(const void *left, const void *right) {
 
 static int entry_add(struct timetable *table, unsigned set, unsigned minute, uint64_t rate,
                      struct err *err) {
-    for (unsigned day = 0; day < 7; day++) {
-        if ((set & 1u << day) == 0) {
+    for (unsigned day = 0; day < 7; day++) { /* from Monday */
+        if ((set & 1u << (day + 1) % 7) == 0) {
             continue;
         }
         if (table->count == TIMETABLE_MAX) {
@@ -132,7 +98,9 @@ static int entry_parse(const char **at, unsigned *set, struct timetable *table, 
     if (!word_next(at, word)) {
         return wrong(*at, "an entry", err);
     }
-    if (days_of(word, set) && !word_next(at, word)) {
+    unsigned named = week_days_parse(word, strlen(word));
+    *set = named != 0 ? named : *set;
+    if (named != 0 && !word_next(at, word)) {
         return wrong(word, "followed by a time", err);
     }
     if (time_of(word, &minute) && !word_next(at, word)) {
@@ -147,7 +115,7 @@ static int entry_parse(const char **at, unsigned *set, struct timetable *table, 
 
 int sync__timetable_parse(const char *text, struct timetable *out, struct err *err) {
     struct timetable table = {.count = 0};
-    unsigned set = 0x7f;
+    unsigned set = WEEK_EVERY_DAY;
     if (text == NULL || text[0] == '\0' || strcmp(text, "off") == 0) {
         *out = table;
         return 0;
@@ -168,7 +136,7 @@ int sync__timetable_parse(const char *text, struct timetable *out, struct err *e
     for (size_t i = 1; i < table.count; i++) {
         if (table.entries[i].minute == table.entries[i - 1].minute) {
             return err_set(err, ERR_CONFIG, "bandwidth: two entries for %s %02u:%02u",
-                           days[table.entries[i].minute / DAY_MINUTES],
+                           week_day_name(table.entries[i].minute / DAY_MINUTES + 1),
                            table.entries[i].minute % DAY_MINUTES / 60,
                            table.entries[i].minute % 60u);
         }
