@@ -1,6 +1,7 @@
 #include "webui/bulk.h"
 #include "daemon/base/mem.h"
 #include "webui/html.h"
+#include "webui/share.h"
 
 static void whole_link(struct buf *page, const char *id, const char *href, const char *query,
                        const char *icon, const char *text) {
@@ -95,24 +96,14 @@ static void ask_export(struct buf *page) {
              "type=\"hidden\" name=\"format\"><input type=\"hidden\" name=\"frames\"></form>");
 }
 
-/* What the ends of a share may be is the Shares page's, too. */
 static void ask_share(struct buf *page) {
-    static const struct {
-        const char *ttl, *text;
-    } lives[] = {{"3600", "an hour"},
-                 {"86400", "a day"},
-                 {"604800", "a week"},
-                 {"2592000", "30 days"},
-                 {"7776000", "90 days"}};
     buf_puts(page, "<dialog id=\"share\" aria-labelledby=\"share-title\"><form method=\"dialog\">"
                    "<h2 id=\"share-title\">Share <span class=\"what\"></span></h2><p>Whoever has "
                    "the link sees these frames, and nothing else, without a login. You can take it "
                    "back under Shares.</p><label><span>Title</span><input id=\"share-name\" "
                    "maxlength=\"100\" required></label><label><span>Open for</span><select "
                    "id=\"share-ttl\">");
-    for (size_t i = 0; i < ARRAY_LENGTH(lives); i++) {
-        webui__html_option(page, lives[i].ttl, lives[i].text, "604800");
-    }
+    webui__html_share_lives(page);
     buf_puts(page, "</select></label><p class=\"actions\"><button class=\"button\" value=\"yes\">"
                    "Make the link</button><button class=\"button plain\" value=\"no\" "
                    "formnovalidate>Close</button><output id=\"share-said\" role=\"status\">"

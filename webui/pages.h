@@ -30,10 +30,10 @@ void webui__on_metrics(struct webui__request *request);
 void webui__on_login_page(struct webui__request *request); /* login.c */
 void webui__on_login(struct webui__request *request);
 void webui__on_logout(struct webui__request *request);
-void webui__on_share(struct webui__request *request); /* share_pages.c */
+void webui__on_share(struct webui__request *request); /* share_guest.c */
 void webui__on_share_thumb(struct webui__request *request);
 void webui__on_share_image(struct webui__request *request);
-void webui__on_shares(struct webui__request *request);
+void webui__on_shares(struct webui__request *request); /* share_pages.c */
 void webui__on_share_revoke(struct webui__request *request);
 void webui__on_api_shares(struct webui__request *request);
 void webui__on_api_share_revoke(struct webui__request *request);

@@ -10,6 +10,7 @@
 #ifndef CREEL_WEBUI_SHARE_H
 #define CREEL_WEBUI_SHARE_H
 
+#include "daemon/base/buf.h"
 #include "daemon/base/err.h"
 #include "store/store.h"
 #include <jansson.h>
@@ -72,5 +73,8 @@ enum webui__share_state webui__share_find(struct webui__shares *shares, const ui
 json_t *webui__shares_json(struct webui__shares *shares, const uint8_t key[32], const char *base);
 json_t *webui__share_json(const struct webui__share *share, const uint8_t key[32],
                           const char *base);
+
+/* share_pages.c: how long a share may be open, as <option>s. */
+void webui__html_share_lives(struct buf *page);
 
 #endif
