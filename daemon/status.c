@@ -61,7 +61,7 @@ static json_t *pipeline_json(struct pipeline *pipeline) {
 
 static json_t *cameras_json(struct pipeline *pipeline) {
     json_t *list = json_array();
-    const size_t room = 2 * SOURCE_CAMERAS_MAX;
+    const size_t room = TALLY_CAMERAS_MAX;
     CLEANUP(mem_free_at) struct pipeline_camera *cameras = mem_array(room, sizeof(*cameras));
     size_t count = cameras ? pipeline_cameras_get(pipeline, cameras, room) : 0;
     for (size_t i = 0; i < count; i++) {
@@ -410,7 +410,7 @@ static void put_metric(struct buf *out, const struct metric *metric, bool head,
 
 /* What is no single number of the document. */
 static void pipeline_metrics(struct buf *out, struct pipeline *pipeline) {
-    const size_t room = 2 * SOURCE_CAMERAS_MAX;
+    const size_t room = TALLY_CAMERAS_MAX;
     CLEANUP(mem_free_at) struct pipeline_stats *stats = mem_alloc(sizeof(*stats));
     CLEANUP(mem_free_at) struct pipeline_camera *cameras = mem_array(room, sizeof(*cameras));
     if (!stats || !cameras) {

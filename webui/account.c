@@ -6,6 +6,7 @@
 #include "daemon/base/mem.h"
 #include "webui/chart.h"
 #include "webui/html.h"
+#include "webui/json.h"
 #include "webui/state.h"
 #include <string.h>
 
@@ -126,15 +127,13 @@ static void put_remote(struct buf *page, json_t *remote) {
         {"last_error", "Last error", NULL},
         {NULL, NULL, NULL},
     };
-    const char *name = json_string_value(json_object_get(remote, "name"));
-    const char *kind = json_string_value(json_object_get(remote, "kind"));
     if (json_integer_value(json_object_get(remote, "eta_seconds")) == 0) {
         json_object_del(remote, "eta_seconds"); /* not known */
     }
     buf_puts(page, "<section class=\"panel remote\"><h2>Remote ");
-    buf_puts_html(page, name ? name : "");
+    buf_puts_html(page, webui__json_text(remote, "name"));
     buf_puts(page, " <small>");
-    buf_puts_html(page, kind ? kind : "");
+    buf_puts_html(page, webui__json_text(remote, "kind"));
     buf_puts(page, "</small></h2>");
     put_standing(page, remote);
     put_rate(page, remote);

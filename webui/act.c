@@ -8,8 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define JSON_TYPE "application/json"
-
 struct act;
 typedef json_t *act_fn(struct webui *webui, const struct act *act, struct err *err);
 typedef int act_one_fn(struct webui *webui, const struct act *act, const struct frame_id *id,
@@ -159,8 +157,9 @@ static int read_act(const json_t *body, struct act *act, act_fn **run, struct er
 void webui__on_act_headers(struct webui__request *request) {
     const char *type = webui__header(request, "Content-Type");
     size_t size = type ? strcspn(type, "; \t") : 0;
-    if (size != strlen(JSON_TYPE) || strncasecmp(type, JSON_TYPE, size) != 0) {
-        webui__refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "send Content-Type: " JSON_TYPE);
+    if (size != strlen(WEBUI__JSON_TYPE) || strncasecmp(type, WEBUI__JSON_TYPE, size) != 0) {
+        webui__refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                      "send Content-Type: " WEBUI__JSON_TYPE);
     }
 }
 
@@ -182,5 +181,5 @@ void webui__on_act(struct webui__request *request) {
         webui__reply_err(request, &err);
         return;
     }
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, answer);
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, answer);
 }

@@ -13,7 +13,6 @@
 
 #define ROWS_PER_PAGE 100
 #define HOURS_MAX     72 /* with frames */
-#define JSON_TYPE     "application/json"
 
 /* ---- frames ---- */
 
@@ -51,7 +50,7 @@ void webui__on_api_frames(struct webui__request *request) {
     }
     json_t *json = json_pack("{s:o,s:o}", "frames", rows_json(page), "next", next_json(page));
     store_page_destroy(page);
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, json);
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, json);
 }
 
 void webui__on_api_frame(struct webui__request *request) {
@@ -59,7 +58,7 @@ void webui__on_api_frame(struct webui__request *request) {
     if (row) {
         json_t *json = webui_frame_json(row);
         store_row_destroy(row);
-        webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, json);
+        webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, json);
     }
 }
 
@@ -91,12 +90,12 @@ void webui__on_api_hours(struct webui__request *request) {
         webui__reply_err(request, &err);
         return;
     }
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, hours_json(hours, count, more));
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, hours_json(hours, count, more));
 }
 
 void webui__on_api_status(struct webui__request *request) {
     const struct webui_hooks *hooks = &request->webui->hooks;
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE,
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE,
                       hooks->status ? hooks->status(hooks->ctx) : json_object());
 }
 
@@ -180,7 +179,7 @@ void webui__on_api_link(struct webui__request *request) {
         webui__reply_err(request, &err);
         return;
     }
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, json);
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, json);
 }
 
 /* The picture as it came in, wherever it is: from here, else by way of a link into the cloud. */

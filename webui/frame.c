@@ -285,16 +285,16 @@ static void life_shown(struct buf *page, struct webui *webui, const struct frame
     }
     buf_puts(page, "<h2>Its life</h2><ol class=\"life\" id=\"life\">");
     json_array_foreach(life, index, event) {
-        const char *at = json_string_value(json_object_get(event, "at"));
-        int64_t utc_us = at && at[0] ? clock_parse_rfc3339(at) : -1;
+        const char *at = webui__json_text(event, "at");
+        int64_t utc_us = at[0] ? clock_parse_rfc3339(at) : -1;
         buf_puts(page, "<li><b>");
-        buf_puts_html(page, json_string_value(json_object_get(event, "what")));
+        buf_puts_html(page, webui__json_text(event, "what"));
         buf_puts(page, "</b> ");
         if (utc_us >= 0) {
             webui__html_time(page, utc_us);
         }
         buf_puts(page, "<span>");
-        buf_puts_html(page, json_string_value(json_object_get(event, "detail")));
+        buf_puts_html(page, webui__json_text(event, "detail"));
         buf_puts(page, "</span></li>");
     }
     buf_puts(page, "</ol>");
@@ -400,5 +400,5 @@ void webui__on_frame(struct webui__request *request) {
     buf_puts(&page, "</div>");
     webui__html_end(&page);
     store_row_destroy(row);
-    webui__reply_text(request, MHD_HTTP_OK, "text/html; charset=utf-8", &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }

@@ -389,5 +389,5 @@ void webui__on_gallery(struct webui__request *request) {
         whole_page(&page, request, &query, rows, &counts);
     }
     store_page_destroy(rows);
-    webui__reply_text(request, MHD_HTTP_OK, "text/html; charset=utf-8", &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }

@@ -227,6 +227,12 @@ static bool is_scalar(const json_t *value) {
     return !json_is_object(value) && !json_is_array(value);
 }
 
+void webui__html_hidden(struct buf *page, const char *name, const char *value) {
+    buf_printf(page, "<input type=\"hidden\" name=\"%s\" value=\"", name);
+    buf_puts_html(page, value);
+    buf_puts(page, "\">");
+}
+
 void webui__html_wide_begin(struct buf *page, const char *label, const char *more) {
     buf_printf(page, "<div class=\"wide%s\" tabindex=\"0\" role=\"group\" aria-label=\"", more);
     buf_puts_html(page, label);

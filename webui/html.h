@@ -32,6 +32,8 @@ void webui__html_sync(struct buf *page, const struct store_row *row);
 void webui__html_said(struct buf *page, const struct store_row *row);
 void webui__html_tier(struct buf *page, enum frame_tier tier);
 
+/* A field of a form that nobody sees. */
+void webui__html_hidden(struct buf *page, const char *name, const char *value);
 /* Opens a <div> for what may be wider than the screen: who has no mouse scrolls what has the focus.
  * `more`: further classes, each after a space. */
 void webui__html_wide_begin(struct buf *page, const char *label, const char *more);

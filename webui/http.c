@@ -458,7 +458,7 @@ static void reply_problem_page(struct webui__request *request, int status, const
     buf_puts_html(&page, detail);
     buf_puts(&page, "</p><p><a class=\"button\" href=\"/\">To the frames</a></p></section>");
     webui__html_end(&page);
-    webui__reply_text(request, status, "text/html; charset=utf-8", &page);
+    webui__reply_text(request, status, WEBUI__HTML_TYPE, &page);
     buf_finish(&page);
 }
 

@@ -35,6 +35,8 @@
 
 #define WEBUI__RETIRED_MAX 4
 
+#define WEBUI__HTML_TYPE   "text/html; charset=utf-8"
+#define WEBUI__JSON_TYPE   "application/json"
 #define WEBUI__CLOSING     "creel is shutting down" /* the reason of such a 503 */
 
 struct webui__server;

@@ -6,6 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *webui__json_text(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
 const char *webui__sync_state(const struct store_row *row) {
     if (row->quarantined) {
         return "quarantined";

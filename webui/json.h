@@ -11,6 +11,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* "" where there is no such text. */
+const char *webui__json_text(const json_t *object, const char *key);
+
 /* "pending", "done", "quarantined", or "none" where no remote has or wants the frame. */
 const char *webui__sync_state(const struct store_row *row);
 

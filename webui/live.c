@@ -331,5 +331,5 @@ void webui__on_live(struct webui__request *request) {
     buf_printf(&page, "<script src=\"/assets/live.js?v=%s\" defer></script>",
                webui__assets_version());
     webui__html_end(&page);
-    webui__reply_text(request, MHD_HTTP_OK, "text/html; charset=utf-8", &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }

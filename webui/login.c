@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HTML_TYPE "text/html; charset=utf-8"
-
 /* A path of this server, and nothing that a browser would take for another one. */
 static const char *safe_path(const char *to) {
     bool plain = to[0] == '/' && to[1] != '/' && to[1] != '\\' && strlen(to) < WEBUI__TO_MAX;
@@ -75,10 +73,9 @@ static void put_out_form(struct buf *page, const struct webui__who *who) {
     buf_puts_html(page, who->user);
     buf_puts(page, who->scopes & WEBUI_WRITE ? "</strong>, who may change things.</p>"
                                              : "</strong>, who may look.</p>");
-    buf_printf(page,
-               "<form method=\"post\" action=\"/logout\"><input type=\"hidden\" name=\"csrf\" "
-               "value=\"%s\"><p><button>Log out</button></p></form>",
-               who->csrf);
+    buf_puts(page, "<form method=\"post\" action=\"/logout\">");
+    webui__html_hidden(page, "csrf", who->csrf);
+    buf_puts(page, "<p><button>Log out</button></p></form>");
 }
 
 static void reply_page(struct webui__request *request, int status, const char *to,
@@ -98,7 +95,7 @@ static void reply_page(struct webui__request *request, int status, const char *t
     }
     buf_puts(&page, "</section>");
     webui__html_end(&page);
-    webui__reply_text(request, status, HTML_TYPE, &page);
+    webui__reply_text(request, status, WEBUI__HTML_TYPE, &page);
 }
 
 void webui__on_login_page(struct webui__request *request) {

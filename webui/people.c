@@ -62,11 +62,6 @@ static bool number_at(const json_t *json, const char *key, unsigned min, unsigne
     return json_is_integer(value) && number >= min && number <= max;
 }
 
-static const char *text_at(const json_t *json, const char *key) {
-    const char *text = json_string_value(json_object_get(json, key));
-    return text ? text : "";
-}
-
 static bool name_take(const char *name, size_t size, char out[WEBUI_NAME_SIZE]) {
     if (size >= WEBUI_NAME_SIZE) {
         return false;
@@ -80,13 +75,14 @@ bool webui__user_parse(const char *name, size_t name_size, const char *text, siz
                        struct webui__user *out) {
     struct webui__user user = {0};
     json_t *json = json_loadb(text, size, 0, NULL);
-    bool right = json && name_take(name, name_size, user.name) &&
-                 webui_role_parse(text_at(json, "role"), &user.role) &&
-                 strcmp(text_at(json, "kdf"), "scrypt") == 0 &&
-                 number_at(json, "log2n", 10, 20, &user.log2n) &&
-                 number_at(json, "r", 1, 32, &user.r) && number_at(json, "p", 1, 16, &user.p) &&
-                 hash_parse_hex(text_at(json, "salt"), user.salt, sizeof(user.salt)) &&
-                 hash_parse_hex(text_at(json, "hash"), user.hash.bytes, sizeof(user.hash.bytes));
+    bool right =
+        json && name_take(name, name_size, user.name) &&
+        webui_role_parse(webui__json_text(json, "role"), &user.role) &&
+        strcmp(webui__json_text(json, "kdf"), "scrypt") == 0 &&
+        number_at(json, "log2n", 10, 20, &user.log2n) && number_at(json, "r", 1, 32, &user.r) &&
+        number_at(json, "p", 1, 16, &user.p) &&
+        hash_parse_hex(webui__json_text(json, "salt"), user.salt, sizeof(user.salt)) &&
+        hash_parse_hex(webui__json_text(json, "hash"), user.hash.bytes, sizeof(user.hash.bytes));
     json_decref(json);
     if (right) {
         *out = user;
@@ -98,7 +94,7 @@ bool webui__token_parse(const void *hash, size_t hash_size, const char *text, si
                         struct webui__token *out) {
     struct webui__token token = {0};
     json_t *json = json_loadb(text, size, 0, NULL);
-    const char *name = text_at(json, "name");
+    const char *name = webui__json_text(json, "name");
     bool right =
         json && hash_size == sizeof(token.hash.bytes) &&
         name_take(name, strlen(name), token.name) &&

@@ -10,20 +10,14 @@
 #include "daemon/base/mem.h"
 #include "webui/form.h"
 #include "webui/html.h"
+#include "webui/json.h"
 #include "webui/pages.h"
 #include "webui/state.h"
 #include <inttypes.h>
 #include <string.h>
 
-#define HTML_TYPE "text/html; charset=utf-8"
-#define JSON_TYPE "application/json"
-#define FEW       5 /* on the status page */
-#define THUMB     64
-
-static const char *text_at(const json_t *json, const char *key) {
-    const char *text = json_string_value(json_object_get(json, key));
-    return text ? text : "";
-}
+#define FEW   5 /* on the status page */
+#define THUMB 64
 
 static uint64_t number_at(const json_t *json, const char *key) {
     json_int_t number = json_integer_value(json_object_get(json, key));
@@ -45,33 +39,29 @@ static int ask(struct webui *webui, enum webui_uploads what, json_t *order, json
 /* One button of a form; `frame` "": all that is set aside for the remote. */
 static void put_button(struct buf *page, const struct webui__request *request, const char *act,
                        const char *title, const char *remote, const char *frame) {
-    buf_printf(page,
-               "<form method=\"post\" action=\"/quarantine\"><input type=\"hidden\" name=\"csrf\" "
-               "value=\"%s\"><input type=\"hidden\" name=\"remote\" value=\"",
-               request->who.csrf);
-    buf_puts_html(page, remote);
-    buf_puts(page, "\"><input type=\"hidden\" name=\"frame\" value=\"");
-    buf_puts_html(page, frame);
-    buf_printf(page,
-               "\"><button class=\"button plain\" name=\"act\" value=\"%s\">%s</button></form>",
+    buf_puts(page, "<form method=\"post\" action=\"/quarantine\">");
+    webui__html_hidden(page, "csrf", request->who.csrf);
+    webui__html_hidden(page, "remote", remote);
+    webui__html_hidden(page, "frame", frame);
+    buf_printf(page, "<button class=\"button plain\" name=\"act\" value=\"%s\">%s</button></form>",
                act, title);
 }
 
 static void put_row(struct buf *page, const struct webui__request *request, const json_t *row) {
-    const char *remote = text_at(row, "remote"), *frame = text_at(row, "frame");
+    const char *remote = webui__json_text(row, "remote"), *frame = webui__json_text(row, "frame");
     buf_printf(page,
                "<tr><td><a href=\"/frames/%s\"><img src=\"/thumb/%s\" width=\"%d\" height=\"%d\" "
                "loading=\"lazy\" alt=\"The frame\"></a></td><td>",
-               frame, text_at(row, "sha256"), THUMB, THUMB * 3 / 4);
+               frame, webui__json_text(row, "sha256"), THUMB, THUMB * 3 / 4);
     buf_puts_html(page, remote);
     buf_puts(page, "</td><td>");
-    webui__html_time(page, clock_parse_rfc3339(text_at(row, "kept")));
+    webui__html_time(page, clock_parse_rfc3339(webui__json_text(row, "kept")));
     buf_puts(page, "</td><td class=\"number\">");
     webui__html_bytes(page, number_at(row, "bytes"));
     buf_puts(page, "</td><td class=\"number\">");
     webui__html_count(page, number_at(row, "attempts"));
     buf_puts(page, "</td><td class=\"reason\">");
-    buf_puts_html(page, text_at(row, "reason"));
+    buf_puts_html(page, webui__json_text(row, "reason"));
     buf_puts(page, "</td>");
     if (request->who.scopes & WEBUI_WRITE) {
         buf_puts(page, "<td class=\"decide\">");
@@ -122,7 +112,7 @@ static void put_next(struct buf *page, const json_t *list, const char *remote) {
         buf_puts(page, "<p><a class=\"button\" rel=\"next\" href=\"/quarantine?remote=");
         buf_puts_html(page, remote);
         buf_puts(page, "&amp;from=");
-        buf_puts_html(page, text_at(list, "from"));
+        buf_puts_html(page, webui__json_text(list, "from"));
         buf_printf(page, "&amp;after=%" PRIu64 "\">More</a></p>", number_at(list, "after"));
     }
 }
@@ -184,7 +174,7 @@ static void reply_list(struct webui__request *request) {
     }
     webui__html_end(&page);
     json_decref(list);
-    webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }
 
 /* ---- deciding ---- */
@@ -240,17 +230,15 @@ static void reply_sure(struct webui__request *request, const struct decision *de
     buf_puts(&page,
              ". This cannot be taken back here; <code>creel sync backfill</code> queues them "
              "again while they are on this device.</p><form class=\"decide\" method=\"post\" "
-             "action=\"/quarantine\"><input type=\"hidden\" name=\"csrf\" value=\"");
-    buf_puts(&page, request->who.csrf);
-    buf_puts(&page, "\"><input type=\"hidden\" name=\"act\" value=\"drop\"><input type=\"hidden\" "
-                    "name=\"remote\" value=\"");
-    buf_puts_html(&page, decision->remote);
-    buf_puts(&page, "\"><input type=\"hidden\" name=\"frame\" value=\"");
-    buf_puts_html(&page, decision->frame);
-    buf_puts(&page, "\"><button class=\"button danger\" name=\"force\" value=\"yes\">Drop</button> "
+             "action=\"/quarantine\">");
+    webui__html_hidden(&page, "csrf", request->who.csrf);
+    webui__html_hidden(&page, "act", "drop");
+    webui__html_hidden(&page, "remote", decision->remote);
+    webui__html_hidden(&page, "frame", decision->frame);
+    buf_puts(&page, "<button class=\"button danger\" name=\"force\" value=\"yes\">Drop</button> "
                     "<a class=\"button plain\" href=\"/quarantine\">Keep</a></form>");
     webui__html_end(&page);
-    webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }
 
 void webui__on_quarantine(struct webui__request *request) {
@@ -290,6 +278,6 @@ void webui__on_api_quarantine(struct webui__request *request) {
     if (code) {
         webui__reply_err(request, &err);
     } else {
-        webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, reply);
+        webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, reply);
     }
 }

@@ -6,8 +6,6 @@
 #include "webui/state.h"
 #include <string.h>
 
-#define JSON_TYPE "application/json"
-
 void webui__removals_init(struct webui__removals *removals) {
     pthread_mutex_init(&removals->lock, NULL);
     pthread_cond_init(&removals->wake, NULL);
@@ -192,7 +190,7 @@ void webui__on_removal_new(struct webui__request *request) {
         webui__reply_err(request, &err);
         return;
     }
-    webui__reply_json(request, MHD_HTTP_ACCEPTED, JSON_TYPE, answer);
+    webui__reply_json(request, MHD_HTTP_ACCEPTED, WEBUI__JSON_TYPE, answer);
 }
 
 void webui__on_removal(struct webui__request *request) {
@@ -209,5 +207,5 @@ void webui__on_removal(struct webui__request *request) {
         webui__reply_problem(request, MHD_HTTP_NOT_FOUND, "there is no such removal any more");
         return;
     }
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE, answer);
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE, answer);
 }

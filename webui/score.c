@@ -22,7 +22,7 @@
 /* Takes the reference; NULL: out of memory. */
 static int json_answer(json_t *json, struct webui__answer *out) {
     out->status = MHD_HTTP_OK;
-    out->type = "application/json";
+    out->type = WEBUI__JSON_TYPE;
     out->bytes = json ? json_dumps(json, FRAME_JSON_DUMP) : NULL;
     out->size = out->bytes ? strlen(out->bytes) : 0;
     json_decref(json);
@@ -171,7 +171,7 @@ static void answer(struct webui__request *request, struct webui__ticket *ticket)
         webui__reply_bytes(request, MHD_HTTP_OK, given->type, TAKE_PTR(given->bytes), 0,
                            given->size);
     } else if (given->status == MHD_HTTP_NO_CONTENT) {
-        webui__reply_static(request, MHD_HTTP_NO_CONTENT, "application/json", "", 0);
+        webui__reply_static(request, MHD_HTTP_NO_CONTENT, WEBUI__JSON_TYPE, "", 0);
     } else {
         webui__reply_problem(request, given->status, "%s", given->reason);
     }

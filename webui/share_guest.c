@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HTML_TYPE      "text/html; charset=utf-8"
 #define CARDS_PER_PAGE 60
 #define BOXES_PER_CARD 24
 #define THUMB_WIDTH    320
@@ -197,7 +196,7 @@ void webui__on_share(struct webui__request *request) {
         webui__reply_err(request, &err);
     } else {
         guest_page(&page, &share, &list);
-        webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+        webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
     }
     buf_finish(&list.cards);
     buf_finish(&list.next);

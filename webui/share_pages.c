@@ -5,6 +5,7 @@
 #include "daemon/base/mem.h"
 #include "webui/form.h"
 #include "webui/html.h"
+#include "webui/json.h"
 #include "webui/pages.h"
 #include "webui/query.h"
 #include "webui/share.h"
@@ -13,9 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HTML_TYPE "text/html; charset=utf-8"
-#define JSON_TYPE "application/json"
-#define NO_PAGE   1 /* a filter is read here, no page of frames */
+#define NO_PAGE 1 /* a filter is read here, no page of frames */
 
 static int64_t now_s(void) {
     return clock_utc_us() / 1000000;
@@ -101,13 +100,13 @@ void webui__on_api_shares(struct webui__request *request) {
     char base[300];
     base_of(request, base);
     if (!request->post) {
-        webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE,
+        webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE,
                           json_pack("{s:o}", "shares",
                                     webui__shares_json(&webui->shares, webui->link_key, base)));
     } else if (share_from_form(request, &share, &err) != 0) {
         webui__reply_err(request, &err);
     } else {
-        webui__reply_json(request, MHD_HTTP_CREATED, JSON_TYPE,
+        webui__reply_json(request, MHD_HTTP_CREATED, WEBUI__JSON_TYPE,
                           webui__share_json(&share, webui->link_key, base));
     }
 }
@@ -119,15 +118,11 @@ void webui__on_api_share_revoke(struct webui__request *request) {
         webui__reply_err(request, &err);
         return;
     }
-    webui__reply_json(request, MHD_HTTP_OK, JSON_TYPE,
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE,
                       json_pack("{s:s,s:b}", "id", request->capture, "revoked", true));
 }
 
 /* ---- their page ---- */
-
-static void put_csrf(struct buf *page, const struct webui__request *request) {
-    buf_printf(page, "<input type=\"hidden\" name=\"csrf\" value=\"%s\">", request->who.csrf);
-}
 
 void webui__html_share_lives(struct buf *page) {
     static const struct {
@@ -148,7 +143,7 @@ static void put_new(struct buf *page, struct webui__request *request,
     webui__query_write(&query, filter);
     const char *text = query.len && !query.failed ? query.data : "";
     buf_puts(page, "<form method=\"post\" action=\"/shares\" class=\"filters\">");
-    put_csrf(page, request);
+    webui__html_hidden(page, "csrf", request->who.csrf);
     buf_puts(page, "<label><span>Title</span><input name=\"title\" maxlength=\"100\" required>"
                    "</label><label><span>Open for</span><select name=\"ttl\">");
     webui__html_share_lives(page);
@@ -156,11 +151,6 @@ static void put_new(struct buf *page, struct webui__request *request,
                    "name=\"query\" maxlength=\"511\" value=\"");
     buf_puts_html(page, text);
     buf_puts(page, "\"></label><button class=\"button\" type=\"submit\">Share</button></form>");
-}
-
-static const char *text_at(const json_t *json, const char *key) {
-    const char *text = json_string_value(json_object_get(json, key));
-    return text ? text : "";
 }
 
 static void put_cell(struct buf *page, const char *text) {
@@ -172,30 +162,32 @@ static void put_cell(struct buf *page, const char *text) {
 static const char *picked_text(const json_t *share, char *out, size_t room) {
     json_int_t frames = json_integer_value(json_object_get(share, "frames"));
     snprintf(out, room, "%lld chosen %s", (long long)frames, frames == 1 ? "frame" : "frames");
-    return frames ? out : text_at(share, "query")[0] ? text_at(share, "query") : "all frames";
+    return frames                                ? out
+           : webui__json_text(share, "query")[0] ? webui__json_text(share, "query")
+                                                 : "all frames";
 }
 
 static void put_row(struct buf *page, struct webui__request *request, const json_t *share,
                     int64_t now) {
     char frames[48];
     bool revoked = json_is_true(json_object_get(share, "revoked"));
-    bool over = clock_parse_rfc3339(text_at(share, "expires")) / 1000000 <= now;
+    bool over = clock_parse_rfc3339(webui__json_text(share, "expires")) / 1000000 <= now;
     buf_puts(page, "<tr>");
-    put_cell(page, text_at(share, "title"));
+    put_cell(page, webui__json_text(share, "title"));
     put_cell(page, picked_text(share, frames, sizeof(frames)));
-    put_cell(page, text_at(share, "by"));
-    put_cell(page, text_at(share, "created"));
-    put_cell(page, text_at(share, "expires"));
+    put_cell(page, webui__json_text(share, "by"));
+    put_cell(page, webui__json_text(share, "created"));
+    put_cell(page, webui__json_text(share, "expires"));
     buf_printf(page, "<td class=\"number\">%lld</td>",
                (long long)json_integer_value(json_object_get(share, "opened")));
     if (revoked || over) {
         put_cell(page, revoked ? "taken back" : "ended");
     } else {
         buf_puts(page, "<td class=\"acts\"><a class=\"button plain\" href=\"");
-        buf_puts_html(page, text_at(share, "url"));
+        buf_puts_html(page, webui__json_text(share, "url"));
         buf_printf(page, "\">Open</a> <form method=\"post\" action=\"/shares/%s/revoke\">",
-                   text_at(share, "id"));
-        put_csrf(page, request);
+                   webui__json_text(share, "id"));
+        webui__html_hidden(page, "csrf", request->who.csrf);
         buf_puts(page, "<button class=\"button plain\" type=\"submit\">Take back</button></form>"
                        "</td>");
     }
@@ -237,7 +229,7 @@ static void reply_page(struct webui__request *request) {
     put_list(&page, request, list);
     webui__html_end(&page);
     json_decref(list);
-    webui__reply_text(request, MHD_HTTP_OK, HTML_TYPE, &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }
 
 void webui__on_shares(struct webui__request *request) {

@@ -110,5 +110,5 @@ void webui__on_status(struct webui__request *request) {
         buf_puts(&page, "</div>");
         webui__html_end(&page);
     }
-    webui__reply_text(request, MHD_HTTP_OK, "text/html; charset=utf-8", &page);
+    webui__reply_text(request, MHD_HTTP_OK, WEBUI__HTML_TYPE, &page);
 }

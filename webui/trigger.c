@@ -21,6 +21,6 @@ void webui__on_trigger(struct webui__request *request) {
         webui__reply_err(request, &err);
         return;
     }
-    webui__reply_json(request, MHD_HTTP_OK, "application/json",
+    webui__reply_json(request, MHD_HTTP_OK, WEBUI__JSON_TYPE,
                       json_pack("{s:s,s:i}", "camera", camera, "frames_before", (int)kept));
 }

@@ -14,15 +14,6 @@ function filterNow() {
 
 const named = (cards) => (cards ? frames(cards.length) : filterNow().size ? "what the filter picks" : "all frames");
 
-// Opens a dialog; resolves to whether the answer is yes.
-async function asked(dialog, cards) {
-  one(".what", dialog).textContent = named(cards);
-  dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  return dialog.returnValue === "yes";
-}
-
 // ---- export ----
 
 async function exportFrames(cards) {
@@ -31,7 +22,8 @@ async function exportFrames(cards) {
     one("#bulk-count").textContent = `At most ${EXPORT_PICKED} frames by hand; a filter takes more.`;
     return;
   }
-  if (!await asked(dialog, cards)) { return; }
+  one(".what", dialog).textContent = named(cards);
+  if (!await saidYes(dialog)) { return; }
   const format = one("input[name=format]:checked", dialog).value;
   if (!cards) {
     const query = filterNow();

@@ -107,6 +107,14 @@ async function removeEverywhere(cards, force, say) {
   return cards.length;
 }
 
+// Opens a dialog; resolves to whether the answer is yes.
+async function saidYes(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  return dialog.returnValue === "yes";
+}
+
 // Resolves to null when the answer is no.
 async function askRemoval(cards) {
   const dialog = one("#ask");
@@ -123,11 +131,9 @@ async function askRemoval(cards) {
   }
   one("#ask-text").textContent = text;
   one("#ask-force input").checked = false;
-  dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  const yes = await saidYes(dialog);
   const everywhere = one("input[value=everywhere]", dialog)?.checked;
-  return dialog.returnValue === "yes" ? { everywhere, force: one("#ask-force input").checked } : null;
+  return yes ? { everywhere, force: one("#ask-force input").checked } : null;
 }
 
 async function bulkAct(act) {
