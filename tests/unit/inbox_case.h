@@ -8,6 +8,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/mem.h"
 #include "inference/source.h"
+#include "tests/suite.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -366,6 +367,20 @@ static inline void log_to_file(const struct world *world, char *path, size_t siz
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
     close(fd);
+}
+
+/* ---- a suite of them ---- */
+
+static inline int inbox_suite_run(const char *name, const TTest *const *const *tests,
+                                  size_t count) {
+    Suite *suite = suite_create(name);
+    TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120);
+    for (size_t i = 0; i < count; i++) {
+        tcase_add_test(tcase, *tests[i]);
+    }
+    suite_add_tcase(suite, tcase);
+    return suite_run(suite);
 }
 
 #endif

@@ -1,6 +1,5 @@
 /* Which files of a directory are taken and which passed over, and what becomes of them afterwards.
  */
-#include "tests/suite.h"
 #include "tests/unit/inbox_case.h"
 
 /* ---- what is taken ---- */
@@ -424,12 +423,5 @@ int main(void) {
         &what_a_crash_left_undone_is_done_later,
         &a_memory_that_fails_stops_the_taking,
     };
-    Suite *suite = suite_create("inference/inbox");
-    TCase *tcase = tcase_create("all");
-    tcase_set_timeout(tcase, 120);
-    for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
-        tcase_add_test(tcase, *tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    return suite_run(suite);
+    return inbox_suite_run("inference/inbox", tests, ARRAY_LENGTH(tests));
 }

@@ -1,5 +1,4 @@
 /* A directory that comes and goes, loses events, is full, or stands before a slow pipeline. */
-#include "tests/suite.h"
 #include "tests/unit/inbox_case.h"
 
 /* ---- the directory itself ---- */
@@ -243,12 +242,5 @@ int main(void) {
         &frames_may_settle_after_the_stop,
         &a_quiet_source_still_remembers,
     };
-    Suite *suite = suite_create("inference/inbox load");
-    TCase *tcase = tcase_create("all");
-    tcase_set_timeout(tcase, 120);
-    for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
-        tcase_add_test(tcase, *tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    return suite_run(suite);
+    return inbox_suite_run("inference/inbox load", tests, ARRAY_LENGTH(tests));
 }

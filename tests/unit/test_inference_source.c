@@ -1,5 +1,4 @@
 /* Sources of any kind: what is refused at the start, and the demo camera. */
-#include "tests/suite.h"
 #include "tests/unit/inbox_case.h"
 #include <turbojpeg.h>
 
@@ -170,12 +169,5 @@ int main(void) {
         &the_demo_camera_sends_different_real_pictures,
         &the_demo_camera_stops_at_once,
     };
-    Suite *suite = suite_create("inference/source");
-    TCase *tcase = tcase_create("all");
-    tcase_set_timeout(tcase, 120);
-    for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
-        tcase_add_test(tcase, *tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    return suite_run(suite);
+    return inbox_suite_run("inference/source", tests, ARRAY_LENGTH(tests));
 }
